@@ -10,6 +10,7 @@ middle of the curve, and different in each frame, while the scene only moves.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -271,7 +272,7 @@ def _expose(
     strength *= np.float32(0.6)
     strength += np.float32(0.4)
     scale = codes / 1023.0 * top / _GRAIN_STD
-    noise = own * np.float32(scale * (1.0 - _GRAIN_SHARED**2) ** 0.5)
+    noise = own * np.float32(scale * math.sqrt(1.0 - _GRAIN_SHARED * _GRAIN_SHARED))
     noise += shared * np.float32(scale * _GRAIN_SHARED)
     noise *= strength
     u *= np.float32(0.447 * top)
