@@ -22,7 +22,7 @@ from server.core import Core
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-__all__ = ["Bind", "BindError", "build", "serve", "serve_until_signalled"]
+__all__ = ["Bind", "BindError", "build", "listen", "serve", "serve_until_signalled"]
 
 log = logging.getLogger(__name__)
 
@@ -67,57 +67,63 @@ def build(bind: Bind, extra_hosts: Collection[str] = (), limits: Limits | None =
 
 async def serve(
     app: ASGIApp,
-    bind: Bind,
+    listener: socket.socket,
     *,
     stop: trio.Event,
     graceful_s: float = 10.0,
-    task_status: trio.TaskStatus[Bind] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve ``app`` until ``stop`` is set, then let running requests finish.
 
-    Reports the address really bound once it listens. After ``graceful_s`` seconds requests
-    still running are cancelled and their connections closed. BindError: nothing is served.
+    Takes the ``listener`` (from ``listen``) over. Reports started when requests are answered.
+    ``graceful_s`` seconds after the stop, requests still running are cancelled and their
+    connections closed.
     """
-    listener = _listen(bind)
-    bound = Bind(bind.host, listener.getsockname()[1])
+    port = listener.getsockname()[1]
     config = _config(listener.detach(), graceful_s)
     finished = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_run_hypercorn, app, config, stop, finished)
-        task_status.started(bound)
+        task_status.started()
         await stop.wait()
         with trio.move_on_after(graceful_s + 1):
             await finished.wait()
         if not finished.is_set():
-            log.warning("%d connections did not finish and were cut off", _cut_off(bound.port))
+            log.warning("%d connections did not finish and were cut off", _cut_off(port))
 
 
 async def serve_until_signalled(
-    app: ASGIApp, bind: Bind, *, on_ready: Callable[[Bind], None], graceful_s: float = 10.0
+    app: ASGIApp, listener: socket.socket, *, on_ready: Callable[[], None], graceful_s: float
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then stop gracefully; a second signal stops at once.
+    """``serve`` until SIGTERM or SIGINT; a second signal stops at once.
 
-    ``on_ready`` is called on the trio thread with the address really bound.
+    ``on_ready`` is called on the trio thread when requests are answered.
     """
+    port = listener.getsockname()[1]
     stop = trio.Event()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
 
-            async def serve_then_finish(task_status: trio.TaskStatus[Bind]) -> None:
-                await serve(app, bind, stop=stop, graceful_s=graceful_s, task_status=task_status)
+            async def serve_then_finish(task_status: trio.TaskStatus[None]) -> None:
+                await serve(
+                    app, listener, stop=stop, graceful_s=graceful_s, task_status=task_status
+                )
                 nursery.cancel_scope.cancel()  # ends the wait for signals below
 
-            bound = await nursery.start(serve_then_finish)
-            on_ready(bound)
+            await nursery.start(serve_then_finish)
+            on_ready()
             async for _ in signals:
                 if stop.is_set():
-                    _cut_off(bound.port)
+                    _cut_off(port)
                     nursery.cancel_scope.cancel()
                 stop.set()
 
 
-def _listen(bind: Bind) -> socket.socket:
-    """A listening socket; numeric addresses and names of this host only need no network."""
+def listen(bind: Bind) -> socket.socket:
+    """A socket that listens at ``bind``; BindError says why there is none.
+
+    Blocks as long as it takes to look the host's name up: call it before the event loop runs.
+    """
     try:
         infos = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, address = infos[0]

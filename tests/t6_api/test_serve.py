@@ -14,7 +14,7 @@ from quart import Blueprint, Response, request
 from server.app import Limits, create_app
 from server.asgi import ASGIApp, wrap
 from server.core import Core
-from server.serve import LOOPBACK_NAMES, Bind, BindError, build, serve
+from server.serve import LOOPBACK_NAMES, Bind, BindError, build, listen, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,14 +36,17 @@ async def served(app: ASGIApp, graceful_s: float = 5.0) -> AsyncIterator[Served]
     """Serve ``app`` at a free port of the loopback for the length of the block."""
     stop, stopped = trio.Event(), trio.Event()
 
-    async def run(task_status: trio.TaskStatus[Bind]) -> None:
-        await serve(app, LOOPBACK, stop=stop, graceful_s=graceful_s, task_status=task_status)
+    listener = listen(LOOPBACK)
+    port = listener.getsockname()[1]
+
+    async def run(task_status: trio.TaskStatus[None]) -> None:
+        await serve(app, listener, stop=stop, graceful_s=graceful_s, task_status=task_status)
         stopped.set()
 
     async with trio.open_nursery() as nursery:
-        bound = await nursery.start(run)
+        await nursery.start(run)
         try:
-            yield Served(bound.port, stop, stopped)
+            yield Served(port, stop, stopped)
         finally:
             stop.set()
 
@@ -314,9 +317,8 @@ async def test_a_download_ends_when_its_client_goes() -> None:
 
 async def test_a_taken_port_is_a_bind_error() -> None:
     async with served(build(LOOPBACK)) as server:
-        second = serve(build(LOOPBACK), Bind("127.0.0.1", server.port), stop=trio.Event())
         with pytest.raises(BindError, match="in use"):
-            await second
+            listen(Bind("127.0.0.1", server.port))
 
 
 async def test_two_servers_live_side_by_side() -> None:
