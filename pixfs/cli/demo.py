@@ -1,4 +1,8 @@
-"""``pixfs demo``: a short film sequence through a mount and back, every byte compared."""
+"""Write a short film sequence through a mount, wait until it is smaller, read it back, compare.
+
+The frames are synthetic 10-bit DPX with film grain, in a folder of their own that is removed
+afterwards unless --keep is given.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""``pixfs serve``: the REST server, in the foreground."""
+"""Run the REST server in the foreground until SIGTERM or Ctrl-C.
+
+Requests that are running when it is stopped may finish first. It answers only to the host it
+is bound to, to localhost and to the names given with --allow-host.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from pixfs.notify import notify
+from pixfs.fuse.sdnotify import ServiceManager
 
 if TYPE_CHECKING:
     import argparse
@@ -80,4 +84,4 @@ def run(args: argparse.Namespace) -> int:
 
 def _announce(bound: Bind) -> None:
     print(f"serving on http://{bound.name}:{bound.port}/", flush=True)
-    notify("READY=1")
+    ServiceManager().notify("READY=1")

@@ -1,8 +1,11 @@
-"""``pixfs up``: a volume mounted and the server running, together, until stopped."""
+"""Mount a volume and run the server, each a process of its own, until Ctrl-C or SIGTERM.
+
+If one of the two ends by itself the other is stopped too. Stopping finishes the conversions
+that are queued; a second Ctrl-C leaves them for the next time.
+"""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from contextlib import AsyncExitStack
@@ -16,6 +19,7 @@ import trio
 from pixfs.cli import demo
 from pixfs.cli.children import Child, describe_exit, first_of
 from pixfs.cli.serve import DEFAULT_BIND
+from pixfs.fuse.mountinfo import mount_at, resolve_parent
 
 if TYPE_CHECKING:
     import argparse
@@ -92,11 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _is_mount_point(directory: Path) -> bool:
     """Whether the kernel lists a mount here, be its daemon alive or dead."""
-    path = os.fsencode(os.path.realpath(directory))
-    for character in b"\\ \t\n":  # as /proc writes them; the backslash first
-        path = path.replace(bytes([character]), b"\\%03o" % character)
-    mountinfo = Path("/proc/self/mountinfo").read_bytes()
-    return any(line.split()[4] == path for line in mountinfo.splitlines())
+    return mount_at(resolve_parent(directory)) is not None
 
 
 @dataclass(frozen=True)
