@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # Mount options handed to the kernel through libfuse.
 KERNEL_OPTIONS = frozenset(
-    "ro rw suid nosuid dev nodev exec noexec sync async dirsync atime noatime".split()
+    {"ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec"}
+    | {"sync", "async", "dirsync", "atime", "noatime"}
 )
 # Mount options with a meaning of our own: who may use the mount, and mounting over files.
 OWN_OPTIONS = frozenset({"allow_other", "noallow_other", "nonempty"})

@@ -8,9 +8,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import trio
-
 if TYPE_CHECKING:
+    import trio
+
     from pixfs.fuse.inodes import Inode
     from pixfs.volume import DirHandle, Handle
 

@@ -74,8 +74,11 @@ class InodeTable:
         """The inode of this node, or None when the kernel does not know it."""
         return self._by_node.get(node)
 
-    def remember(self, node: Node, backing_number: int, parent: int) -> Inode:
-        """Count one lookup of node, which carries one volume reference for it."""
+    def remember(self, node: Node, backing_number: int, parent: int | None) -> Inode:
+        """Count one lookup of node, which carries one volume reference for it.
+
+        parent is None when it was found by "." or "..", which say nothing new about it.
+        """
         with self._lock:
             inode = self._by_node.get(node)
             if inode is None:
@@ -86,7 +89,8 @@ class InodeTable:
                 self._by_number[number] = inode
                 self._by_node[node] = inode
             inode.nlookup += 1
-            inode.parent = parent
+            if parent is not None:
+                inode.parent = parent
             return inode
 
     def forget(self, number: int, count: int) -> tuple[Node, int] | None:

@@ -73,7 +73,7 @@ class Operations(pyfuse3.Operations):
         async with file.turns:
             return await in_thread(self._threads.data, call, *args)
 
-    def _enter(self, node: Node, parent: int) -> tuple[Inode, pyfuse3.EntryAttributes]:
+    def _enter(self, node: Node, parent: int | None) -> tuple[Inode, pyfuse3.EntryAttributes]:
         """Take over one reference of node for the kernel; worker thread."""
         try:
             stat = self._volume.stat(node)
@@ -99,7 +99,8 @@ class Operations(pyfuse3.Operations):
         return await self._metadata(self._lookup, parent, name)
 
     def _lookup(self, parent: Inode, name: bytes) -> pyfuse3.EntryAttributes:
-        return self._enter(self._volume.lookup(parent.node, name), parent.number)[1]
+        node = self._volume.lookup(parent.node, name)
+        return self._enter(node, None if name in (b".", b"..") else parent.number)[1]
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         # The table first and here: what follows may run later, in any order.

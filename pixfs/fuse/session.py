@@ -17,7 +17,6 @@ import os
 import resource
 import signal
 import sys
-import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -31,6 +30,7 @@ from pixfs.fuse.invalidation import Invalidator
 from pixfs.fuse.operations import Operations
 from pixfs.fuse.readahead import raise_read_ahead
 from pixfs.fuse.sdnotify import ServiceManager, watchdog_interval_s
+from pixfs.fuse.signals import StopSignals
 from pixfs.runfiles import Daemon, claim
 from pixfs.volume import Volume
 
@@ -54,13 +54,17 @@ class Session:
     """The state of one mount while `serve` runs."""
 
     def __init__(
-        self, settings: MountSettings, volume: Volume, on_ready: Callable[[], None]
+        self,
+        settings: MountSettings,
+        volume: Volume,
+        signals: StopSignals,
+        on_ready: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._volume = volume
+        self._signals = signals
         self._on_ready = on_ready
         self._manager = ServiceManager()
-        self._abandon = threading.Event()
 
     def run(self) -> None:
         """Mount, serve until unmounted or told to stop, unmount, drain. Main thread only."""
@@ -106,22 +110,16 @@ class Session:
         heartbeat.join()
 
     async def _serve(self, operations: Operations, heartbeat: Heartbeat) -> None:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._watch_signals)
-            nursery.start_soon(self._announce, operations, heartbeat)
-            await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
-            nursery.cancel_scope.cancel()
-
-    async def _watch_signals(
-        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT) as signals:
-            task_status.started()
-            async for number in signals:
-                log.info("%s: unmounting %s", signal.Signals(number).name, self._mountpoint)
-                if number == signal.SIGQUIT:
-                    self._abandon.set()
-                pyfuse3.terminate()
+        token = trio.lowlevel.current_trio_token()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._announce, operations, heartbeat)
+                self._signals.wake_with(lambda: token.run_sync_soon(pyfuse3.terminate))
+                await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
+                nursery.cancel_scope.cancel()
+        finally:
+            # pyfuse3.terminate uses the session, which is closed next.
+            self._signals.wake_with(None)
 
     @property
     def _mountpoint(self) -> str:
@@ -142,35 +140,16 @@ class Session:
 
     def _drain(self) -> None:
         """Finish the queue, telling the service manager that this takes its time."""
-        with _signals_set(self._abandon):
-            while not self._abandon.is_set() and not self._volume.wait_idle(_DRAIN_STEP_S):
-                self._manager.notify(
-                    f"EXTEND_TIMEOUT_USEC={_DRAIN_EXTENSION_S * 1_000_000}",
-                    "WATCHDOG=1",
-                    "STATUS=finishing queued conversions",
-                )
-            if self._abandon.is_set():
-                log.info("leaving the rest of the queue for the next mount")
-            self._volume.close(drain=not self._abandon.is_set())
-
-
-class _signals_set:
-    """Within it, SIGTERM, SIGINT and SIGQUIT set an event instead of ending the process."""
-
-    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-
-    def __init__(self, event: threading.Event) -> None:
-        self._event = event
-        self._former: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        for number in self.NUMBERS:
-            signal.signal(number, lambda *_: self._event.set())
-
-    def __exit__(self, *_: object) -> None:
-        # What follows is the end of the process; a late signal must not cut the clean-up short.
-        for number in self.NUMBERS:
-            signal.signal(number, signal.SIG_IGN)
+        abandoning = self._signals.abandoning
+        while not abandoning.is_set() and not self._volume.wait_idle(_DRAIN_STEP_S):
+            self._manager.notify(
+                f"EXTEND_TIMEOUT_USEC={_DRAIN_EXTENSION_S * 1_000_000}",
+                "WATCHDOG=1",
+                "STATUS=finishing queued conversions",
+            )
+        if abandoning.is_set():
+            log.info("leaving the rest of the queue to the next mount")
+        self._volume.close(drain=not abandoning.is_set())
 
 
 def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -> None:
@@ -192,11 +171,12 @@ def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -
         found = os.stat(backing)
         daemon = Daemon(os.getpid(), target, backing, found.st_dev, found.st_ino, settings.log)
         cleanup.callback(claim(daemon).close)
+        signals = cleanup.enter_context(StopSignals())
         volume = Volume(backing, settings.policy)
         # After the drain this does nothing; after a failure it drops the queue.
         cleanup.callback(functools.partial(volume.close, drain=False))
         volume.start()
-        Session(settings, volume, on_ready or (lambda: None)).run()
+        Session(settings, volume, signals, on_ready or (lambda: None)).run()
 
 
 def _prepare_process() -> None:
