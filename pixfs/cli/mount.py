@@ -6,6 +6,7 @@ served by this process, which logs to standard error and tells systemd when it i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -110,11 +111,9 @@ class _Report:
 
     def send(self, text: str) -> None:
         if self._fd is not None:
-            try:
+            # A starter that was interrupted is gone; the mount stands all the same.
+            with contextlib.suppress(BrokenPipeError):
                 os.write(self._fd, text.encode(errors="replace"))
-            except BrokenPipeError:
-                # The starter was interrupted; the mount stands all the same.
-                pass
         self.close()
 
     def close(self) -> None:
