@@ -1,11 +1,11 @@
 """What can go wrong in the codec, one class per cause.
 
-    CodecError
-    ├── NotAContainerError      the bytes are no PXF container at all
-    ├── UnsupportedVersionError a container of a later version of the format
-    ├── UnsupportedFeatureError a container that needs features this reader lacks
-    ├── DamagedError            a container whose bytes are not those that were written
-    └── VerifyError             the encoder's own result did not decode to its input
+CodecError
+├── NotAContainerError      the bytes are no PXF container at all
+├── UnsupportedVersionError a container of a later version of the format
+├── UnsupportedFeatureError a container that needs features this reader lacks
+├── DamagedError            a container whose bytes are not those that were written
+└── VerifyError             the encoder's own result did not decode to its input
 """
 
 from __future__ import annotations
