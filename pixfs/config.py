@@ -73,7 +73,9 @@ class MountSettings:
         Raises ConfigError for an unknown key, a value of the wrong type or out of range.
         """
         paths = {k: _text(k, v) for k, v in values.items() if k in PATH_KEYS}
-        policy = {k: _policy_value(k, v) for k, v in values.items() if k not in PATH_KEYS}
+        policy: dict[str, Any] = {
+            k: _policy_value(k, v) for k, v in values.items() if k not in PATH_KEYS
+        }
         merged = self.options
         for option in options:
             merged = merged - {_opposite(option)} | {_known_option(option)}

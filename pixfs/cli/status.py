@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     """Show; 0 when nothing is in state ``error``, 1 when something is."""
     if not args.paths:
         return _show_mounts(as_json=args.json)
-    mounts = [_mount_status(path) for path in args.paths if os.path.ismount(path)]
-    mounts = [mount for mount in mounts if mount is not None]
+    asked = (_mount_status(path) for path in args.paths if os.path.ismount(path))
+    mounts = [mount for mount in asked if mount is not None]
     with opened_trees(args.paths) as trees:
         files = [read_status(tree, file) for tree in trees for file in tree.files()]
     if args.json:

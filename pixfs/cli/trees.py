@@ -205,7 +205,8 @@ def _volume_root(path: str, real: str) -> str:
 
 
 def _open_volume(root: str, real: str, level: str | None) -> Volume:
-    from pixfs.volume import Policy, Volume
+    from pixfs.config import MountSettings
+    from pixfs.volume import Volume
 
     daemon = runfiles.daemon_of(os.stat(root))
     if daemon is not None:
@@ -213,7 +214,9 @@ def _open_volume(root: str, real: str, level: str | None) -> Volume:
         raise TargetError(
             f"{root} is mounted at {daemon.mountpoint} (pid {daemon.pid}); use {seen}"
         )
-    policy = Policy(mode="manual", rescan=False, **({"level": level} if level else {}))
-    volume = Volume(root, policy)
+    settings = MountSettings().merged({"mode": "manual", "rescan": False})
+    if level is not None:
+        settings = settings.merged({"level": level})
+    volume = Volume(root, settings.policy)
     volume.start()
     return volume

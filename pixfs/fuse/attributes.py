@@ -20,7 +20,7 @@ ATTR_TIMEOUT_S = 1.0
 
 
 def entry_attributes(inode: Inode, stat: Stat) -> pyfuse3.EntryAttributes:
-    """Attributes of inode, noting which size and mtime the kernel has been told."""
+    """Attributes of inode as the kernel takes them."""
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = inode.number
     entry.generation = inode.generation
@@ -37,7 +37,6 @@ def entry_attributes(inode: Inode, stat: Stat) -> pyfuse3.EntryAttributes:
     entry.st_atime_ns = stat.atime_ns
     entry.st_mtime_ns = stat.mtime_ns
     entry.st_ctime_ns = stat.ctime_ns
-    inode.shown = (stat.size, stat.mtime_ns)
     return entry
 
 

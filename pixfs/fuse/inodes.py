@@ -37,7 +37,6 @@ class Inode:
         node: the volume's file behind it; holds ``nlookup`` references.
         nlookup: the kernel's lookup count.
         parent: number of the directory it was last found in ("..", for directories).
-        shown: (size, mtime_ns) last answered to the kernel, None before the first answer.
     """
 
     number: int
@@ -45,7 +44,6 @@ class Inode:
     node: Node
     nlookup: int
     parent: int = ROOT_NUMBER
-    shown: tuple[int, int] | None = None
 
 
 class InodeTable:

@@ -1,6 +1,7 @@
-"""Telling the kernel that a file changed behind its back.
+"""Telling the kernel that a file's bytes changed behind its back (another host wrote them).
 
-The volume reports from its converter threads, and also from worker threads that are in the
+A conversion changes no byte, so it needs none of this: the pages the kernel holds stay good. The
+volume reports from its converter threads, and also from worker threads that are in the
 middle of answering a request. The kernel may make a notification wait for pages that some other
 request holds, so neither those threads nor the request loop may send it: one thread here does.
 """
@@ -17,7 +18,7 @@ import pyfuse3
 
 if TYPE_CHECKING:
     from pixfs.fuse.inodes import Inode, InodeTable
-    from pixfs.volume import Node, Volume
+    from pixfs.volume import Node
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,7 @@ log = logging.getLogger(__name__)
 class Invalidator:
     """A thread that sends invalidations; the session starts it and stops it."""
 
-    def __init__(self, volume: Volume, inodes: InodeTable) -> None:
-        self._volume = volume
+    def __init__(self, inodes: InodeTable) -> None:
         self._inodes = inodes
         self._changed: queue.SimpleQueue[Inode | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -62,8 +62,4 @@ class Invalidator:
     def _invalidate(self, inode: Inode) -> None:
         if self._inodes.find(inode.node) is not inode:
             return
-        stat = self._volume.stat(inode.node)
-        # A conversion keeps size, mtime and every byte: the pages the kernel holds stay good and
-        # only the attributes (blocks) are asked for anew.
-        attr_only = inode.shown == (stat.size, stat.mtime_ns)
-        pyfuse3.invalidate_inode(inode.number, attr_only=attr_only)
+        pyfuse3.invalidate_inode(inode.number)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import stat as modes
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import pyfuse3
 import trio
@@ -279,7 +279,8 @@ class Operations(pyfuse3.Operations):
         data = file.file.read_cached(off, size)
         if data is None:
             data = await self._io(file, file.file.read, off, size)
-        return data
+        # pyfuse3 takes any buffer, which spares a copy; its types know only one kind.
+        return cast("bytes", data)
 
     @answered
     async def write(self, fh: int, off: int, buf: bytes) -> int:

@@ -6,7 +6,7 @@ import errno
 import functools
 import logging
 import os
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
 import pyfuse3
 import trio
@@ -40,7 +40,7 @@ def answered(
             log.exception("%s failed; answering EIO", handler.__name__)
             raise pyfuse3.FUSEError(errno.EIO) from None
 
-    return guarded
+    return cast("Callable[Concatenate[S, P], Coroutine[Any, Any, R]]", guarded)
 
 
 def errno_of(error: OSError) -> int:

@@ -17,6 +17,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -69,9 +70,9 @@ class Session:
     def run(self) -> None:
         """Mount, serve until unmounted or told to stop, unmount, drain. Main thread only."""
         operations = Operations(self._volume)
-        invalidator = Invalidator(self._volume, operations.inodes)
+        invalidator = Invalidator(operations.inodes)
         heartbeat = Heartbeat(
-            self._settings.mountpoint, xattrs.PID.decode(), self._manager, watchdog_interval_s()
+            self._settings.mountpoint, xattrs.PID, self._manager, watchdog_interval_s()
         )
         self._mount(operations)
         self._volume.on_content_changed = invalidator.content_changed
@@ -141,15 +142,19 @@ class Session:
     def _drain(self) -> None:
         """Finish the queue, telling the service manager that this takes its time."""
         abandoning = self._signals.abandoning
-        while not abandoning.is_set() and not self._volume.wait_idle(_DRAIN_STEP_S):
+        # Closed in a thread, so that a signal can still be acted on here.
+        closing = threading.Thread(target=self._volume.close, name="pixfs-drain")
+        closing.start()
+        while closing.is_alive() and not abandoning.wait(_DRAIN_STEP_S):
             self._manager.notify(
                 f"EXTEND_TIMEOUT_USEC={_DRAIN_EXTENSION_S * 1_000_000}",
                 "WATCHDOG=1",
                 "STATUS=finishing queued conversions",
             )
-        if abandoning.is_set():
+        if closing.is_alive():
             log.info("leaving the rest of the queue to the next mount")
-        self._volume.close(drain=not abandoning.is_set())
+            self._volume.close(drain=False)
+        closing.join()
 
 
 def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -> None:
