@@ -27,7 +27,6 @@ _AT_FDCWD = -100
 _AT_SYMLINK_FOLLOW = 0x400
 _AT_EMPTY_PATH = 0x1000
 _UTIME_OMIT = (1 << 30) - 2
-_STATX_BTIME = 0x800
 _FALLOC_FL_KEEP_SIZE = 1
 _F_SETSIG = 10
 
@@ -209,17 +208,6 @@ def fstat(fd: int) -> os.stat_result:
 def stat_at(dir_fd: int, name: bytes) -> os.stat_result:
     """Attributes of a directory entry; a symlink is not followed."""
     return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-
-
-def birth_time_ns(fd: int) -> int | None:
-    """When the inode was created, or None where the file system does not say."""
-    buf = ctypes.create_string_buffer(256)
-    _check(_libc.statx(fd, b"", _AT_EMPTY_PATH, ctypes.c_uint(_STATX_BTIME), buf))
-    (mask,) = struct.unpack_from("=I", buf.raw, 0)
-    if not mask & _STATX_BTIME:
-        return None
-    seconds, nanoseconds = struct.unpack_from("=qI", buf.raw, 80)
-    return int(seconds) * 10**9 + int(nanoseconds)
 
 
 def chmod(fd: int, mode: int) -> None:

@@ -173,7 +173,7 @@ class ContainerContent(Content):
 
     def decode(self, index: int) -> Buffer:
         """Decodes one block past the cache, and counts it. Raises CodecError."""
-        block = self.reader.decode_block(index)
+        block: Buffer = self.reader.decode_block(index)
         if self.reader.is_tile(index):
             self._stats.add("tiles_decoded")
         return block

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import codec
@@ -177,7 +176,7 @@ class Control:
         if name == "verify":
             return self._verify(content)
         if name == "encoded_at":
-            return _birth_time(content) if isinstance(content, ContainerContent) else None
+            return content.reader.encoded_at if isinstance(content, ContainerContent) else None
         if isinstance(content, ContainerContent):
             reader = content.reader
             value = {
@@ -249,10 +248,3 @@ class Control:
         if not self._core.policy.wants(self._core.nodes.path(node)):
             return "excluded by the policy"
         return ""
-
-
-def _birth_time(content: Content) -> str | None:
-    born_ns = backing.birth_time_ns(content.fd)
-    if born_ns is None:
-        return None
-    return datetime.fromtimestamp(born_ns / 10**9, UTC).isoformat(timespec="seconds")

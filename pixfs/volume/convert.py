@@ -13,6 +13,7 @@ import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import codec
@@ -187,7 +188,9 @@ class Converter:
         if backing.pread_into(source.fd, original, source.base) != source.length:
             raise BusyError("changed while it was read")
         self._core.on_step("read")
-        return codec.encode(original, level=self._core.policy.level, threads=threads)
+        encoded_at = datetime.now(UTC).isoformat(timespec="seconds")
+        level = self._core.policy.level
+        return codec.encode(original, level=level, threads=threads, encoded_at=encoded_at)
 
     def _leave(self, file: LogicalFile, source: _Source, reason: str) -> Result:
         """The file stays as it is; notes why."""
@@ -222,7 +225,7 @@ class Converter:
     def _commit(
         self, area: Area, file: LogicalFile, source: _Source, temp: Temp, encoded: codec.Encoded
     ) -> None:
-        content = self._content(file, temp, encoded)
+        content: ContainerContent | None = self._content(file, temp, encoded)
         try:
             with file.mutex:
                 self._core.on_step("locked")
@@ -237,7 +240,7 @@ class Converter:
                 finally:
                     backing.end_lease(source.fd)
                 file.verdict = None
-                if file.content is not None:
+                if file.content is not None and content is not None:
                     file.install(content)
                     content = None
         finally:
@@ -252,9 +255,7 @@ class Converter:
         except RestoreConflictError as error:
             raise BusyError("renamed or replaced while it was compressed") from error
 
-    def _content(
-        self, file: LogicalFile, temp: Temp, encoded: codec.Encoded
-    ) -> ContainerContent | None:
+    def _content(self, file: LogicalFile, temp: Temp, encoded: codec.Encoded) -> ContainerContent:
         """The stored container, opened as a reader will: it must open, and name the original
         that was encoded."""
         fd = backing.reopen(temp.fd, os.O_RDONLY)

@@ -250,8 +250,8 @@ class LogicalFile:
             finally:
                 content.leave()
         st = backing.fstat(self.node.fd)
-        if st.st_size < codec.HEAD_SIZE:
-            return st, Head(Kind.RAW, st.st_size)
+        if st.st_size == 0:
+            return st, Head(Kind.RAW, 0)
         head = self._core.heads.get(Signature.of(st))
         return (st, head) if head is not None else self._sniff(st)
 
@@ -349,7 +349,7 @@ class LogicalFile:
             return
         content = self._writable()
         length = content.length
-        if length < codec.HEAD_SIZE <= size:
+        if length < codec.HEAD_SIZE and length < size:
             content = self._guard_head(content, size, b"", size)
         self.generation += 1
         self._drop_privileges(content.wfd)
@@ -408,13 +408,11 @@ class LogicalFile:
             return content
         view = memoryview(buf).cast("B")
         length = max(size, offset + len(view) if len(view) else 0)
-        if length < codec.HEAD_SIZE:
-            return content
-        head = bytearray(codec.HEAD_SIZE)
-        stored = backing.pread(content.wfd, codec.HEAD_SIZE, 0)
+        head = bytearray(min(length, codec.HEAD_SIZE))
+        stored = backing.pread(content.wfd, len(head), 0)
         head[: len(stored)] = stored
         if offset < codec.HEAD_SIZE:
-            piece = view[: codec.HEAD_SIZE - offset]
+            piece = view[: len(head) - offset]
             head[offset : offset + len(piece)] = piece
         if not codec.is_container_head(bytes(head)):
             return content

@@ -52,7 +52,7 @@ class Policy:
 
     mode: Mode = "on-close"
     settle_s: float = 3.0
-    level: str = "balanced"
+    level: codec.Level = "balanced"
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     encode_threads: int = field(default_factory=_default_threads)
