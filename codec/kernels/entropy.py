@@ -1,0 +1,411 @@
+"""Prefix codes with raw low bits, one code a context, four streams a plane.
+
+A folded residual z in context c is a symbol ``h = z >> k[c]`` in a canonical prefix code of at
+most `MAX_LENGTH` bits, then the low ``k[c]`` bits of z. Symbols from `ESCAPE` on are all written
+as `ESCAPE` followed by z in ``bits`` bits. Codes are written from their most significant bit on,
+everything else from the least; bits fill bytes from the low end. Column x of a row goes to
+stream ``x % STREAMS``.
+
+A table entry for decoding, indexed by context and the next `MAX_LENGTH` bits, is uint16:
+``length | k << 4 | symbol << 9`` (for an escape k is ``bits`` and the symbol 0).
+An entry for encoding, indexed by context and symbol, is uint32: ``code | length << 16 | k << 24``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from codec.kernels.context import CONTEXTS
+from codec.kernels.jit import inlined, kernel
+from codec.kernels.memory import load64, store64
+from codec.kernels.packing import PAD
+
+MAX_LENGTH = 10
+SYMBOLS = 32
+ESCAPE = SYMBOLS - 1
+STREAMS = 4
+BLOCK = 64
+DIRECT_BITS = 10
+MAX_SAMPLE_BITS = MAX_LENGTH + 16
+
+
+@kernel
+def code_lengths(counts: Any, lengths: Any) -> None:
+    """Lengths (uint8, 0 = no code) of a prefix code of at most `MAX_LENGTH` bits.
+
+    ``counts`` is int64[SYMBOLS]; symbols with count 0 get no code. Huffman's algorithm with two
+    queues; where the code is too deep, counts are flattened and it is built again.
+    """
+    order = np.empty(SYMBOLS, np.int64)
+    n = 0
+    for s in range(SYMBOLS - 1, -1, -1):
+        lengths[s] = 0
+        if counts[s] > 0:
+            order[n] = s
+            n += 1
+    if n == 0:
+        return
+    if n == 1:
+        lengths[order[0]] = 1
+        return
+    weight = np.empty(2 * SYMBOLS, np.int64)
+    parent = np.empty(2 * SYMBOLS, np.int64)
+    flat = 0
+    while True:
+        for i in range(1, n):
+            symbol = order[i]
+            j = i - 1
+            while j >= 0 and counts[order[j]] > counts[symbol]:
+                order[j + 1] = order[j]
+                j -= 1
+            order[j + 1] = symbol
+        for i in range(n):
+            weight[i] = (counts[order[i]] >> flat) + 1
+        leaf = 0
+        node = n
+        for made in range(n, 2 * n - 1):
+            total = np.int64(0)
+            for _ in range(2):
+                if leaf < n and (node >= made or weight[leaf] <= weight[node]):
+                    pick = leaf
+                    leaf += 1
+                else:
+                    pick = node
+                    node += 1
+                total += weight[pick]
+                parent[pick] = made
+            weight[made] = total
+        deepest = 0
+        root = 2 * n - 2
+        weight[root] = 0
+        for i in range(root - 1, -1, -1):
+            weight[i] = weight[parent[i]] + 1
+            deepest = max(deepest, weight[i])
+        if deepest <= MAX_LENGTH:
+            for i in range(n):
+                lengths[order[i]] = weight[i]
+            return
+        flat += 1
+
+
+@kernel
+def all_code_lengths(counts: Any, lengths: Any) -> None:
+    """`code_lengths` of each context."""
+    for c in range(CONTEXTS):
+        code_lengths(counts[c], lengths[c])
+
+
+@kernel
+def canonical_codes(lengths: Any, codes: Any) -> int:
+    """Codes (uint32, bit-reversed for writing) of ``lengths``; the Kraft sum times 1024."""
+    code = 0
+    kraft = 0
+    for length in range(1, MAX_LENGTH + 1):
+        code <<= 1
+        for s in range(SYMBOLS):
+            if lengths[s] == length:
+                reverse = 0
+                for i in range(length):
+                    reverse |= ((code >> i) & 1) << (length - 1 - i)
+                codes[s] = reverse
+                code += 1
+                kraft += 1 << (MAX_LENGTH - length)
+    return kraft
+
+
+@kernel
+def decoding_table(lengths: Any, k: Any, bits: int, table: Any) -> bool:
+    """Fill ``table`` (uint16[CONTEXTS << MAX_LENGTH]); False if a code over-fills its tree."""
+    codes = np.empty(SYMBOLS, np.uint32)
+    table[:] = 0
+    for c in range(CONTEXTS):
+        if canonical_codes(lengths[c], codes) > 1 << MAX_LENGTH:
+            return False
+        first = c << MAX_LENGTH
+        for s in range(SYMBOLS):
+            length = np.int64(lengths[c, s])
+            if length == 0:
+                continue
+            if s == ESCAPE:
+                entry = length | (bits << 4)
+            else:
+                entry = length | (np.int64(k[c]) << 4) | (s << 9)
+            for i in range(np.int64(codes[s]), 1 << MAX_LENGTH, 1 << length):
+                table[first + i] = entry
+    return True
+
+
+@kernel
+def encoding_table(lengths: Any, k: Any, bits: int, table: Any) -> None:
+    """Fill ``table`` (uint32[CONTEXTS * SYMBOLS])."""
+    codes = np.empty(SYMBOLS, np.uint32)
+    for c in range(CONTEXTS):
+        codes[:] = 0
+        canonical_codes(lengths[c], codes)
+        for s in range(SYMBOLS):
+            low = bits if s == ESCAPE else np.int64(k[c])
+            table[c * SYMBOLS + s] = (
+                np.int64(codes[s]) | (np.int64(lengths[c, s]) << 16) | (low << 24)
+            )
+
+
+@kernel
+def direct_table(table: Any, k: Any, bits: int, direct: Any) -> None:
+    """Whole codes of small residuals: ``direct`` (uint32[CONTEXTS << DIRECT_BITS]).
+
+    An entry is ``code and low bits | length << 27``, ready to be written.
+    """
+    for c in range(CONTEXTS):
+        shift = np.int64(k[c])
+        for z in range(1 << min(bits, DIRECT_BITS)):
+            symbol = min(z >> shift, ESCAPE)
+            entry = np.int64(table[c * SYMBOLS + symbol])
+            length = (entry >> 16) & 0xFF
+            low = entry >> 24
+            field = (entry & 0xFFFF) | ((z & ((1 << low) - 1)) << length)
+            direct[(c << DIRECT_BITS) + z] = field | ((length + low) << 27)
+
+
+@inlined
+def _put_direct(z: Any, c: Any, direct: Any, acc: Any, filled: Any) -> Any:
+    """``acc`` and ``filled`` after one more residual below ``1 << DIRECT_BITS``."""
+    index = (np.uint64(c) << np.uint64(DIRECT_BITS)) | np.uint64(z)
+    entry = np.uint64(direct[index])
+    field = entry & np.uint64(0x7FFFFFF)
+    return acc | (field << filled), filled + (entry >> np.uint64(27))
+
+
+@inlined
+def _put(z: Any, c: Any, k: Any, table: Any, acc: Any, filled: Any) -> Any:
+    """``acc`` and ``filled`` after one more residual."""
+    value = np.uint64(z)
+    symbol = value >> np.uint64(k[c])
+    if symbol > np.uint64(ESCAPE):
+        symbol = np.uint64(ESCAPE)
+    entry = np.uint64(table[np.uint64(c) * np.uint64(SYMBOLS) + symbol])
+    length = (entry >> np.uint64(16)) & np.uint64(0xFF)
+    low = entry >> np.uint64(24)
+    code = entry & np.uint64(0xFFFF)
+    field = code | ((value & ((np.uint64(1) << low) - np.uint64(1))) << length)
+    return acc | (field << filled), filled + length + low
+
+
+@inlined
+def _flush(out: Any, position: Any, acc: Any, filled: Any) -> Any:
+    """Write whole bytes of ``acc``; what remains is less than a byte."""
+    store64(out, position, acc)
+    whole = filled >> np.uint64(3)
+    shifted = acc >> (whole << np.uint64(3))
+    return position + np.int64(whole), shifted, filled & np.uint64(7)
+
+
+@kernel
+def emit_rows(z: Any, context: Any, coded: Any, k: Any, table: Any, out: Any, ends: Any) -> None:
+    """Write a plane's residuals into four streams.
+
+    ``z`` uint16[rows, PAD + width + PAD], ``context`` uint8[rows, width], ``coded``
+    uint8[rows, blocks] (0: the block of `BLOCK` columns is all zero and not written).
+    ``out`` uint8[STREAMS, capacity] where capacity is at least
+    ``rows * (width // STREAMS + 1) * MAX_SAMPLE_BITS / 8 + 16``; ``ends`` int64[STREAMS] gets
+    each stream's length in bytes.
+    """
+    rows, width = context.shape
+    blocks = coded.shape[1]
+    o0 = out[0]
+    o1 = out[1]
+    o2 = out[2]
+    o3 = out[3]
+    p0 = p1 = p2 = p3 = np.int64(0)
+    a0 = a1 = a2 = a3 = np.uint64(0)
+    f0 = f1 = f2 = f3 = np.uint64(0)
+    for r in range(rows):
+        zr = z[r]
+        cr = context[r]
+        for b in range(blocks):
+            if coded[r, b] == 0:
+                continue
+            start = b * BLOCK
+            stop = min(start + BLOCK, width)
+            pairs = (stop - start) >> 3
+            for i in range(pairs):
+                x = start + 8 * i
+                a0, f0 = _put(zr[PAD + x], cr[x], k, table, a0, f0)
+                a1, f1 = _put(zr[PAD + x + 1], cr[x + 1], k, table, a1, f1)
+                a2, f2 = _put(zr[PAD + x + 2], cr[x + 2], k, table, a2, f2)
+                a3, f3 = _put(zr[PAD + x + 3], cr[x + 3], k, table, a3, f3)
+                a0, f0 = _put(zr[PAD + x + 4], cr[x + 4], k, table, a0, f0)
+                a1, f1 = _put(zr[PAD + x + 5], cr[x + 5], k, table, a1, f1)
+                a2, f2 = _put(zr[PAD + x + 6], cr[x + 6], k, table, a2, f2)
+                a3, f3 = _put(zr[PAD + x + 7], cr[x + 7], k, table, a3, f3)
+                p0, a0, f0 = _flush(o0, p0, a0, f0)
+                p1, a1, f1 = _flush(o1, p1, a1, f1)
+                p2, a2, f2 = _flush(o2, p2, a2, f2)
+                p3, a3, f3 = _flush(o3, p3, a3, f3)
+            for x in range(start + 8 * pairs, stop):
+                s = x & 3
+                if s == 0:
+                    a0, f0 = _put(zr[PAD + x], cr[x], k, table, a0, f0)
+                    p0, a0, f0 = _flush(o0, p0, a0, f0)
+                elif s == 1:
+                    a1, f1 = _put(zr[PAD + x], cr[x], k, table, a1, f1)
+                    p1, a1, f1 = _flush(o1, p1, a1, f1)
+                elif s == 2:
+                    a2, f2 = _put(zr[PAD + x], cr[x], k, table, a2, f2)
+                    p2, a2, f2 = _flush(o2, p2, a2, f2)
+                else:
+                    a3, f3 = _put(zr[PAD + x], cr[x], k, table, a3, f3)
+                    p3, a3, f3 = _flush(o3, p3, a3, f3)
+    store64(o0, p0, a0)
+    store64(o1, p1, a1)
+    store64(o2, p2, a2)
+    store64(o3, p3, a3)
+    ends[0] = p0 + np.int64((f0 + np.uint64(7)) >> np.uint64(3))
+    ends[1] = p1 + np.int64((f1 + np.uint64(7)) >> np.uint64(3))
+    ends[2] = p2 + np.int64((f2 + np.uint64(7)) >> np.uint64(3))
+    ends[3] = p3 + np.int64((f3 + np.uint64(7)) >> np.uint64(3))
+
+
+@kernel
+def emit_rows_direct(z: Any, context: Any, coded: Any, direct: Any, out: Any, ends: Any) -> None:
+    """`emit_rows` for planes of at most `DIRECT_BITS` bits, with the table of `direct_table`."""
+    rows, width = context.shape
+    blocks = coded.shape[1]
+    o0 = out[0]
+    o1 = out[1]
+    o2 = out[2]
+    o3 = out[3]
+    p0 = p1 = p2 = p3 = np.int64(0)
+    a0 = a1 = a2 = a3 = np.uint64(0)
+    f0 = f1 = f2 = f3 = np.uint64(0)
+    for r in range(rows):
+        zr = z[r]
+        cr = context[r]
+        for b in range(blocks):
+            if coded[r, b] == 0:
+                continue
+            start = b * BLOCK
+            stop = min(start + BLOCK, width)
+            pairs = (stop - start) >> 3
+            for i in range(pairs):
+                x = start + 8 * i
+                a0, f0 = _put_direct(zr[PAD + x], cr[x], direct, a0, f0)
+                a1, f1 = _put_direct(zr[PAD + x + 1], cr[x + 1], direct, a1, f1)
+                a2, f2 = _put_direct(zr[PAD + x + 2], cr[x + 2], direct, a2, f2)
+                a3, f3 = _put_direct(zr[PAD + x + 3], cr[x + 3], direct, a3, f3)
+                a0, f0 = _put_direct(zr[PAD + x + 4], cr[x + 4], direct, a0, f0)
+                a1, f1 = _put_direct(zr[PAD + x + 5], cr[x + 5], direct, a1, f1)
+                a2, f2 = _put_direct(zr[PAD + x + 6], cr[x + 6], direct, a2, f2)
+                a3, f3 = _put_direct(zr[PAD + x + 7], cr[x + 7], direct, a3, f3)
+                p0, a0, f0 = _flush(o0, p0, a0, f0)
+                p1, a1, f1 = _flush(o1, p1, a1, f1)
+                p2, a2, f2 = _flush(o2, p2, a2, f2)
+                p3, a3, f3 = _flush(o3, p3, a3, f3)
+            for x in range(start + 8 * pairs, stop):
+                s = x & 3
+                if s == 0:
+                    a0, f0 = _put_direct(zr[PAD + x], cr[x], direct, a0, f0)
+                    p0, a0, f0 = _flush(o0, p0, a0, f0)
+                elif s == 1:
+                    a1, f1 = _put_direct(zr[PAD + x], cr[x], direct, a1, f1)
+                    p1, a1, f1 = _flush(o1, p1, a1, f1)
+                elif s == 2:
+                    a2, f2 = _put_direct(zr[PAD + x], cr[x], direct, a2, f2)
+                    p2, a2, f2 = _flush(o2, p2, a2, f2)
+                else:
+                    a3, f3 = _put_direct(zr[PAD + x], cr[x], direct, a3, f3)
+                    p3, a3, f3 = _flush(o3, p3, a3, f3)
+    store64(o0, p0, a0)
+    store64(o1, p1, a1)
+    store64(o2, p2, a2)
+    store64(o3, p3, a3)
+    ends[0] = p0 + np.int64((f0 + np.uint64(7)) >> np.uint64(3))
+    ends[1] = p1 + np.int64((f1 + np.uint64(7)) >> np.uint64(3))
+    ends[2] = p2 + np.int64((f2 + np.uint64(7)) >> np.uint64(3))
+    ends[3] = p3 + np.int64((f3 + np.uint64(7)) >> np.uint64(3))
+
+
+@inlined
+def _take2(data: Any, position: Any, table: Any, context: Any, z: Any, x: Any) -> Any:
+    """Decode columns x and x + 4 from one word; the position in bits after them."""
+    word = load64(data, position >> 3) >> np.uint64(position & 7)
+    mask = np.uint64((1 << MAX_LENGTH) - 1)
+    entry = np.uint64(table[(np.uint64(context[x]) << np.uint64(MAX_LENGTH)) | (word & mask)])
+    length = entry & np.uint64(15)
+    low = (entry >> np.uint64(4)) & np.uint64(31)
+    z[PAD + x] = ((entry >> np.uint64(9)) << low) + (
+        (word >> length) & ((np.uint64(1) << low) - np.uint64(1))
+    )
+    used = length + low
+    word >>= used
+    entry = np.uint64(table[(np.uint64(context[x + 4]) << np.uint64(MAX_LENGTH)) | (word & mask)])
+    length = entry & np.uint64(15)
+    low = (entry >> np.uint64(4)) & np.uint64(31)
+    z[PAD + x + 4] = ((entry >> np.uint64(9)) << low) + (
+        (word >> length) & ((np.uint64(1) << low) - np.uint64(1))
+    )
+    return position + np.int64(used + length + low)
+
+
+@inlined
+def _take1(data: Any, position: Any, table: Any, context: Any, z: Any, x: Any) -> Any:
+    """Decode column x; the position in bits after it."""
+    word = load64(data, position >> 3) >> np.uint64(position & 7)
+    mask = np.uint64((1 << MAX_LENGTH) - 1)
+    entry = np.uint64(table[(np.uint64(context[x]) << np.uint64(MAX_LENGTH)) | (word & mask)])
+    length = entry & np.uint64(15)
+    low = (entry >> np.uint64(4)) & np.uint64(31)
+    z[PAD + x] = ((entry >> np.uint64(9)) << low) + (
+        (word >> length) & ((np.uint64(1) << low) - np.uint64(1))
+    )
+    return position + np.int64(length + low)
+
+
+@kernel
+def take_row(
+    data: Any, positions: Any, table: Any, context: Any, coded: Any, z: Any, width: int
+) -> None:
+    """Decode one row of a plane's four streams into ``z`` (uint16[PAD + width + PAD]).
+
+    ``positions`` int64[STREAMS] are bit positions in ``data`` and are moved on. The caller
+    guarantees that each has at least ``(width // STREAMS + 1) * MAX_SAMPLE_BITS + 64`` bits of
+    ``data`` after it, which bounds every load whatever the bits are.
+    """
+    p0 = positions[0]
+    p1 = positions[1]
+    p2 = positions[2]
+    p3 = positions[3]
+    blocks = (width + BLOCK - 1) // BLOCK
+    b = 0
+    while b < blocks:
+        start = b * BLOCK
+        is_coded = coded[b]
+        while b < blocks and coded[b] == is_coded:
+            b += 1
+        stop = min(b * BLOCK, width)
+        if is_coded == 0:
+            for x in range(start, stop):
+                z[PAD + x] = 0
+            continue
+        pairs = (stop - start) >> 3
+        for i in range(pairs):
+            x = start + 8 * i
+            p0 = _take2(data, p0, table, context, z, x)
+            p1 = _take2(data, p1, table, context, z, x + 1)
+            p2 = _take2(data, p2, table, context, z, x + 2)
+            p3 = _take2(data, p3, table, context, z, x + 3)
+        for x in range(start + 8 * pairs, stop):
+            s = x & 3
+            if s == 0:
+                p0 = _take1(data, p0, table, context, z, x)
+            elif s == 1:
+                p1 = _take1(data, p1, table, context, z, x)
+            elif s == 2:
+                p2 = _take1(data, p2, table, context, z, x)
+            else:
+                p3 = _take1(data, p3, table, context, z, x)
+    positions[0] = p0
+    positions[1] = p1
+    positions[2] = p2
+    positions[3] = p3

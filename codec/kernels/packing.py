@@ -1,0 +1,329 @@
+"""Between the bytes of a file's rows and planes of samples.
+
+A row of ``width`` pixels has ``components`` samples a pixel, interleaved; sample ``i`` is
+component ``i % components`` of pixel ``i // components``. How samples lie in the row's bytes is
+one of the packings below; words are 16 or 32 bits, in either byte order.
+
+``BYTE``        one sample a byte.
+``WORD``        one sample of ``bits`` bits in each 16-bit word, ``shift`` bits above its low end.
+``FILLED``      three 10-bit samples in each 32-bit word, ``shift`` bits above its low end; the
+                first sample is the highest of the three, or the lowest where ``reverse`` is set.
+``PACKED``      samples of ``bits`` bits one after another from the low end of each 32-bit word,
+                running over into the next word; each row begins at a word.
+
+Planes are uint16 arrays ``[components, rows, PAD + width + PAD]``. Bits of a row that belong to
+no sample (padding) are dropped by `unpack_rows`, which says whether any of them was set.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from codec.kernels.jit import inlined, kernel
+from codec.kernels.memory import load16, load32, load64, store16, store32, store64
+
+PAD = 4
+BYTE = 0
+WORD = 1
+FILLED = 2
+PACKED = 3
+
+_U16_8 = np.uint16(8)
+_BYTE = np.uint32(0xFF)
+_BYTE1 = np.uint32(0xFF00)
+
+
+@inlined
+def swap16(word: Any) -> Any:
+    """``word`` with its two bytes exchanged."""
+    return np.uint16(np.uint16(word << _U16_8) | np.uint16(word >> _U16_8))
+
+
+@inlined
+def swap32(word: Any) -> Any:
+    """``word`` with its four bytes in reverse order."""
+    return np.uint32(
+        ((word & _BYTE) << np.uint32(24))
+        | ((word & _BYTE1) << np.uint32(8))
+        | ((word >> np.uint32(8)) & _BYTE1)
+        | (word >> np.uint32(24))
+    )
+
+
+@kernel
+def _unpack_filled_rgb(
+    source: Any, offset: int, width: int, shift: int, big: bool, p0: Any, p1: Any, p2: Any
+) -> int:
+    """One row of FILLED with three components, first sample highest: a pixel a word."""
+    low = np.uint32(shift)
+    mid = np.uint32(shift + 10)
+    high = np.uint32(shift + 20)
+    mask = np.uint32(1023)
+    padding = np.uint32(~(np.uint32(0x3FFFFFFF) << low))
+    stray = np.uint32(0)
+    if big:
+        for x in range(width):
+            word = swap32(load32(source, offset + 4 * x))
+            stray |= word & padding
+            p0[PAD + x] = (word >> high) & mask
+            p1[PAD + x] = (word >> mid) & mask
+            p2[PAD + x] = (word >> low) & mask
+    else:
+        for x in range(width):
+            word = load32(source, offset + 4 * x)
+            stray |= word & padding
+            p0[PAD + x] = (word >> high) & mask
+            p1[PAD + x] = (word >> mid) & mask
+            p2[PAD + x] = (word >> low) & mask
+    return np.int64(stray)
+
+
+@kernel
+def _pack_filled_rgb(
+    target: Any, offset: int, width: int, shift: int, big: bool, p0: Any, p1: Any, p2: Any
+) -> None:
+    """The inverse of `_unpack_filled_rgb`, with zero padding."""
+    low = np.uint32(shift)
+    mid = np.uint32(shift + 10)
+    high = np.uint32(shift + 20)
+    for x in range(width):
+        word = np.uint32(
+            (np.uint32(p0[PAD + x]) << high)
+            | (np.uint32(p1[PAD + x]) << mid)
+            | (np.uint32(p2[PAD + x]) << low)
+        )
+        if big:
+            word = swap32(word)
+        store32(target, offset + 4 * x, word)
+
+
+@kernel
+def _swap_words32(source: Any, offset: int, target: Any, words: int) -> None:
+    for i in range(words):
+        store32(target, 4 * i, swap32(load32(source, offset + 4 * i)))
+
+
+@kernel
+def _unpack_linear(
+    source: Any,
+    offset: int,
+    row_bytes: int,
+    count: int,
+    packing: int,
+    bits: int,
+    shift: int,
+    big: bool,
+    reverse: bool,
+    words: Any,
+    linear: Any,
+) -> int:
+    """One row's samples in file order into ``linear``; nonzero if a padding bit is set."""
+    stray = np.int64(0)
+    if packing == BYTE:
+        for i in range(count):
+            linear[i] = source[offset + i]
+    elif packing == WORD:
+        low = np.uint16(shift)
+        mask = np.uint16((1 << bits) - 1)
+        padding = np.uint16(~np.uint16(mask << low))
+        loose = np.uint16(0)
+        for i in range(count):
+            word = load16(source, offset + 2 * i)
+            if big:
+                word = swap16(word)
+            loose |= word & padding
+            linear[i] = (word >> low) & mask
+        stray = np.int64(loose)
+    elif packing == FILLED:
+        first = np.uint32(shift if reverse else shift + 20)
+        third = np.uint32(shift + 20 if reverse else shift)
+        mid = np.uint32(shift + 10)
+        mask32 = np.uint32(1023)
+        loose32 = np.uint32(0)
+        padding32 = np.uint32(~(np.uint32(0x3FFFFFFF) << np.uint32(shift)))
+        groups = (count + 2) // 3
+        for i in range(groups):
+            word32 = load32(source, offset + 4 * i)
+            if big:
+                word32 = swap32(word32)
+            loose32 |= word32 & padding32
+            linear[3 * i] = (word32 >> first) & mask32
+            linear[3 * i + 1] = (word32 >> mid) & mask32
+            linear[3 * i + 2] = (word32 >> third) & mask32
+        for i in range(count, 3 * groups):
+            loose32 |= np.uint32(linear[i])
+        stray = np.int64(loose32)
+    else:
+        total = row_bytes // 4
+        if big:
+            _swap_words32(source, offset, words, total)
+        else:
+            for i in range(row_bytes):
+                words[i] = source[offset + i]
+        mask64 = np.uint64((1 << bits) - 1)
+        for i in range(count):
+            position = i * bits
+            linear[i] = (load64(words, position >> 3) >> np.uint64(position & 7)) & mask64
+        used = count * bits
+        for i in range(used >> 3, row_bytes):
+            byte = np.int64(words[i])
+            stray |= byte >> (used & 7) if i == used >> 3 else byte
+    return stray
+
+
+@kernel
+def _pack_linear(
+    target: Any,
+    offset: int,
+    row_bytes: int,
+    count: int,
+    packing: int,
+    bits: int,
+    shift: int,
+    big: bool,
+    reverse: bool,
+    words: Any,
+    linear: Any,
+) -> None:
+    """The inverse of `_unpack_linear`, with zero padding."""
+    if packing == BYTE:
+        for i in range(count):
+            target[offset + i] = linear[i]
+    elif packing == WORD:
+        for i in range(count):
+            word = np.uint16(linear[i] << np.uint16(shift))
+            if big:
+                word = swap16(word)
+            store16(target, offset + 2 * i, word)
+    elif packing == FILLED:
+        first = np.uint32(shift if reverse else shift + 20)
+        third = np.uint32(shift + 20 if reverse else shift)
+        mid = np.uint32(shift + 10)
+        groups = (count + 2) // 3
+        for i in range(count, 3 * groups):
+            linear[i] = 0
+        for i in range(groups):
+            word32 = np.uint32(
+                (np.uint32(linear[3 * i]) << first)
+                | (np.uint32(linear[3 * i + 1]) << mid)
+                | (np.uint32(linear[3 * i + 2]) << third)
+            )
+            if big:
+                word32 = swap32(word32)
+            store32(target, offset + 4 * i, word32)
+    else:
+        for i in range(row_bytes + 8):
+            words[i] = 0
+        for i in range(count):
+            position = i * bits
+            value = load64(words, position >> 3)
+            value |= np.uint64(linear[i]) << np.uint64(position & 7)
+            store64(words, position >> 3, value)
+        if big:
+            for i in range(row_bytes // 4):
+                store32(target, offset + 4 * i, swap32(load32(words, 4 * i)))
+        else:
+            for i in range(row_bytes):
+                target[offset + i] = words[i]
+
+
+@kernel
+def unpack_rows(
+    source: Any,
+    offset: int,
+    row_bytes: int,
+    rows: int,
+    width: int,
+    components: int,
+    packing: int,
+    bits: int,
+    shift: int,
+    big: bool,
+    reverse: bool,
+    planes: Any,
+) -> int:
+    """Unpack ``rows`` rows of ``source`` (uint8) from byte ``offset`` into ``planes``.
+
+    Needs ``offset + rows * row_bytes <= source.size`` and ``row_bytes`` that hold the samples.
+    Returns nonzero if any bit that belongs to no sample is set.
+    """
+    stray = np.int64(0)
+    if packing == FILLED and components == 3 and not reverse:
+        for r in range(rows):
+            at = offset + r * row_bytes
+            p0 = planes[0, r]
+            p1 = planes[1, r]
+            p2 = planes[2, r]
+            stray |= _unpack_filled_rgb(source, at, width, shift, big, p0, p1, p2)
+            for i in range(4 * width, row_bytes):
+                stray |= source[at + i]
+        return stray
+    count = width * components
+    linear = np.empty(count + 3, np.uint16)
+    words = np.zeros(row_bytes + 16, np.uint8)
+    used = count
+    if packing == WORD:
+        used = 2 * count
+    elif packing == FILLED:
+        used = 4 * ((count + 2) // 3)
+    elif packing == PACKED:
+        used = row_bytes
+    for r in range(rows):
+        at = offset + r * row_bytes
+        stray |= _unpack_linear(
+            source, at, row_bytes, count, packing, bits, shift, big, reverse, words, linear
+        )
+        for i in range(used, row_bytes):
+            stray |= source[at + i]
+        for c in range(components):
+            plane = planes[c, r]
+            for x in range(width):
+                plane[PAD + x] = linear[x * components + c]
+    return stray
+
+
+@kernel
+def pack_row(
+    target: Any,
+    offset: int,
+    row_bytes: int,
+    width: int,
+    components: int,
+    packing: int,
+    bits: int,
+    shift: int,
+    big: bool,
+    reverse: bool,
+    rows: Any,
+    words: Any,
+    linear: Any,
+) -> None:
+    """Pack one row ``rows[component, PAD + x]`` into ``target`` (uint8) at byte ``offset``.
+
+    ``words`` is uint8 scratch of ``row_bytes + 16`` bytes and ``linear`` uint16 scratch of
+    ``width * components + 3`` samples. Bits that belong to no sample become zero.
+    """
+    if packing == FILLED and components == 3 and not reverse:
+        _pack_filled_rgb(target, offset, width, shift, big, rows[0], rows[1], rows[2])
+        for i in range(4 * width, row_bytes):
+            target[offset + i] = 0
+        return
+    count = width * components
+    used = count
+    if packing == WORD:
+        used = 2 * count
+    elif packing == FILLED:
+        used = 4 * ((count + 2) // 3)
+    elif packing == PACKED:
+        used = row_bytes
+    for c in range(components):
+        row = rows[c]
+        for x in range(width):
+            linear[x * components + c] = row[PAD + x]
+    _pack_linear(
+        target, offset, row_bytes, count, packing, bits, shift, big, reverse, words, linear
+    )
+    for i in range(used, row_bytes):
+        target[offset + i] = 0

@@ -1,0 +1,174 @@
+"""Linear prediction of a row from its neighbours and from planes coded before it.
+
+For plane ``p`` at ``(r, x)`` the prediction is ``(sum + 2048) >> 12`` where ``sum`` is, in 32-bit
+two's complement arithmetic,
+
+    bias + cW*W + cN*N + cNW*NW + cNE*NE
+         + for each reference plane: c0*g(r,x) + c1*g(r,x-1) + c2*g(r-1,x) + c3*g(r-1,x-1) + c4*g(r-1,x+1)
+
+Coefficients are 12-bit fixed point. The rounding constant is part of the bias the kernels get.
+A row is cut into `SEGMENTS` runs of columns. The first sample of each run takes N for W, so
+that the runs do not wait for one another when they are decoded. In a tile's first row nothing
+stands above: there the first run's first W is the middle of the range, the other runs' is that
+too, and fixed coefficients are used (`FIRST_ROW`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from codec.kernels.jit import kernel
+from codec.kernels.packing import PAD
+
+FRACTION = 12
+ROUND = 1 << (FRACTION - 1)
+OWN_TAPS = 4
+REFERENCE_TAPS = 5
+MAX_REFERENCES = 3
+COEFFICIENTS = OWN_TAPS + REFERENCE_TAPS * MAX_REFERENCES + 1
+BIAS = COEFFICIENTS - 1
+SEGMENTS = 4
+
+
+@kernel
+def base_own(base: Any, above: Any, c: Any, width: int) -> None:
+    """``base[x]`` (int32) = bias + the taps of the row above."""
+    bias = np.int32(c[BIAS])
+    north = np.int32(c[1])
+    north_west = np.int32(c[2])
+    north_east = np.int32(c[3])
+    for x in range(width):
+        base[x] = (
+            bias
+            + north * np.int32(above[PAD + x])
+            + north_west * np.int32(above[PAD + x - 1])
+            + north_east * np.int32(above[PAD + x + 1])
+        )
+
+
+@kernel
+def base_reference(base: Any, row: Any, above: Any, c: Any, first: int, width: int) -> None:
+    """Add the five taps of one reference plane, whose coefficients begin at ``c[first]``."""
+    c0 = np.int32(c[first])
+    c1 = np.int32(c[first + 1])
+    c2 = np.int32(c[first + 2])
+    c3 = np.int32(c[first + 3])
+    c4 = np.int32(c[first + 4])
+    for x in range(width):
+        base[x] = (
+            np.int32(base[x])
+            + c0 * np.int32(row[PAD + x])
+            + c1 * np.int32(row[PAD + x - 1])
+            + c2 * np.int32(above[PAD + x])
+            + c3 * np.int32(above[PAD + x - 1])
+            + c4 * np.int32(above[PAD + x + 1])
+        )
+
+
+@kernel
+def first_row_coefficients(c: Any, plane: int) -> None:
+    """Fill ``c`` for a tile's first row: W, and the step of the plane coded just before."""
+    c[:] = 0
+    c[0] = 1 << FRACTION
+    c[BIAS] = ROUND
+    if plane > 0:
+        c[OWN_TAPS] = 1 << FRACTION
+        c[OWN_TAPS + 1] = -(1 << FRACTION)
+
+
+@kernel
+def segment_length(width: int) -> int:
+    """Columns in each run but the last, which has what is left (perhaps none)."""
+    return (width + SEGMENTS - 1) // SEGMENTS
+
+
+@kernel
+def residual_row(
+    base: Any, west: int, row: Any, starts: Any, bits: int, z: Any, width: int
+) -> None:
+    """Folded residuals ``z`` (uint16) of ``row``; ``starts[s]`` stands for W at run ``s``.
+
+    A residual d in ``[-2^(bits-1), 2^(bits-1))`` is folded to ``2d`` or ``-2d - 1``.
+    """
+    w = np.int32(west)
+    mask = np.int32((1 << bits) - 1)
+    half = np.int32(1 << (bits - 1))
+    for x in range(width):
+        p = np.int32(np.int32(base[x]) + w * np.int32(row[PAD + x - 1])) >> np.int32(FRACTION)
+        d = np.int32(((np.int32(row[PAD + x]) - p + half) & mask) - half)
+        z[PAD + x] = np.int32(d << np.int32(1)) ^ np.int32(d >> np.int32(31))
+    length = segment_length(width)
+    for s in range(SEGMENTS):
+        x = s * length
+        if x < width:
+            p = np.int32(np.int32(base[x]) + w * np.int32(starts[s])) >> np.int32(FRACTION)
+            d = np.int32(((np.int32(row[PAD + x]) - p + half) & mask) - half)
+            z[PAD + x] = np.int32(d << np.int32(1)) ^ np.int32(d >> np.int32(31))
+
+
+@kernel
+def unfold_row(z: Any, residual: Any, width: int) -> None:
+    """Signed residuals (int16) of folded ones."""
+    for x in range(width):
+        v = np.int32(z[PAD + x])
+        residual[x] = (v >> np.int32(1)) ^ -(v & np.int32(1))
+
+
+@kernel
+def rebuild_row(
+    base: Any, west: int, residual: Any, starts: Any, bits: int, row: Any, width: int
+) -> None:
+    """Samples of ``row`` from residuals: the recursion over W, its four runs side by side."""
+    w = np.int32(west)
+    mask = np.int32((1 << bits) - 1)
+    length = segment_length(width)
+    last = max(width - (SEGMENTS - 1) * length, 0)
+    v0 = np.int32(starts[0])
+    v1 = np.int32(starts[1])
+    v2 = np.int32(starts[2])
+    v3 = np.int32(starts[3])
+    f = np.int32(FRACTION)
+    b1 = base[length:]
+    b2 = base[2 * length :]
+    b3 = base[3 * length :]
+    r1 = residual[length:]
+    r2 = residual[2 * length :]
+    r3 = residual[3 * length :]
+    o0 = row[PAD:]
+    o1 = row[PAD + length :]
+    o2 = row[PAD + 2 * length :]
+    o3 = row[PAD + 3 * length :]
+    for x in range(last):
+        v0 = np.int32(((np.int32(base[x] + w * v0) >> f) + np.int32(residual[x])) & mask)
+        v1 = np.int32(((np.int32(b1[x] + w * v1) >> f) + np.int32(r1[x])) & mask)
+        v2 = np.int32(((np.int32(b2[x] + w * v2) >> f) + np.int32(r2[x])) & mask)
+        v3 = np.int32(((np.int32(b3[x] + w * v3) >> f) + np.int32(r3[x])) & mask)
+        o0[x] = v0
+        o1[x] = v1
+        o2[x] = v2
+        o3[x] = v3
+    for s in range(SEGMENTS - 1):
+        value = v0 if s == 0 else (v1 if s == 1 else v2)
+        for x in range(s * length + last, min((s + 1) * length, width)):
+            value = np.int32(((np.int32(base[x] + w * value) >> f) + np.int32(residual[x])) & mask)
+            row[PAD + x] = value
+
+
+@kernel
+def segment_starts(above: Any, first_row: bool, bits: int, width: int, starts: Any) -> None:
+    """What stands for W at the first sample of each run."""
+    length = segment_length(width)
+    for s in range(SEGMENTS):
+        if first_row or s * length >= width:
+            starts[s] = 1 << (bits - 1)
+        else:
+            starts[s] = above[PAD + s * length]
+
+
+@kernel
+def pad_row(row: Any, above: Any, first_row: bool, bits: int, width: int) -> None:
+    """Samples beside the row: W of its first column, and its last column repeated."""
+    row[PAD - 1] = (1 << (bits - 1)) if first_row else above[PAD]
+    row[PAD + width] = row[PAD + width - 1]

@@ -1,0 +1,291 @@
+"""Random access to the original inside a container."""
+
+from __future__ import annotations
+
+import bisect
+import io
+import os
+import threading
+import zlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import xxhash
+
+from codec.container import (
+    HEAD_SIZE,
+    WRAP_SIZE,
+    Directory,
+    Header,
+    checksum,
+    parse_directory,
+    parse_header,
+)
+from codec.errors import CodecError, DamagedError
+from codec.tile import decode_tile
+from codec.types import Block, BlockKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+WRAP_BLOCK = 1 << 20
+_MAX_DIRECTORY = 1 << 26
+
+
+class ByteSource(Protocol):
+    """Where a container's bytes come from; many threads may read at once."""
+
+    def size(self) -> int: ...
+
+    def pread(self, offset: int, size: int) -> Any: ...
+
+
+class BufferSource:
+    """A container in memory."""
+
+    def __init__(self, buffer: Any) -> None:
+        self._view = memoryview(buffer).cast("B")
+
+    def size(self) -> int:
+        return len(self._view)
+
+    def pread(self, offset: int, size: int) -> Any:
+        return self._view[offset : offset + size]
+
+
+class FileSource:
+    """A container in a file, by its descriptor, which stays the caller's to close."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def pread(self, offset: int, size: int) -> Any:
+        parts = []
+        while size > 0:
+            part = os.pread(self._fd, size, offset)
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            size -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def open_source(source: Any) -> ByteSource:
+    """A ByteSource of a bytes-like object, a file descriptor or a binary file."""
+    if isinstance(source, int):
+        return FileSource(source)
+    if isinstance(source, io.IOBase) or hasattr(source, "fileno"):
+        return FileSource(_descriptor(source))
+    return BufferSource(source)
+
+
+def _descriptor(file: BinaryIO) -> int:
+    return file.fileno()
+
+
+class Reader:
+    """The original inside a container, decoded where it is touched and nowhere else.
+
+    The original is cut into *blocks*: runs of side data and tiles of samples, contiguous and in
+    order. Each is decoded on its own. A Reader keeps no decoded bytes and does not own the file
+    it reads; any number of threads may use it at once.
+
+    Raises NotAContainerError, UnsupportedVersionError, UnsupportedFeatureError or DamagedError
+    when opened on something else than a sound header and directory.
+
+    Attributes:
+        original_length, stored_length: bytes.
+        format: the original's format as a person would name it.
+        level, codec: how it was encoded.
+        hash: XXH3-128 of the original in hex; empty for an open wrap.
+        reason: why no samples were coded, or None.
+        encoded_at: when it was encoded (ISO 8601), or None.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = open_source(source)
+        self._lock = threading.Lock()
+        self._tiles_decoded = 0
+        head = self._source.pread(0, HEAD_SIZE)
+        self.header = parse_header(head)
+        self.stored_length = self._source.size()
+        self._directory = self._open_wrap() if self.header.kind == "wrap" else self._open()
+        self._starts = [block.start for block in self._directory.blocks]
+        info = self._directory.info
+        self.format = info.get("format", "unknown")
+        self.level = info.get("level", "")
+        self.codec = info.get("codec", "")
+        self.reason = info.get("reason")
+        self.encoded_at = info.get("encoded_at")
+        self.hash = self.header.hash.hex() if self.header.kind == "container" else ""
+
+    def _open(self) -> Directory:
+        header = self.header
+        if self.stored_length < header.container_length:
+            missing = header.container_length - self.stored_length
+            if HEAD_SIZE + header.directory_length > self.stored_length:
+                raise DamagedError("container", f"it is cut short by {missing} bytes", 0)
+        if header.directory_length > min(_MAX_DIRECTORY, self.stored_length):
+            raise DamagedError("directory", "it is longer than the file", 0)
+        raw = bytes(self._source.pread(HEAD_SIZE, header.directory_length))
+        directory = parse_directory(raw, header)
+        self.original_length = header.original_length
+        return directory
+
+    def _open_wrap(self) -> Directory:
+        length = max(self.stored_length - WRAP_SIZE, 0)
+        self.original_length = length
+        directory = Directory(
+            info={"format": "wrapped file", "reason": "unsupported: begins like a PixFS container"}
+        )
+        for start in range(0, length, WRAP_BLOCK):
+            stop = min(start + WRAP_BLOCK, length)
+            at = (WRAP_SIZE + start, WRAP_SIZE + stop)
+            directory.blocks.append(Block(BlockKind.STORED, start, stop, *at, b"", 0, 0, 0))
+        return directory
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks the original is cut into."""
+        return len(self._starts)
+
+    @property
+    def tiles(self) -> int:
+        """How many of the blocks are tiles of samples."""
+        return sum(block.kind is BlockKind.TILE for block in self._directory.blocks)
+
+    @property
+    def tiles_decoded(self) -> int:
+        """How many times a tile has been decoded so far."""
+        return self._tiles_decoded
+
+    @property
+    def elements(self) -> tuple[Any, ...]:
+        """The image elements whose samples are coded."""
+        return tuple(self._directory.elements)
+
+    def block_range(self, index: int) -> tuple[int, int]:
+        """Start and end of a block in the original."""
+        block = self._directory.blocks[index]
+        return block.start, block.stop
+
+    def block_at(self, offset: int) -> int:
+        """The block that holds byte ``offset`` of the original, which must be inside it."""
+        if not 0 <= offset < self.original_length:
+            raise IndexError(f"offset {offset} is outside the file")
+        return bisect.bisect_right(self._starts, offset) - 1
+
+    def is_tile(self, index: int) -> bool:
+        """Whether decoding this block means decoding samples."""
+        return self._directory.blocks[index].kind is BlockKind.TILE
+
+    def decode_block(self, index: int) -> Any:
+        """All bytes of a block (bytes-like). Raises DamagedError that names it."""
+        block = self._directory.blocks[index]
+        stored = self._source.pread(block.stored_start, block.stored_stop - block.stored_start)
+        try:
+            if len(stored) != block.stored_stop - block.stored_start:
+                raise DamagedError("block", "it is cut short")
+            if block.checksum and checksum(stored) != block.checksum:
+                raise DamagedError("block", "its checksum does not hold")
+            return self._decode(block, stored)
+        except DamagedError as error:
+            raise DamagedError(self._name(index), error.detail, block.start) from error
+
+    def _decode(self, block: Block, stored: Any) -> Any:
+        if block.kind is BlockKind.STORED:
+            return stored
+        if block.kind is BlockKind.FILL:
+            return bytes(stored) * (block.stop - block.start)
+        if block.kind is BlockKind.DEFLATE:
+            return _inflate(stored, block.stop - block.start)
+        element = self._directory.elements[block.element]
+        with self._lock:
+            self._tiles_decoded += 1
+        return memoryview(decode_tile(stored, block.rows, element))
+
+    def _name(self, index: int) -> str:
+        block = self._directory.blocks[index]
+        if block.kind is BlockKind.TILE:
+            tile = sum(b.kind is BlockKind.TILE for b in self._directory.blocks[:index])
+            last = block.row + block.rows - 1
+            part = f"tile {tile} (rows {block.row}-{last}"
+            if len(self._directory.elements) > 1:
+                part += f" of element {block.element}"
+            return part + ")"
+        return f"side data (bytes {block.start}-{block.stop - 1})"
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes ``offset`` to ``offset + size`` of the original, fewer at its end."""
+        stop = min(offset + size, self.original_length)
+        if offset < 0 or offset >= stop:
+            return b""
+        parts = []
+        index = self.block_at(offset)
+        while index < self.blocks:
+            start, end = self.block_range(index)
+            if start >= stop:
+                break
+            decoded = memoryview(self.decode_block(index))
+            parts.append(decoded[max(offset - start, 0) : min(stop, end) - start])
+            index += 1
+        return b"".join(parts)
+
+    def verify(self) -> list[DamagedError]:
+        """Everything that is wrong with the container; empty if the original comes out whole."""
+        damages: list[DamagedError] = []
+        if self.header.kind == "container" and self.stored_length != self.header.container_length:
+            difference = self.stored_length - self.header.container_length
+            kind = "longer" if difference > 0 else "shorter"
+            damages.append(
+                DamagedError("container", f"{abs(difference)} bytes {kind} than written")
+            )
+        digest = xxhash.xxh3_128()
+        for decoded in self._sound_blocks(damages):
+            digest.update(decoded)
+        if not damages and self.hash and digest.hexdigest() != self.hash:
+            damages.append(DamagedError("original", "its hash is not that of the file written", 0))
+        return damages
+
+    def check_hash(self, original: Any) -> None:
+        """Raise DamagedError unless ``original`` is the file that was encoded."""
+        if self.hash and xxhash.xxh3_128_hexdigest(original) != self.hash:
+            raise DamagedError("original", "its hash is not that of the file written", 0)
+
+    def stored_payloads(self) -> list[Any]:
+        """The stored bytes of each block, unchecked."""
+        return [
+            self._source.pread(block.stored_start, block.stored_stop - block.stored_start)
+            for block in self._directory.blocks
+        ]
+
+    def _sound_blocks(self, damages: list[DamagedError]) -> Iterator[Any]:
+        for index in range(self.blocks):
+            try:
+                yield self.decode_block(index)
+            except DamagedError as error:
+                damages.append(error)
+
+
+def _inflate(stored: Any, length: int) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        raw = inflater.decompress(stored, length + 1)
+    except zlib.error as error:
+        raise DamagedError("block", f"it does not inflate ({error})") from error
+    if len(raw) != length or not inflater.eof:
+        raise DamagedError("block", "it inflates to another length")
+    return raw
+
+
+def as_array(buffer: Any) -> Any:
+    """A read-only uint8 array over a bytes-like object."""
+    return np.frombuffer(memoryview(buffer).cast("B").toreadonly(), np.uint8)
+
+
+__all__ = ["BufferSource", "ByteSource", "CodecError", "FileSource", "Header", "Reader"]

@@ -1,0 +1,369 @@
+"""One tile: rows of an element to a payload, and a payload back to rows.
+
+The payload's layout is in docs/format/container-v1.md, "Tiles".
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from codec.errors import DamagedError
+from codec.kernels import context, entropy, fit, predict, statistics
+from codec.kernels import tile as drivers
+from codec.kernels.packing import PAD, pack_row, unpack_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from codec.types import Element, Level
+
+MODE_PREDICTED = 1
+_FIXED = struct.Struct("<BBHII")
+_PLANE = struct.Struct("<BBBBHi")
+_RESIDUE_SLACK = 64
+_MAX_HEAD = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard the encoder looks: samples and rounds of a fit, rows skipped in statistics."""
+
+    fit_samples: int
+    fit_rounds: int
+    step: int
+    tile_pixels: int
+
+
+EFFORTS: dict[Level, Effort] = {
+    "fast": Effort(fit_samples=512, fit_rounds=1, step=4, tile_pixels=1 << 17),
+    "balanced": Effort(fit_samples=2048, fit_rounds=2, step=4, tile_pixels=1 << 17),
+    "max": Effort(fit_samples=8192, fit_rounds=4, step=1, tile_pixels=1 << 16),
+}
+
+
+@dataclass(slots=True)
+class _Workspace:
+    """Arrays of one thread, kept between tiles of one shape."""
+
+    shape: tuple[int, int, int]
+    planes: NDArray[np.uint16]
+    z: NDArray[np.uint16]
+    magnitudes: NDArray[np.int16]
+    activity: NDArray[np.int16]
+    contexts: NDArray[np.uint8]
+    coded: NDArray[np.uint8]
+    streams: NDArray[np.uint8]
+    histogram: NDArray[np.int32]
+    direct: NDArray[np.uint32]
+
+
+_local = threading.local()
+_LEVELS = statistics.activity_levels()
+
+
+def _workspace(components: int, rows: int, width: int) -> _Workspace:
+    """This thread's arrays, made anew when the shape changes; contents are undefined."""
+    shape = (components, rows, width)
+    kept: _Workspace | None = getattr(_local, "workspace", None)
+    if kept is not None and kept.shape == shape:
+        return kept
+    padded = width + 2 * PAD
+    blocks = -(-width // entropy.BLOCK)
+    capacity = rows * (width // entropy.STREAMS + 1) * entropy.MAX_SAMPLE_BITS // 8 + 16
+    made = _Workspace(
+        shape=shape,
+        planes=np.zeros((components, rows, padded), np.uint16),
+        z=np.zeros((rows, padded), np.uint16),
+        magnitudes=np.zeros((components, rows + 2, padded), np.int16),
+        activity=np.zeros((rows, width), np.int16),
+        contexts=np.zeros((rows, width), np.uint8),
+        coded=np.zeros((rows, blocks), np.uint8),
+        streams=np.zeros((entropy.STREAMS, capacity), np.uint8),
+        histogram=np.zeros(context.MAX_ACTIVITY, np.int32),
+        direct=np.zeros(context.CONTEXTS << entropy.DIRECT_BITS, np.uint32),
+    )
+    _local.workspace = made
+    return made
+
+
+def encode_tile(source: Any, offset: int, rows: int, element: Element, effort: Effort) -> bytes:
+    """The payload of ``rows`` rows that begin at byte ``offset`` of ``source``.
+
+    ``source`` is a read-only uint8 array that holds them. Any thread may call this; the work
+    is done without the GIL.
+    """
+    e = element
+    work = _workspace(e.components, rows, e.width)
+    stray = unpack_rows(
+        source,
+        offset,
+        e.row_bytes,
+        rows,
+        e.width,
+        e.components,
+        int(e.packing),
+        e.bits,
+        e.shift,
+        e.big_endian,
+        e.reverse,
+        work.planes,
+    )
+    residue = _residue(source, offset, rows, e, work.planes) if stray else b""
+    order = np.array(e.order, np.int64)
+    shifts = np.zeros(e.components, np.int64)
+    drivers.shift_planes(work.planes, rows, e.width, shifts)
+    bits = e.bits - shifts
+    drivers.pad_planes(work.planes, rows, e.width, bits)
+    heads: list[bytes] = []
+    streams: list[bytes] = []
+    for p in range(e.components):
+        component = e.order[p]
+        head, body = _encode_plane(
+            work, order, p, rows, e.width, int(bits[component]), int(shifts[component]), effort
+        )
+        heads.append(head)
+        streams.append(body)
+    head = zlib.compress(b"".join(heads), 6)
+    fixed = _FIXED.pack(MODE_PREDICTED, 0, 0, len(head), len(residue))
+    return b"".join([fixed, head, *streams, residue])
+
+
+def _encode_plane(
+    work: _Workspace,
+    order: NDArray[np.int64],
+    p: int,
+    rows: int,
+    width: int,
+    bits: int,
+    shift: int,
+    effort: Effort,
+) -> tuple[bytes, bytes]:
+    """Head and streams of the p-th plane coded."""
+    coefficients = np.zeros(predict.COEFFICIENTS, np.int32)
+    if rows > 1:
+        fit.fit_plane(
+            work.planes, order, p, rows, width, effort.fit_samples, effort.fit_rounds, coefficients
+        )
+    drivers.plane_residuals(work.planes, order, p, rows, width, bits, coefficients, work.z)
+    statistics.mark_blocks(work.z, rows, width, work.coded)
+    mean = statistics.mean_residual(work.z, rows, width, effort.step)
+    magnitude_shift = max(int(mean) // 64, 0).bit_length()
+    first = int(statistics.mean_residual(work.z, 1, width, 1)) >> magnitude_shift
+    start = min(first, context.MAX_MAGNITUDE)
+    own = work.magnitudes[int(order[p])]
+    drivers.plane_magnitudes(work.z, rows, width, magnitude_shift, start, own)
+    drivers.plane_activity(own, rows, width, work.activity)
+    cross = 0
+    if p:
+        cross = statistics.choose_cross(
+            work.activity, work.z, work.magnitudes, order, p, rows, width, 16, _LEVELS
+        )
+    drivers.plane_contexts(work.magnitudes, order, p, rows, width, cross, work.activity)
+    thresholds = np.zeros(context.THRESHOLDS, np.int16)
+    statistics.choose_thresholds(
+        work.activity, work.coded, rows, width, 8, work.histogram, thresholds
+    )
+    drivers.quantise_rows(work.activity, thresholds, work.contexts, rows, width)
+    k = np.zeros(context.CONTEXTS, np.uint8)
+    counts = np.zeros((context.CONTEXTS, entropy.SYMBOLS), np.int64)
+    statistics.count_symbols(work.z, work.contexts, work.coded, bits, effort.step, k, counts)
+    lengths = np.zeros((context.CONTEXTS, entropy.SYMBOLS), np.uint8)
+    entropy.all_code_lengths(counts, lengths)
+    table = np.zeros(context.CONTEXTS * entropy.SYMBOLS, np.uint32)
+    entropy.encoding_table(lengths, k, bits, table)
+    ends = np.zeros(entropy.STREAMS, np.int64)
+    if bits <= entropy.DIRECT_BITS:
+        entropy.direct_table(table, k, bits, work.direct)
+        entropy.emit_rows_direct(
+            work.z, work.contexts, work.coded, work.direct, work.streams, ends
+        )
+    else:
+        entropy.emit_rows(work.z, work.contexts, work.coded, k, table, work.streams, ends)
+    head = b"".join(
+        [
+            _PLANE.pack(shift, magnitude_shift, cross, 0, start, int(coefficients[predict.BIAS])),
+            coefficients[: _taps(p)].astype("<i2").tobytes(),
+            thresholds.astype("<i2").tobytes(),
+            k.tobytes(),
+            (lengths[:, 0::2] | (lengths[:, 1::2] << 4)).tobytes(),
+            ends.astype("<u4").tobytes(),
+            np.packbits(work.coded, bitorder="little").tobytes(),
+        ]
+    )
+    return head, b"".join(work.streams[s, : ends[s]].tobytes() for s in range(entropy.STREAMS))
+
+
+def _taps(p: int) -> int:
+    """Stored taps of the p-th plane coded."""
+    return predict.OWN_TAPS + predict.REFERENCE_TAPS * min(p, predict.MAX_REFERENCES)
+
+
+def _residue(source: Any, offset: int, rows: int, e: Element, planes: NDArray[np.uint16]) -> bytes:
+    """What must be XORed onto the repacked rows to give the file's own, deflated."""
+    packed = np.zeros(rows * e.row_bytes, np.uint8)
+    words = np.zeros(e.row_bytes + 16, np.uint8)
+    linear = np.zeros(e.width * e.components + 3, np.uint16)
+    for r in range(rows):
+        pack_row(
+            packed,
+            r * e.row_bytes,
+            e.row_bytes,
+            e.width,
+            e.components,
+            int(e.packing),
+            e.bits,
+            e.shift,
+            e.big_endian,
+            e.reverse,
+            planes[:, r],
+            words,
+            linear,
+        )
+    packed ^= source[offset : offset + packed.size]
+    return zlib.compress(packed.tobytes(), 1)
+
+
+class _Heads:
+    """Parsed plane heads of a tile; raises ValueError on anything that does not fit."""
+
+    def __init__(self, raw: bytes, rows: int, e: Element) -> None:
+        n = e.components
+        blocks = -(-e.width // entropy.BLOCK)
+        self.coefficients = np.zeros((n, predict.COEFFICIENTS), np.int32)
+        self.thresholds = np.zeros((n, context.THRESHOLDS), np.int16)
+        self.tables = np.zeros((n, context.CONTEXTS << entropy.MAX_LENGTH), np.uint16)
+        self.coded = np.zeros((n, rows, blocks), np.uint8)
+        self.ends = np.zeros((n, entropy.STREAMS), np.int64)
+        self.bits = np.zeros(n, np.int64)
+        self.shifts = np.zeros(n, np.int64)
+        self.magnitude_shifts = np.zeros(n, np.int64)
+        self.crosses = np.zeros(n, np.int64)
+        self.starts = np.zeros(n, np.int64)
+        at = 0
+        for p in range(n):
+            at = self._plane(raw, at, p, rows, e)
+        if at != len(raw):
+            raise ValueError("the heads of its planes are too long")
+
+    def _plane(self, raw: bytes, at: int, p: int, rows: int, e: Element) -> int:
+        def take(dtype: str, count: int) -> NDArray[Any]:
+            nonlocal at
+            values = np.frombuffer(raw, dtype, count, at)
+            at += values.nbytes
+            return values
+
+        blocks = self.coded.shape[2]
+        shift, magnitude_shift, cross, _, start, bias = _PLANE.unpack_from(raw, at)
+        at += _PLANE.size
+        component = e.order[p]
+        if shift >= e.bits or magnitude_shift > 15 or cross > statistics.MAX_CROSS:
+            raise ValueError("a plane's head is out of range")
+        bits = e.bits - shift
+        self.shifts[component] = shift
+        self.bits[component] = bits
+        self.magnitude_shifts[p] = magnitude_shift
+        self.crosses[p] = cross
+        self.starts[p] = min(start, context.MAX_MAGNITUDE)
+        taps = _taps(p)
+        self.coefficients[p, :taps] = take("<i2", taps)
+        self.coefficients[p, predict.BIAS] = bias
+        self.thresholds[p] = take("<i2", context.THRESHOLDS)
+        k = take("u1", context.CONTEXTS)
+        if int(k.max()) > bits:
+            raise ValueError("a plane has more raw bits than its samples")
+        pairs = take("u1", context.CONTEXTS * entropy.SYMBOLS // 2)
+        lengths = np.empty((context.CONTEXTS, entropy.SYMBOLS), np.uint8)
+        pairs = pairs.reshape(context.CONTEXTS, -1)
+        lengths[:, 0::2] = pairs & 15
+        lengths[:, 1::2] = pairs >> 4
+        if int(lengths.max()) > entropy.MAX_LENGTH:
+            raise ValueError("a code is too long")
+        if not entropy.decoding_table(lengths, k.copy(), bits, self.tables[p]):
+            raise ValueError("a code is over-full")
+        self.ends[p] = take("<u4", entropy.STREAMS)
+        flags = take("u1", -(-rows * blocks // 8))
+        unpacked = np.unpackbits(flags, count=rows * blocks, bitorder="little")
+        self.coded[p] = unpacked.reshape(rows, blocks)
+        return at
+
+
+def decode_tile(payload: Any, rows: int, element: Element) -> NDArray[np.uint8]:
+    """The bytes of a tile's rows, from its payload.
+
+    Any bytes are safe to give: they yield ``rows * row_bytes`` bytes or a DamagedError, in
+    memory bounded by those and the payload. Any thread may call this.
+    """
+    e = element
+    try:
+        mode, _, _, head_length, residue_length = _FIXED.unpack_from(payload, 0)
+        streams_at = _FIXED.size + head_length
+        streams_stop = len(payload) - residue_length
+        if mode != MODE_PREDICTED or streams_at > streams_stop:
+            raise ValueError("its first bytes make no sense")
+        heads = _Heads(_inflate(payload[_FIXED.size : streams_at], _MAX_HEAD), rows, e)
+        if int(heads.ends.sum()) != streams_stop - streams_at:
+            raise ValueError("its streams do not fill it")
+    except (ValueError, struct.error, zlib.error) as error:
+        raise DamagedError("tile", str(error)) from error
+    slack = drivers.row_slack_bits(e.width)
+    size = streams_stop - streams_at
+    data = np.zeros(size + slack // 8 + 16, np.uint8)
+    data[:size] = np.frombuffer(payload, np.uint8, size, streams_at)
+    stops = np.cumsum(heads.ends.reshape(-1))
+    positions = ((stops - heads.ends.reshape(-1)) * 8).reshape(e.components, entropy.STREAMS)
+    out = np.empty(rows * e.row_bytes, np.uint8)
+    sound = drivers.decode_rows(
+        data,
+        positions,
+        size * 8,
+        heads.tables,
+        heads.coefficients,
+        heads.thresholds,
+        heads.coded,
+        np.array(e.order, np.int64),
+        heads.bits,
+        heads.shifts,
+        heads.magnitude_shifts,
+        heads.crosses,
+        heads.starts,
+        rows,
+        e.width,
+        e.row_bytes,
+        int(e.packing),
+        e.bits,
+        e.shift,
+        e.big_endian,
+        e.reverse,
+        out,
+    )
+    ended = (positions.reshape(-1) + 7) // 8
+    if not sound or not np.array_equal(ended, stops):
+        raise DamagedError("tile", "its streams do not end where they should")
+    if residue_length:
+        _apply_residue(payload[streams_stop:], out)
+    return out
+
+
+def _inflate(data: Any, limit: int) -> bytes:
+    """Inflate a whole zlib stream to at most ``limit`` bytes; ValueError if it is not one."""
+    inflater = zlib.decompressobj()
+    raw = inflater.decompress(data, limit)
+    if not inflater.eof or inflater.unused_data:
+        raise ValueError("a deflated part is cut short or too long")
+    return raw
+
+
+def _apply_residue(data: Any, out: NDArray[np.uint8]) -> None:
+    try:
+        residue = np.frombuffer(_inflate(data, out.size + _RESIDUE_SLACK), np.uint8)
+    except (ValueError, zlib.error) as error:
+        raise DamagedError("tile", f"its padding bits: {error}") from error
+    if residue.size != out.size:
+        raise DamagedError("tile", "its padding bits do not fit its rows")
+    out ^= residue
