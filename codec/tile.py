@@ -42,7 +42,7 @@ class Effort:
 
 EFFORTS: dict[Level, Effort] = {
     "fast": Effort(fit_samples=512, fit_rounds=1, step=4, tile_pixels=1 << 17),
-    "balanced": Effort(fit_samples=2048, fit_rounds=2, step=2, tile_pixels=1 << 17),
+    "balanced": Effort(fit_samples=2048, fit_rounds=2, step=4, tile_pixels=1 << 17),
     "max": Effort(fit_samples=8192, fit_rounds=4, step=1, tile_pixels=1 << 16),
 }
 
@@ -60,9 +60,11 @@ class _Workspace:
     coded: NDArray[np.uint8]
     streams: NDArray[np.uint8]
     histogram: NDArray[np.int32]
+    direct: NDArray[np.uint32]
 
 
 _local = threading.local()
+_LEVELS = statistics.activity_levels()
 
 
 def _workspace(components: int, rows: int, width: int) -> _Workspace:
@@ -84,6 +86,7 @@ def _workspace(components: int, rows: int, width: int) -> _Workspace:
         coded=np.zeros((rows, blocks), np.uint8),
         streams=np.zeros((entropy.STREAMS, capacity), np.uint8),
         histogram=np.zeros(context.MAX_ACTIVITY, np.int32),
+        direct=np.zeros(context.CONTEXTS << entropy.DIRECT_BITS, np.uint32),
     )
     _local.workspace = made
     return made
@@ -159,24 +162,29 @@ def _encode_plane(
     cross = 0
     if p:
         cross = statistics.choose_cross(
-            work.activity, work.z, work.magnitudes, order, p, rows, width, 8
+            work.activity, work.z, work.magnitudes, order, p, rows, width, 16, _LEVELS
         )
     drivers.plane_contexts(work.magnitudes, order, p, rows, width, cross, work.activity)
     thresholds = np.zeros(context.THRESHOLDS, np.int16)
     statistics.choose_thresholds(
-        work.activity, work.coded, rows, width, 4, work.histogram, thresholds
+        work.activity, work.coded, rows, width, 8, work.histogram, thresholds
     )
     drivers.quantise_rows(work.activity, thresholds, work.contexts, rows, width)
     k = np.zeros(context.CONTEXTS, np.uint8)
     counts = np.zeros((context.CONTEXTS, entropy.SYMBOLS), np.int64)
     statistics.count_symbols(work.z, work.contexts, work.coded, bits, effort.step, k, counts)
     lengths = np.zeros((context.CONTEXTS, entropy.SYMBOLS), np.uint8)
-    for c in range(context.CONTEXTS):
-        entropy.code_lengths(counts[c], lengths[c])
+    entropy.all_code_lengths(counts, lengths)
     table = np.zeros(context.CONTEXTS * entropy.SYMBOLS, np.uint32)
     entropy.encoding_table(lengths, k, bits, table)
     ends = np.zeros(entropy.STREAMS, np.int64)
-    entropy.emit_rows(work.z, work.contexts, work.coded, k, table, work.streams, ends)
+    if bits <= entropy.DIRECT_BITS:
+        entropy.direct_table(table, k, bits, work.direct)
+        entropy.emit_rows_direct(
+            work.z, work.contexts, work.coded, work.direct, work.streams, ends
+        )
+    else:
+        entropy.emit_rows(work.z, work.contexts, work.coded, k, table, work.streams, ends)
     head = b"".join(
         [
             _PLANE.pack(shift, magnitude_shift, cross, 0, start, int(coefficients[predict.BIAS])),
