@@ -74,6 +74,11 @@ class Scheduler:
             if self._walker.ident is not None:
                 self._walker.join()
 
+    def abandon(self) -> None:
+        """Makes a `close` that drains in another thread leave what has not begun."""
+        for node in self.queue.close(drain=False):
+            self._core.nodes.unpin(node)
+
     # On close
 
     def settle(self, node: Node) -> None:

@@ -108,9 +108,13 @@ class Volume:
 
     def close(self, drain: bool = True) -> None:
         """Finishes (or, without ``drain``, abandons) queued conversions and closes everything,
-        handles still open included; idempotent. The caller makes no other call any more."""
+        handles still open included; idempotent. The caller makes no other call any more,
+        but one: while a close drains, another thread may close without draining, which makes
+        the first one leave the rest of the queue."""
         with self._lock:
             if self._closed:
+                if not drain:
+                    self._scheduler.abandon()
                 return
             self._closed = True
         self._scheduler.close(drain=drain)
