@@ -14,4 +14,7 @@ VERBS = (
     "verify",
     "wait",
     "warmup",
+    "serve",
+    "up",
+    "demo",
 )
