@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import codec
 from tests.checklogs import expect_logs, log_check
 from tests.fuse_session import Mounted, fuse_available, mounted
 
@@ -43,15 +44,21 @@ def corpus() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def warm_kernels() -> None:
+    """Compile the codec before a daemon needs it, so that no timeout has to allow for that."""
+    codec.warmup()
+
+
 @pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Mounted]:
+def mount(tmp_path: Path, warm_kernels: None) -> Iterator[Mounted]:
     """A mount that compresses as soon as a file is closed."""
     with mounted(tmp_path) as mount:
         yield mount
 
 
 @pytest.fixture
-def manual_mount(tmp_path: Path) -> Iterator[Mounted]:
+def manual_mount(tmp_path: Path, warm_kernels: None) -> Iterator[Mounted]:
     """A mount that compresses only when it is asked to."""
     with mounted(tmp_path, "--manual") as mount:
         yield mount

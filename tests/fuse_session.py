@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixfs.fuse.mountinfo import mount_at
@@ -20,6 +19,7 @@ from tests.checklogs import lines_to_act_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 TIMEOUT_S = 60
 
