@@ -142,6 +142,10 @@ class Session:
     def _drain(self) -> None:
         """Finish the queue, telling the service manager that this takes its time."""
         abandoning = self._signals.abandoning
+        if abandoning.is_set():
+            log.info("leaving the queue to the next mount")
+            self._volume.close(drain=False)
+            return
         # Closed in a thread, so that a signal can still be acted on here.
         closing = threading.Thread(target=self._volume.close, name="pixfs-drain")
         closing.start()
