@@ -28,6 +28,8 @@ _FIXED = struct.Struct("<BBHII")
 _PLANE = struct.Struct("<BBBBHi")
 _RESIDUE_SLACK = 64
 _MAX_HEAD = 1 << 24
+_PREDICTOR_ROWS = 4
+_MEDIAN_GAIN = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Effort:
 
 EFFORTS: dict[Level, Effort] = {
     "fast": Effort(fit_samples=512, fit_rounds=1, step=4, tile_pixels=1 << 17),
-    "balanced": Effort(fit_samples=2048, fit_rounds=2, step=2, tile_pixels=1 << 17),
+    "balanced": Effort(fit_samples=2048, fit_rounds=2, step=4, tile_pixels=1 << 17),
     "max": Effort(fit_samples=8192, fit_rounds=4, step=1, tile_pixels=1 << 16),
 }
 
@@ -54,15 +56,18 @@ class _Workspace:
     shape: tuple[int, int, int]
     planes: NDArray[np.uint16]
     z: NDArray[np.uint16]
+    trial: NDArray[np.uint16]
     magnitudes: NDArray[np.int16]
     activity: NDArray[np.int16]
     contexts: NDArray[np.uint8]
     coded: NDArray[np.uint8]
     streams: NDArray[np.uint8]
     histogram: NDArray[np.int32]
+    direct: NDArray[np.uint32]
 
 
 _local = threading.local()
+_LEVELS = statistics.activity_levels()
 
 
 def _workspace(components: int, rows: int, width: int) -> _Workspace:
@@ -78,12 +83,14 @@ def _workspace(components: int, rows: int, width: int) -> _Workspace:
         shape=shape,
         planes=np.zeros((components, rows, padded), np.uint16),
         z=np.zeros((rows, padded), np.uint16),
+        trial=np.zeros((rows, padded), np.uint16),
         magnitudes=np.zeros((components, rows + 2, padded), np.int16),
         activity=np.zeros((rows, width), np.int16),
         contexts=np.zeros((rows, width), np.uint8),
         coded=np.zeros((rows, blocks), np.uint8),
         streams=np.zeros((entropy.STREAMS, capacity), np.uint8),
         histogram=np.zeros(context.MAX_ACTIVITY, np.int32),
+        direct=np.zeros(context.CONTEXTS << entropy.DIRECT_BITS, np.uint32),
     )
     _local.workspace = made
     return made
@@ -148,6 +155,7 @@ def _encode_plane(
             work.planes, order, p, rows, width, effort.fit_samples, effort.fit_rounds, coefficients
         )
     drivers.plane_residuals(work.planes, order, p, rows, width, bits, coefficients, work.z)
+    predictor = _choose_predictor(work, int(order[p]), rows, width, bits)
     statistics.mark_blocks(work.z, rows, width, work.coded)
     mean = statistics.mean_residual(work.z, rows, width, effort.step)
     magnitude_shift = max(int(mean) // 64, 0).bit_length()
@@ -159,27 +167,32 @@ def _encode_plane(
     cross = 0
     if p:
         cross = statistics.choose_cross(
-            work.activity, work.z, work.magnitudes, order, p, rows, width, 8
+            work.activity, work.z, work.magnitudes, order, p, rows, width, 16, _LEVELS
         )
     drivers.plane_contexts(work.magnitudes, order, p, rows, width, cross, work.activity)
     thresholds = np.zeros(context.THRESHOLDS, np.int16)
     statistics.choose_thresholds(
-        work.activity, work.coded, rows, width, 4, work.histogram, thresholds
+        work.activity, work.coded, rows, width, 8, work.histogram, thresholds
     )
     drivers.quantise_rows(work.activity, thresholds, work.contexts, rows, width)
     k = np.zeros(context.CONTEXTS, np.uint8)
     counts = np.zeros((context.CONTEXTS, entropy.SYMBOLS), np.int64)
     statistics.count_symbols(work.z, work.contexts, work.coded, bits, effort.step, k, counts)
     lengths = np.zeros((context.CONTEXTS, entropy.SYMBOLS), np.uint8)
-    for c in range(context.CONTEXTS):
-        entropy.code_lengths(counts[c], lengths[c])
+    entropy.all_code_lengths(counts, lengths)
     table = np.zeros(context.CONTEXTS * entropy.SYMBOLS, np.uint32)
     entropy.encoding_table(lengths, k, bits, table)
     ends = np.zeros(entropy.STREAMS, np.int64)
-    entropy.emit_rows(work.z, work.contexts, work.coded, k, table, work.streams, ends)
+    if bits <= entropy.DIRECT_BITS:
+        entropy.direct_table(table, k, bits, work.direct)
+        entropy.emit_rows_direct(work.z, work.contexts, work.coded, work.direct, work.streams, ends)
+    else:
+        entropy.emit_rows(work.z, work.contexts, work.coded, k, table, work.streams, ends)
     head = b"".join(
         [
-            _PLANE.pack(shift, magnitude_shift, cross, 0, start, int(coefficients[predict.BIAS])),
+            _PLANE.pack(
+                shift, magnitude_shift, cross, predictor, start, int(coefficients[predict.BIAS])
+            ),
             coefficients[: _taps(p)].astype("<i2").tobytes(),
             thresholds.astype("<i2").tobytes(),
             k.tobytes(),
@@ -189,6 +202,24 @@ def _encode_plane(
         ]
     )
     return head, b"".join(work.streams[s, : ends[s]].tobytes() for s in range(entropy.STREAMS))
+
+
+def _choose_predictor(work: _Workspace, component: int, rows: int, width: int, bits: int) -> int:
+    """The predictor whose residuals look cheaper; ``work.z`` becomes that one's.
+
+    Linear prediction averages noise away but blurs the peaks of planes that take few values,
+    or are clipped; the median keeps those.
+    """
+    if rows < 2:
+        return predict.LINEAR
+    step = max(rows // _PREDICTOR_ROWS, 1)
+    linear = statistics.sampled_entropy(work.z, rows, width, step)
+    drivers.median_residuals(work.planes, component, rows, width, bits, step, work.trial)
+    median = statistics.sampled_entropy(work.trial, rows, width, step)
+    if median >= linear * _MEDIAN_GAIN:
+        return predict.LINEAR
+    drivers.median_residuals(work.planes, component, rows, width, bits, 1, work.z)
+    return predict.MEDIAN
 
 
 def _taps(p: int) -> int:
@@ -236,6 +267,7 @@ class _Heads:
         self.shifts = np.zeros(n, np.int64)
         self.magnitude_shifts = np.zeros(n, np.int64)
         self.crosses = np.zeros(n, np.int64)
+        self.predictors = np.zeros(n, np.int64)
         self.starts = np.zeros(n, np.int64)
         at = 0
         for p in range(n):
@@ -251,16 +283,22 @@ class _Heads:
             return values
 
         blocks = self.coded.shape[2]
-        shift, magnitude_shift, cross, _, start, bias = _PLANE.unpack_from(raw, at)
+        shift, magnitude_shift, cross, predictor, start, bias = _PLANE.unpack_from(raw, at)
         at += _PLANE.size
         component = e.order[p]
-        if shift >= e.bits or magnitude_shift > 15 or cross > statistics.MAX_CROSS:
+        if (
+            shift >= e.bits
+            or magnitude_shift > 15
+            or cross > statistics.MAX_CROSS
+            or predictor > predict.MEDIAN
+        ):
             raise ValueError("a plane's head is out of range")
         bits = e.bits - shift
         self.shifts[component] = shift
         self.bits[component] = bits
         self.magnitude_shifts[p] = magnitude_shift
         self.crosses[p] = cross
+        self.predictors[p] = predictor
         self.starts[p] = min(start, context.MAX_MAGNITUDE)
         taps = _taps(p)
         self.coefficients[p, :taps] = take("<i2", taps)
@@ -314,6 +352,7 @@ def decode_tile(payload: Any, rows: int, element: Element) -> NDArray[np.uint8]:
         data,
         positions,
         size * 8,
+        heads.predictors,
         heads.tables,
         heads.coefficients,
         heads.thresholds,

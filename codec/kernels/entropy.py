@@ -27,6 +27,7 @@ SYMBOLS = 32
 ESCAPE = SYMBOLS - 1
 STREAMS = 4
 BLOCK = 64
+DIRECT_BITS = 10
 MAX_SAMPLE_BITS = MAX_LENGTH + 16
 
 
@@ -39,7 +40,7 @@ def code_lengths(counts: Any, lengths: Any) -> None:
     """
     order = np.empty(SYMBOLS, np.int64)
     n = 0
-    for s in range(SYMBOLS):
+    for s in range(SYMBOLS - 1, -1, -1):
         lengths[s] = 0
         if counts[s] > 0:
             order[n] = s
@@ -87,6 +88,13 @@ def code_lengths(counts: Any, lengths: Any) -> None:
                 lengths[order[i]] = weight[i]
             return
         flat += 1
+
+
+@kernel
+def all_code_lengths(counts: Any, lengths: Any) -> None:
+    """`code_lengths` of each context."""
+    for c in range(CONTEXTS):
+        code_lengths(counts[c], lengths[c])
 
 
 @kernel
@@ -141,6 +149,32 @@ def encoding_table(lengths: Any, k: Any, bits: int, table: Any) -> None:
             table[c * SYMBOLS + s] = (
                 np.int64(codes[s]) | (np.int64(lengths[c, s]) << 16) | (low << 24)
             )
+
+
+@kernel
+def direct_table(table: Any, k: Any, bits: int, direct: Any) -> None:
+    """Whole codes of small residuals: ``direct`` (uint32[CONTEXTS << DIRECT_BITS]).
+
+    An entry is ``code and low bits | length << 27``, ready to be written.
+    """
+    for c in range(CONTEXTS):
+        shift = np.int64(k[c])
+        for z in range(1 << min(bits, DIRECT_BITS)):
+            symbol = min(z >> shift, ESCAPE)
+            entry = np.int64(table[c * SYMBOLS + symbol])
+            length = (entry >> 16) & 0xFF
+            low = entry >> 24
+            field = (entry & 0xFFFF) | ((z & ((1 << low) - 1)) << length)
+            direct[(c << DIRECT_BITS) + z] = field | ((length + low) << 27)
+
+
+@inlined
+def _put_direct(z: Any, c: Any, direct: Any, acc: Any, filled: Any) -> Any:
+    """``acc`` and ``filled`` after one more residual below ``1 << DIRECT_BITS``."""
+    index = (np.uint64(c) << np.uint64(DIRECT_BITS)) | np.uint64(z)
+    entry = np.uint64(direct[index])
+    field = entry & np.uint64(0x7FFFFFF)
+    return acc | (field << filled), filled + (entry >> np.uint64(27))
 
 
 @inlined
@@ -222,6 +256,65 @@ def emit_rows(z: Any, context: Any, coded: Any, k: Any, table: Any, out: Any, en
                     p2, a2, f2 = _flush(o2, p2, a2, f2)
                 else:
                     a3, f3 = _put(zr[PAD + x], cr[x], k, table, a3, f3)
+                    p3, a3, f3 = _flush(o3, p3, a3, f3)
+    store64(o0, p0, a0)
+    store64(o1, p1, a1)
+    store64(o2, p2, a2)
+    store64(o3, p3, a3)
+    ends[0] = p0 + np.int64((f0 + np.uint64(7)) >> np.uint64(3))
+    ends[1] = p1 + np.int64((f1 + np.uint64(7)) >> np.uint64(3))
+    ends[2] = p2 + np.int64((f2 + np.uint64(7)) >> np.uint64(3))
+    ends[3] = p3 + np.int64((f3 + np.uint64(7)) >> np.uint64(3))
+
+
+@kernel
+def emit_rows_direct(z: Any, context: Any, coded: Any, direct: Any, out: Any, ends: Any) -> None:
+    """`emit_rows` for planes of at most `DIRECT_BITS` bits, with the table of `direct_table`."""
+    rows, width = context.shape
+    blocks = coded.shape[1]
+    o0 = out[0]
+    o1 = out[1]
+    o2 = out[2]
+    o3 = out[3]
+    p0 = p1 = p2 = p3 = np.int64(0)
+    a0 = a1 = a2 = a3 = np.uint64(0)
+    f0 = f1 = f2 = f3 = np.uint64(0)
+    for r in range(rows):
+        zr = z[r]
+        cr = context[r]
+        for b in range(blocks):
+            if coded[r, b] == 0:
+                continue
+            start = b * BLOCK
+            stop = min(start + BLOCK, width)
+            pairs = (stop - start) >> 3
+            for i in range(pairs):
+                x = start + 8 * i
+                a0, f0 = _put_direct(zr[PAD + x], cr[x], direct, a0, f0)
+                a1, f1 = _put_direct(zr[PAD + x + 1], cr[x + 1], direct, a1, f1)
+                a2, f2 = _put_direct(zr[PAD + x + 2], cr[x + 2], direct, a2, f2)
+                a3, f3 = _put_direct(zr[PAD + x + 3], cr[x + 3], direct, a3, f3)
+                a0, f0 = _put_direct(zr[PAD + x + 4], cr[x + 4], direct, a0, f0)
+                a1, f1 = _put_direct(zr[PAD + x + 5], cr[x + 5], direct, a1, f1)
+                a2, f2 = _put_direct(zr[PAD + x + 6], cr[x + 6], direct, a2, f2)
+                a3, f3 = _put_direct(zr[PAD + x + 7], cr[x + 7], direct, a3, f3)
+                p0, a0, f0 = _flush(o0, p0, a0, f0)
+                p1, a1, f1 = _flush(o1, p1, a1, f1)
+                p2, a2, f2 = _flush(o2, p2, a2, f2)
+                p3, a3, f3 = _flush(o3, p3, a3, f3)
+            for x in range(start + 8 * pairs, stop):
+                s = x & 3
+                if s == 0:
+                    a0, f0 = _put_direct(zr[PAD + x], cr[x], direct, a0, f0)
+                    p0, a0, f0 = _flush(o0, p0, a0, f0)
+                elif s == 1:
+                    a1, f1 = _put_direct(zr[PAD + x], cr[x], direct, a1, f1)
+                    p1, a1, f1 = _flush(o1, p1, a1, f1)
+                elif s == 2:
+                    a2, f2 = _put_direct(zr[PAD + x], cr[x], direct, a2, f2)
+                    p2, a2, f2 = _flush(o2, p2, a2, f2)
+                else:
+                    a3, f3 = _put_direct(zr[PAD + x], cr[x], direct, a3, f3)
                     p3, a3, f3 = _flush(o3, p3, a3, f3)
     store64(o0, p0, a0)
     store64(o1, p1, a1)

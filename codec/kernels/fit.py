@@ -26,23 +26,34 @@ from codec.kernels.predict import (
 
 MAX_FEATURES = 3 + 4 * MAX_REFERENCES + 1
 _CONSTANT = np.float32(16.0)
-_LANES = 8
+LANES = 32
+RUN = 16
 
 
 @kernel
 def _gather(planes: Any, order: Any, p: int, rows: int, width: int, a: Any, b: Any) -> int:
-    """Sample features ``a`` (float32[features, n]) and targets ``b``; the feature count."""
+    """Sample features ``a`` (float32[features, n]) and targets ``b``; the feature count.
+
+    Samples come in runs of `RUN` neighbours, which share cache lines.
+    """
     n = b.size
+    step = 1 if width >= RUN else 0
+    columns = max(width - RUN + 1, 1) if step else width
     plane = planes[order[p]]
     references = min(p, MAX_REFERENCES)
     features = 3 + 4 * references + 1
     state = np.uint64(0x9E3779B97F4A7C15 + 2 * p)
+    r = 1
+    x = 0
     for i in range(n):
-        state ^= state << np.uint64(13)
-        state ^= state >> np.uint64(7)
-        state ^= state << np.uint64(17)
-        r = 1 + np.int64(((state >> np.uint64(32)) * np.uint64(rows - 1)) >> np.uint64(32))
-        x = PAD + np.int64(((state & np.uint64(0xFFFFFFFF)) * np.uint64(width)) >> np.uint64(32))
+        if i % RUN == 0:
+            state ^= state << np.uint64(13)
+            state ^= state >> np.uint64(7)
+            state ^= state << np.uint64(17)
+            r = 1 + np.int64(((state >> np.uint64(32)) * np.uint64(rows - 1)) >> np.uint64(32))
+            x = np.int64(((state & np.uint64(0xFFFFFFFF)) * np.uint64(columns)) >> np.uint64(32))
+            x += PAD - step
+        x += step
         north = np.int32(plane[r - 1, x])
         a[0, i] = np.int32(plane[r, x - 1]) - north
         a[1, i] = np.int32(plane[r - 1, x - 1]) - north
@@ -60,19 +71,20 @@ def _gather(planes: Any, order: Any, p: int, rows: int, width: int, a: Any, b: A
 
 
 @kernel
-def _dot(a: Any, b: Any) -> float:
-    """Sum of products of float32 arrays whose length is a multiple of eight."""
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0.0)
-    for i in range(0, a.size, _LANES):
-        s0 += a[i] * b[i]
-        s1 += a[i + 1] * b[i + 1]
-        s2 += a[i + 2] * b[i + 2]
-        s3 += a[i + 3] * b[i + 3]
-        s4 += a[i + 4] * b[i + 4]
-        s5 += a[i + 5] * b[i + 5]
-        s6 += a[i + 6] * b[i + 6]
-        s7 += a[i + 7] * b[i + 7]
-    return np.float64(s0 + s4) + np.float64(s1 + s5) + np.float64(s2 + s6) + np.float64(s3 + s7)
+def _dot(a: Any, b: Any, lanes: Any) -> float:
+    """Sum of products of float32 arrays whose length is a multiple of `LANES`.
+
+    ``lanes`` is float32[LANES] scratch: as many sums side by side keep the vector units busy
+    without leave to reorder floating-point additions.
+    """
+    lanes[:] = 0
+    for i in range(0, a.size, LANES):
+        for j in range(LANES):
+            lanes[j] += a[i + j] * b[i + j]
+    total = 0.0
+    for j in range(LANES):
+        total += lanes[j]
+    return total
 
 
 @kernel
@@ -137,7 +149,7 @@ def fit_plane(
     """Coefficients ``c`` of the ``p``-th plane coded, for ``rows`` > 1.
 
     ``planes`` uint16[components, rows, PAD + width + PAD] with their side samples filled,
-    ``order[p]`` the component coded p-th, ``samples`` a multiple of eight.
+    ``order[p]`` the component coded p-th, ``samples`` a multiple of `LANES`.
     """
     a = np.empty((MAX_FEATURES, samples), np.float32)
     b = np.empty(samples, np.float32)
@@ -145,6 +157,7 @@ def fit_plane(
     weight = np.ones(samples, np.float32)
     error = np.empty(samples, np.float32)
     weighted = np.empty(samples, np.float32)
+    lanes = np.empty(LANES, np.float32)
     w = np.zeros(MAX_FEATURES, np.float64)
     m = np.empty((MAX_FEATURES, MAX_FEATURES), np.float64)
     y = np.empty(MAX_FEATURES, np.float64)
@@ -152,9 +165,9 @@ def fit_plane(
         for i in range(n):
             for t in range(samples):
                 weighted[t] = a[i, t] * weight[t]
-            y[i] = _dot(weighted, b)
+            y[i] = _dot(weighted, b, lanes)
             for j in range(i + 1):
-                m[i, j] = _dot(weighted, a[j])
+                m[i, j] = _dot(weighted, a[j], lanes)
             m[i, i] += 1e-3 * samples
         _solve(m, y, n, w)
         if turn + 1 == rounds:

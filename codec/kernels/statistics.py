@@ -18,18 +18,44 @@ from codec.kernels.packing import PAD
 
 MAX_CROSS = 2
 _LEVELS = 64
+_ENTROPY_RANGE = 1 << 10
+_LEVEL_RANGE = 1 << 11
 
 
 @kernel
 def mark_blocks(z: Any, rows: int, width: int, coded: Any) -> None:
     """``coded[r, b]`` = 1 where a block of columns holds a residual that is not zero."""
+    whole = width // BLOCK
     for r in range(rows):
-        row = z[r]
-        for b in range(coded.shape[1]):
+        row = z[r, PAD:]
+        for b in range(whole):
             joined = np.uint16(0)
-            for x in range(b * BLOCK, min((b + 1) * BLOCK, width)):
-                joined |= row[PAD + x]
+            block = row[b * BLOCK : (b + 1) * BLOCK]
+            for x in range(BLOCK):
+                joined = np.uint16(joined | block[x])
             coded[r, b] = 1 if joined else 0
+        if whole < coded.shape[1]:
+            joined = np.uint16(0)
+            for x in range(whole * BLOCK, width):
+                joined = np.uint16(joined | row[x])
+            coded[r, whole] = 1 if joined else 0
+
+
+@kernel
+def sampled_entropy(z: Any, rows: int, width: int, step: int) -> float:
+    """Bits that rows ``1, 1 + step, ...`` of ``z`` would take without contexts."""
+    histogram = np.zeros(_ENTROPY_RANGE, np.int64)
+    count = np.int64(0)
+    for r in range(1, rows, step):
+        row = z[r]
+        for x in range(width):
+            histogram[min(np.int64(row[PAD + x]), _ENTROPY_RANGE - 1)] += 1
+        count += width
+    bits = 0.0
+    for i in range(_ENTROPY_RANGE):
+        if histogram[i]:
+            bits -= histogram[i] * np.log2(histogram[i] / count)
+    return bits
 
 
 @kernel
@@ -45,34 +71,38 @@ def mean_residual(z: Any, rows: int, width: int, step: int) -> float:
     return total / count
 
 
-@kernel
-def _level(s: int) -> int:
-    """About four levels an octave of an activity."""
-    octave = 0
-    v = s
-    while v >= 8:
-        v >>= 1
-        octave += 1
-    return min(4 * octave + v, _LEVELS - 1)
+def activity_levels() -> Any:
+    """A table (uint8) of an activity's level: about four levels an octave."""
+    table = np.zeros(_LEVEL_RANGE, np.uint8)
+    for s in range(_LEVEL_RANGE):
+        octave = max(s.bit_length() - 3, 0)
+        table[s] = min(4 * octave + (s >> octave), _LEVELS - 1)
+    return table
 
 
 @kernel
 def choose_cross(
-    own: Any, z: Any, magnitudes: Any, order: Any, p: int, rows: int, width: int, step: int
+    own: Any,
+    z: Any,
+    magnitudes: Any,
+    order: Any,
+    p: int,
+    rows: int,
+    width: int,
+    step: int,
+    level: Any,
 ) -> int:
     """The cross-plane weight in 0..MAX_CROSS under which contexts foretell ``z`` best.
 
     ``own`` int16[rows, width] is the activity without the other planes; ``magnitudes``
-    int16[components, rows + 2, PAD + width + PAD] those of all planes coded so far.
+    int16[components, rows + 2, PAD + width + PAD] those of all planes coded so far, ``level``
+    what `activity_levels` gives.
     """
     best = 0
     best_cost = np.inf
     activity = np.empty(width, np.int16)
     count = np.empty(_LEVELS, np.int64)
     total = np.empty(_LEVELS, np.int64)
-    level = np.empty(MAX_ACTIVITY >> 4, np.uint8)
-    for s in range(level.size):
-        level[s] = _level(s)
     for cross in range(MAX_CROSS + 1):
         count[:] = 0
         total[:] = 0

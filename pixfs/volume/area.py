@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import errno
 import itertools
+import logging
 import os
 import secrets
+import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,9 @@ LOCK = b"lock"
 LOST_FOUND = b"lost+found"
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+log = logging.getLogger(__name__)
 
 
 class Temp:
@@ -75,10 +80,13 @@ class Temp:
         self._named = False
 
     def close(self) -> None:
-        """Closes, and removes the temporary if it has not been placed."""
+        """Closes, and removes the temporary if it has not been placed. Never raises: what
+        cannot be removed now is a leftover for the next start."""
         try:
             if self._named:
                 self.unlink()
+        except OSError as error:
+            log.warning("a temporary stays in the hidden area until the next start: %s", error)
         finally:
             backing.close(self.fd)
 
@@ -91,9 +99,11 @@ class Area:
         self._numbers = itertools.count(1)
         self.hidden_fd = open_or_make(root_fd, HIDDEN)
         try:
+            _keep_private(self.hidden_fd)
             self.tmp_fd = open_or_make(self.hidden_fd, TMP)
             try:
-                self._make_own()
+                with self.starting():
+                    self._make_own()
             except OSError:
                 backing.close(self.tmp_fd)
                 raise
@@ -120,7 +130,8 @@ class Area:
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        """Held while leftovers are cleared. Without locks on the storage it holds nothing."""
+        """Held while a volume makes or removes its directory and while leftovers are cleared,
+        so that none is taken for dead in between. Holds nothing without locks on the storage."""
         fd = backing.open_lockfile(self.hidden_fd, LOCK)
         try:
             try:
@@ -158,12 +169,22 @@ class Area:
     def close(self) -> None:
         """Removes the directory if nothing is left in it, and gives back its lock."""
         try:
-            if backing.list_directory(self.fd) == [LOCK]:
-                backing.unlink(self.fd, LOCK)
-                backing.rmdir(self.tmp_fd, self.name)
+            with self.starting():
+                if backing.list_directory(self.fd) == [LOCK]:
+                    backing.unlink(self.fd, LOCK)
+                    backing.rmdir(self.tmp_fd, self.name)
         finally:
             for fd in (self._lock_fd, self.fd, self.tmp_fd, self.hidden_fd):
                 backing.close(fd)
+
+
+def _keep_private(fd: int) -> None:
+    """Refuses (EPERM) an area that somebody else has laid out; nobody else may look inside."""
+    st = backing.fstat(fd)
+    if st.st_uid != os.geteuid():
+        raise OSError(errno.EPERM, "the hidden area .pixfs belongs to another user")
+    if stat.S_IMODE(st.st_mode) != 0o700:
+        backing.chmod(fd, 0o700)
 
 
 def open_or_make(dir_fd: int, name: bytes) -> int:

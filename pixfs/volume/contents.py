@@ -185,7 +185,6 @@ class ContainerContent(Content):
         try:
             return self._gather(offset, end)
         except CodecError as error:
-            self._stats.add("eio")
             raise self._report(error) from error
 
     def _gather(self, offset: int, end: int) -> Buffer:

@@ -29,14 +29,14 @@ from pixfs.volume.errors import (
     UnconvertibleError,
 )
 from pixfs.volume.heads import Kind, classify
-from pixfs.volume.locks import try_lock_exclusive
+from pixfs.volume.locks import exclusive
 from pixfs.volume.metadata import copy_metadata
 from pixfs.volume.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pixfs.volume.area import Area, Temp
+    from pixfs.volume.area import Temp
     from pixfs.volume.core import Core
     from pixfs.volume.files import LogicalFile
     from pixfs.volume.nodes import Node
@@ -149,11 +149,13 @@ class Converter:
             raise UnconvertibleError(head.reason)
         if st.st_nlink != 1:
             raise UnconvertibleError("hard-linked" if st.st_nlink else "unlinked")
-        if self._core.area is None or st.st_dev != self._core.area.dev:
+        if self._core.area is None:
+            raise UnconvertibleError("the volume is read-only")
+        if st.st_dev != self._core.area.dev:
             raise UnconvertibleError("on another file system than the volume's root")
-        if not try_lock_exclusive(fd, without_locks=False):
-            raise BusyError("locked by another process, or the storage has no locks")
-        backing.unlock(fd)
+        with exclusive(fd, without_locks=False) as taken:
+            if not taken:
+                raise BusyError("locked by another process, or the storage has no locks")
         base = codec.WRAP_SIZE if head.kind is Kind.WRAP else 0
         return _Source(fd, st, Signature.of(st), file.generation, base, head.kind)
 
@@ -218,12 +220,12 @@ class Converter:
                 raise MetadataError(f"an attribute cannot be carried over: {error}") from error
             backing.fsync(temp.fd)
             self._core.on_step("synced")
-            self._commit(area, file, source, temp, encoded)
+            self._commit(file, source, temp, encoded)
         finally:
             temp.close()
 
     def _commit(
-        self, area: Area, file: LogicalFile, source: _Source, temp: Temp, encoded: codec.Encoded
+        self, file: LogicalFile, source: _Source, temp: Temp, encoded: codec.Encoded
     ) -> None:
         content: ContainerContent | None = self._content(file, temp, encoded)
         try:
@@ -231,14 +233,8 @@ class Converter:
                 self._core.on_step("locked")
                 if file.writers or file.generation != source.generation:
                     raise BusyError("changed while it was compressed")
-                if not try_lock_exclusive(source.fd, without_locks=False):
-                    raise BusyError("open for writing elsewhere")
-                if not backing.lease(source.fd):
-                    raise BusyError("open for writing outside the volume")
-                try:
+                with self._alone(source):
                     self._place(file, source, temp)
-                finally:
-                    backing.end_lease(source.fd)
                 file.verdict = None
                 if file.content is not None and content is not None:
                     file.install(content)
@@ -246,6 +242,20 @@ class Converter:
         finally:
             if content is not None:
                 content.retire()
+
+    @contextmanager
+    def _alone(self, source: _Source) -> Iterator[None]:
+        """Nobody has the file open for writing: no other volume, and no process of this host
+        that works on the backing directory itself."""
+        with exclusive(source.fd, without_locks=False) as taken:
+            if not taken:
+                raise BusyError("open for writing elsewhere")
+            if not backing.lease(source.fd):
+                raise BusyError("open for writing outside the volume")
+            try:
+                yield
+            finally:
+                backing.end_lease(source.fd)
 
     def _place(self, file: LogicalFile, source: _Source, temp: Temp) -> None:
         if Signature.of(backing.fstat(source.fd)) != source.signature:

@@ -9,6 +9,7 @@ opening and releasing; reading takes no more than entering the content.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import threading
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from pixfs.volume.core import Core
     from pixfs.volume.nodes import Node
     from pixfs.volume.verdict import Verdict
+
+
+log = logging.getLogger(__name__)
 
 
 class LogicalFile:
@@ -60,6 +64,7 @@ class LogicalFile:
         self._content: Content | None = None
         self._gate = threading.Condition()
         self._frozen = False
+        self._bad_reported = False
         self._seen: tuple[int, int] | None = None
 
     # Opening and releasing
@@ -169,6 +174,9 @@ class LogicalFile:
                 return ContainerContent(fd, head, core.cache, core.stats, core.readahead)
             except CodecError as error:
                 head = Head(Kind.BAD, head.length, str(error))
+        if not self._bad_reported:
+            self._bad_reported = True
+            log.error("inode %d cannot be read: %s", st.st_ino, head.reason)
         return BadContent(fd, head)
 
     def _begin_writing(self, content: Content) -> None:
@@ -283,7 +291,12 @@ class LogicalFile:
     def read(self, offset: int, size: int) -> Buffer:
         """Logical bytes; short at the end. EIO where they cannot be given back exactly."""
         with self.pinned() as content:
-            return content.read(offset, size)
+            try:
+                return content.read(offset, size)
+            except OSError as error:
+                if error.errno == errno.EIO:
+                    self._core.stats.add("eio")
+                raise
 
     def read_cached(self, offset: int, size: int) -> Buffer | None:
         """The same without waiting for storage, decoding or locks, else None."""

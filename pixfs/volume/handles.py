@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pixfs.volume.nodes import Node
 
 _SEQUENTIAL_READS = 2
+# The kernel's own read-ahead asks for the pieces of a sequence in any order.
+_REORDERED_BYTES = 1 << 20
 
 
 class Handle:
@@ -73,7 +75,8 @@ class Handle:
     def _note_sequence(self, offset: int, size: int) -> None:
         # Not locked: a race between two readers of one handle costs a block decoded for
         # nothing, or one not decoded ahead.
-        self._in_sequence = self._in_sequence + 1 if offset == self._next_offset else 0
+        near = abs(offset - self._next_offset) <= _REORDERED_BYTES
+        self._in_sequence = self._in_sequence + 1 if near else 0
         self._next_offset = offset + size
         if self._in_sequence >= _SEQUENTIAL_READS:
             self._file.read_ahead(self._next_offset)

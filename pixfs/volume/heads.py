@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pixfs.volume.attributes import Signature
 
 _REMEMBERED = 1 << 16
+_SETTLED_NS = 2 * 10**9
 
 
 class Kind(enum.Enum):
@@ -72,7 +74,10 @@ class HeadCache:
             return head
 
     def put(self, signature: Signature, head: Head) -> None:
-        """Remembers a head."""
+        """Remembers a head, unless the file changed so lately that it could change again
+        within the same tick of its time stamps, which the signature would not show."""
+        if time.time_ns() - signature.ctime_ns < _SETTLED_NS:
+            return
         with self._lock:
             self._heads[signature] = head
             self._heads.move_to_end(signature)

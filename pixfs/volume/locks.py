@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -64,13 +65,38 @@ def lock_shared(fd: int) -> None:
         time.sleep(0.005)
 
 
-def try_lock_exclusive(fd: int, *, without_locks: bool) -> bool:
-    """Takes the exclusive flock if nobody, in any process, has the file open for writing.
+@contextmanager
+def exclusive(fd: int, *, without_locks: bool) -> Iterator[bool]:
+    """The exclusive flock of the file behind ``fd``, held inside the block; gives False, and
+    holds nothing, when anybody in any process has the file open for writing.
 
     ``without_locks`` is the answer where the file system has none, so that nobody can be
     excluded: a restore goes on there, a conversion does not.
     """
-    return _try(fd, exclusive=True, unsupported=without_locks)
+    lock_fd = fd
+    try:
+        try:
+            taken = _try(fd, exclusive=True, unsupported=without_locks)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            # NFS turns an exclusive flock into a write lock, which needs such a descriptor.
+            lock_fd = backing.reopen(fd, os.O_RDWR)
+            taken = _try(lock_fd, exclusive=True, unsupported=without_locks)
+        yield taken
+    finally:
+        if lock_fd == fd:
+            _unlock(fd)
+        else:
+            backing.close(lock_fd)
+
+
+def _unlock(fd: int) -> None:
+    try:
+        backing.unlock(fd)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
 
 
 def _try(fd: int, *, exclusive: bool, unsupported: bool) -> bool:

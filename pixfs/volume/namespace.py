@@ -31,11 +31,11 @@ _FORBIDDEN_NAMES = (b".", b"..")
 class Namespace:
     """The directory tree of one volume; any thread, all calls may block and raise OSError."""
 
-    def __init__(self, core: Core, root: Node, on_unlink: Callable[[Node], None]) -> None:
-        """``on_unlink`` hears of a node at hand that has lost a name."""
+    def __init__(self, core: Core, root: Node, on_renamed: Callable[[Node], None]) -> None:
+        """``on_renamed`` hears of each node at hand that has lost a name or got another."""
         self._core = core
         self._root = root
-        self._on_unlink = on_unlink
+        self._on_renamed = on_renamed
 
     def lookup(self, parent: Node, name: bytes) -> Node:
         """The node of a name, with one lookup more. ENOENT, ENOTDIR."""
@@ -216,6 +216,7 @@ class Namespace:
             self._core.nodes.add_name(node, to, name2)
             if not self._still_there(node, parent, name):
                 self._core.nodes.drop_name(node, parent, name)
+            self._on_renamed(node)
 
     def _still_there(self, node: Node, parent: Node, name: bytes) -> bool:
         # rename(2) of two names of one inode onto each other does nothing.
@@ -228,7 +229,7 @@ class Namespace:
     def _lost(self, node: Node | None, parent: Node, name: bytes) -> None:
         if node is not None:
             self._core.nodes.drop_name(node, parent, name)
-            self._on_unlink(node)
+            self._on_renamed(node)
 
     def _find(self, parent: Node, name: bytes) -> Node | None:
         """The node of a name if it is in use, pinned."""

@@ -37,12 +37,12 @@ class ConversionQueue:
         self._walking = 0
         self._closing = False
         self._draining = False
-        self.overflowed = False
+        self._overflowed = False
 
     def put(self, node: Node, delay_s: float) -> bool:
         """Queues a node, or starts its delay anew; True if it was not waiting before.
 
-        Beyond the limit it is not queued but ``overflowed`` is set: a walk finds it later.
+        Beyond the limit it is not queued; a walk finds it later (`wait_overflowed`).
         """
         return self._put(node, delay_s, deferred=False)
 
@@ -56,7 +56,8 @@ class ConversionQueue:
                 return False
             added = node not in self._due
             if added and len(self._due) >= self._limit:
-                self.overflowed = True
+                self._overflowed = True
+                self._changed.notify_all()
                 return False
             entry = (self._clock.monotonic() + delay_s, next(self._numbers))
             self._due[node] = entry
@@ -65,10 +66,17 @@ class ConversionQueue:
             self._changed.notify_all()
             return added
 
-    def has_room(self) -> bool:
-        """Whether the queue is less than half full."""
+    def wait_overflowed(self) -> bool:
+        """Waits until nodes have been turned away and there is room again, and counts the walk
+        for them as begun; False when the queue closes."""
         with self._changed:
-            return len(self._due) < self._limit // 2
+            self._changed.wait_for(
+                lambda: self._closing or (self._overflowed and len(self._due) < self._limit // 2)
+            )
+            if not self._closing:
+                self._overflowed = False
+                self._walking += 1
+            return not self._closing
 
     def wait_for_room(self) -> bool:
         """Waits until the queue is less than half full; False when it closes first."""
@@ -137,7 +145,7 @@ class ConversionQueue:
 
     def _is_idle(self) -> bool:
         pending = len(self._due) - len(self._deferred)
-        return not (pending or self._active or self._walking)
+        return not (pending or self._active or self._walking or self._overflowed)
 
     def wait_idle(self, timeout_s: float | None) -> bool:
         """Waits until idle; False if that took longer."""

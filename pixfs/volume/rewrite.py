@@ -20,7 +20,7 @@ from pixfs.volume.attributes import Signature
 from pixfs.volume.contents import BadContent, ContainerContent, Content, RawContent
 from pixfs.volume.errors import from_codec, oserror
 from pixfs.volume.heads import Head, Kind
-from pixfs.volume.locks import lock_shared, try_lock_exclusive
+from pixfs.volume.locks import exclusive, lock_shared
 from pixfs.volume.metadata import copy_metadata
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ def restore(core: Core, file: LogicalFile) -> RawContent:
     try:
         head = bytes(content.block(0))[: codec.HEAD_SIZE] if content.reader.blocks else b""
     except CodecError as error:
-        core.stats.add("eio")
         raise from_codec(error, "a file to be restored") from error
     # What was wrapped because it begins like a container goes back into a wrap.
     restored = _rewrite(core, file, content, wrap_it=codec.is_container_head(head))
@@ -74,7 +73,6 @@ def _rewrite(core: Core, file: LogicalFile, old: Content, *, wrap_it: bool) -> R
             core.on_step("restore-synced")
             return _place(core, area, file, temp, signature, wrap_it=wrap_it)
         except CodecError as error:
-            core.stats.add("eio")
             raise from_codec(error, "a file to be restored") from error
         finally:
             temp.close()
@@ -89,11 +87,11 @@ def _exclusive(file: LogicalFile, old: Content) -> Iterator[None]:
         if own >= 0:
             backing.unlock(own)
         try:
-            if not try_lock_exclusive(fd, without_locks=True):
-                raise oserror(errno.EBUSY)
-            yield
+            with exclusive(fd, without_locks=True) as taken:
+                if not taken:
+                    raise oserror(errno.EBUSY)
+                yield
         finally:
-            backing.unlock(fd)
             if own >= 0 and file.content is old:
                 lock_shared(own)
     finally:

@@ -59,8 +59,9 @@ class Scheduler:
         """Starts the threads and, if the policy says so, the walk."""
         self._started = True
         self._workers.start()
-        if self._core.policy.rescan and self._core.policy.mode == "on-close":
-            self.queue.walking(1)
+        if self._core.policy.mode == "on-close":
+            if self._core.policy.rescan:
+                self.queue.walking(1)
             self._walker.start()
 
     def close(self, *, drain: bool) -> None:
@@ -91,11 +92,11 @@ class Scheduler:
             file.busy_rounds = 0
             self._enqueue(node, self._core.policy.settle_s)
 
-    def lost_name(self, node: Node) -> None:
-        """The node lost a name: nothing to do any more, or one link is left at last."""
+    def renamed(self, node: Node) -> None:
+        """The node lost a name or got another: there may be nothing to do any more, one link
+        may be left at last, and what the policy wants may be another thing now."""
         if self._core.nodes.names(node):
-            if node.is_regular and backing.fstat(node.fd).st_nlink == 1:
-                self.settle(node)
+            self.settle(node)
         elif self.queue.discard(node):
             self._core.nodes.unpin(node)
 
@@ -145,6 +146,8 @@ class Scheduler:
             self._core.nodes.unpin(node)
 
     def _convert(self, node: Node) -> None:
+        if not self._core.policy.wants(self._core.nodes.path(node)):
+            return
         try:
             self._converter.convert(node)
         except NoSpaceError as refusal:
@@ -180,12 +183,16 @@ class Scheduler:
     # At start
 
     def _walk(self) -> None:
-        try:
-            self._walk_tree()
-        except OSError as error:
-            log.warning("the walk for files that wait for compression ended early: %s", error)
-        finally:
-            self.queue.walking(-1)
+        """At start if the policy says so, and whenever the queue could not take a file."""
+        begun = self._core.policy.rescan
+        while begun or self.queue.wait_overflowed():
+            begun = False
+            try:
+                self._walk_tree()
+            except OSError as error:
+                log.warning("the walk for files that wait for compression ended: %s", error)
+            finally:
+                self.queue.walking(-1)
 
     def _walk_tree(self) -> None:
         for directory, names in self._directories():

@@ -179,10 +179,14 @@ def _exchange_names(temp: Temp, parent: Node, name: bytes, old: Signature) -> No
         backing.rename(temp.dir_fd, temp.name, parent.fd, name)
         temp.placed()
         return
-    out = backing.stat_at(temp.dir_fd, temp.name)
-    # The exchange itself sets the ctime; size and mtime would show a foreign write.
-    if (out.st_dev, out.st_ino, out.st_size, out.st_mtime_ns) == old[:4]:
-        return
+    failure: OSError = RestoreConflictError()
+    try:
+        out = backing.stat_at(temp.dir_fd, temp.name)
+        # The exchange itself sets the ctime; size and mtime would show a foreign write.
+        if (out.st_dev, out.st_ino, out.st_size, out.st_mtime_ns) == old[:4]:
+            return
+    except OSError as error:
+        failure = error
     try:
         backing.rename(temp.dir_fd, temp.name, parent.fd, name, backing.RENAME_EXCHANGE)
     except OSError:
@@ -192,7 +196,7 @@ def _exchange_names(temp: Temp, parent: Node, name: bytes, old: Signature) -> No
             "a file replaced from outside during a swap is in the hidden area as %r", temp.name
         )
         raise
-    raise RestoreConflictError
+    raise failure
 
 
 def _settle(core: Core, temp: Temp, parent: Node) -> bool:

@@ -63,7 +63,7 @@ class Volume:
             on_release=self._released,
         )
         self.root = self._core.nodes.adopt(backing.open_root(path), None, b"")
-        self._namespace = Namespace(self._core, self.root, self._unlinked)
+        self._namespace = Namespace(self._core, self.root, self._renamed)
         self._scheduler = Scheduler(self._core, self._namespace, self.root)
         self._control = Control(
             self._core,
@@ -81,8 +81,8 @@ class Volume:
     def _released(self, node: Node) -> None:
         self._scheduler.settle(node)
 
-    def _unlinked(self, node: Node) -> None:
-        self._scheduler.lost_name(node)
+    def _renamed(self, node: Node) -> None:
+        self._scheduler.renamed(node)
 
     # Life
 
