@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SUFFIX = ".pxf"
 
 
-class Refused(Exception):  # noqa: N818  an answer to the user, not a failure of ours
+class Refused(Exception):
     """Something a person asked for that is not done, and why."""
 
 
@@ -124,7 +124,9 @@ def _target(file: Path, options: argparse.Namespace, default: Path) -> Path:
 
 def _write(target: Path, data: bytes | bytearray) -> None:
     """Put ``data`` at ``target`` whole or not at all, and on the disk before returning."""
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as f:
+    with tempfile.NamedTemporaryFile(
+        dir=target.parent, prefix=f".{target.name}.", delete=False
+    ) as f:
         temporary = Path(f.name)
         try:
             f.write(data)

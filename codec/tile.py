@@ -20,6 +20,7 @@ from codec.kernels.packing import PAD, pack_row, unpack_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Buffer
 
     from codec.types import Element, Level
 
@@ -96,7 +97,9 @@ def _workspace(components: int, rows: int, width: int) -> _Workspace:
     return made
 
 
-def encode_tile(source: Any, offset: int, rows: int, element: Element, effort: Effort) -> bytes:
+def encode_tile(
+    source: NDArray[np.uint8], offset: int, rows: int, element: Element, effort: Effort
+) -> bytes:
     """The payload of ``rows`` rows that begin at byte ``offset`` of ``source``.
 
     ``source`` is a read-only uint8 array that holds them. Any thread may call this; the work
@@ -227,7 +230,9 @@ def _taps(p: int) -> int:
     return predict.OWN_TAPS + predict.REFERENCE_TAPS * min(p, predict.MAX_REFERENCES)
 
 
-def _residue(source: Any, offset: int, rows: int, e: Element, planes: NDArray[np.uint16]) -> bytes:
+def _residue(
+    source: NDArray[np.uint8], offset: int, rows: int, e: Element, planes: NDArray[np.uint16]
+) -> bytes:
     """What must be XORed onto the repacked rows to give the file's own, deflated."""
     packed = np.zeros(rows * e.row_bytes, np.uint8)
     words = np.zeros(e.row_bytes + 16, np.uint8)
@@ -323,13 +328,14 @@ class _Heads:
         return at
 
 
-def decode_tile(payload: Any, rows: int, element: Element) -> NDArray[np.uint8]:
+def decode_tile(payload: Buffer, rows: int, element: Element) -> NDArray[np.uint8]:
     """The bytes of a tile's rows, from its payload.
 
     Any bytes are safe to give: they yield ``rows * row_bytes`` bytes or a DamagedError, in
     memory bounded by those and the payload. Any thread may call this.
     """
     e = element
+    payload = memoryview(payload).cast("B")
     try:
         mode, _, _, head_length, residue_length = _FIXED.unpack_from(payload, 0)
         streams_at = _FIXED.size + head_length
@@ -381,7 +387,7 @@ def decode_tile(payload: Any, rows: int, element: Element) -> NDArray[np.uint8]:
     return out
 
 
-def _inflate(data: Any, limit: int) -> bytes:
+def _inflate(data: Buffer, limit: int) -> bytes:
     """Inflate a whole zlib stream to at most ``limit`` bytes; ValueError if it is not one."""
     inflater = zlib.decompressobj()
     raw = inflater.decompress(data, limit)
@@ -390,7 +396,7 @@ def _inflate(data: Any, limit: int) -> bytes:
     return raw
 
 
-def _apply_residue(data: Any, out: NDArray[np.uint8]) -> None:
+def _apply_residue(data: Buffer, out: NDArray[np.uint8]) -> None:
     try:
         residue = np.frombuffer(_inflate(data, out.size + _RESIDUE_SLACK), np.uint8)
     except (ValueError, zlib.error) as error:

@@ -4,7 +4,8 @@ For plane ``p`` at ``(r, x)`` the prediction is ``(sum + 2048) >> 12`` where ``s
 two's complement arithmetic,
 
     bias + cW*W + cN*N + cNW*NW + cNE*NE
-         + for each reference plane: c0*g(r,x) + c1*g(r,x-1) + c2*g(r-1,x) + c3*g(r-1,x-1) + c4*g(r-1,x+1)
+         + for each reference plane:
+           c0*g(r,x) + c1*g(r,x-1) + c2*g(r-1,x) + c3*g(r-1,x-1) + c4*g(r-1,x+1)
 
 Coefficients are 12-bit fixed point. The rounding constant is part of the bias the kernels get.
 The other predictor, for flat and sparse planes, is the median of W, N and W + N - NW.

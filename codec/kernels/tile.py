@@ -19,12 +19,12 @@ from codec.kernels.packing import PAD, pack_row
 from codec.kernels.predict import (
     COEFFICIENTS,
     MAX_REFERENCES,
+    MEDIAN,
     OWN_TAPS,
     REFERENCE_TAPS,
     SEGMENTS,
     base_own,
     base_reference,
-    MEDIAN,
     first_row_coefficients,
     median_rebuild_row,
     median_residual_row,
@@ -173,8 +173,8 @@ def decode_rows(
     """Decode a tile into ``out`` (uint8, at least ``rows * row_bytes``).
 
     Per plane in coding order: ``positions`` int64[planes, STREAMS] in bits, ``predictors``,
-    ``tables``, ``coefficients``, ``thresholds``, ``coded`` uint8[planes, rows, blocks], ``crosses``,
-    ``magnitude_shifts`` and ``starts_m``. Per component: ``bits`` and ``shifts``.
+    ``tables``, ``coefficients``, ``thresholds``, ``coded`` uint8[planes, rows, blocks],
+    ``crosses``, ``magnitude_shifts`` and ``starts_m``. Per component: ``bits`` and ``shifts``.
 
     ``limit`` is the last bit position at which a row may start; ``data`` must go on for
     ``(width // STREAMS + 1) * MAX_SAMPLE_BITS + 64`` bits after it. False if a stream ran past
