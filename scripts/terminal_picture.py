@@ -14,7 +14,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-COLUMNS = 80
+COLUMNS = 92
 # Fonts from the net would not be loaded in a page that shows the picture as an image.
 WEB_FONTS = re.compile(r"@font-face \{\{.*?\}\}", re.DOTALL)
 SCRIPT_FRAME = re.compile(r"^Script (started|done) .*\n", re.MULTILINE)

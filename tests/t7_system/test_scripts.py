@@ -52,6 +52,8 @@ def tree(tmp_path: Path) -> Path:
     not (ROOT / ".venv" / ".stamp-warm").exists(), reason=".venv was not made by scripts/setup"
 )
 def test_a_second_set_up_does_nothing() -> None:
+    status, errors = run("scripts/setup")  # catches up with what has changed since
+    assert status == 0, errors
     stamps = {path: path.stat().st_mtime_ns for path in (ROOT / ".venv").glob(".stamp-*")}
     assert run("scripts/setup") == (0, "")
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
@@ -104,7 +106,6 @@ def test_ci_runs_the_test_script_and_nothing_else() -> None:
 @pytest.mark.skipif(
     not (ROOT / ".venv" / ".stamp-warm").exists(), reason=".venv was not made by scripts/setup"
 )
-@pytest.mark.skipif(not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="no /dev/fuse")
 def test_run_plays_the_demo(tmp_path: Path) -> None:
     places = ["--volume", str(tmp_path / "volume"), "--mount", str(tmp_path / "mnt")]
     small = ["--frames", "2", "--size", "512x389", "--bind", "127.0.0.1:0"]

@@ -20,11 +20,7 @@ from pixfs.fuse.mountinfo import mount_at
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [
-    pytest.mark.fuse,
-    pytest.mark.slow,
-    pytest.mark.skipif(not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="no /dev/fuse"),
-]
+pytestmark = [pytest.mark.fuse, pytest.mark.slow, pytest.mark.usefixtures("warm_kernels")]
 
 WAIT_S = 60
 PIXFS = (sys.executable, "-m", "pixfs.cli")
