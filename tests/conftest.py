@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 import codec
 from tests.checklogs import expect_logs, log_check
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["expect_logs", "log_check"]
+
+# Compilation and a busy machine make any deadline a coin toss.
+settings.register_profile("pixfs", deadline=None)
+settings.load_profile("pixfs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -56,7 +56,7 @@ def test_code_lengths_cost_what_huffman_costs_where_the_limit_does_not_bind(
 
 @pytest.mark.parametrize("width", [1, 3, 5, 8, 63, 64, 65, 130])
 @pytest.mark.parametrize("bits", [1, 8, 10, 12, 16])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_streams_give_residuals_back(width: int, bits: int, seed: int) -> None:
     random = np.random.default_rng(seed)
