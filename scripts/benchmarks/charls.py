@@ -81,9 +81,7 @@ def encode(samples: NDArray[np.uint16], bits: int, interleave: int) -> NDArray[n
         _check(library.charls_jpegls_encoder_set_frame_info(encoder, ctypes.byref(info)))
         _check(library.charls_jpegls_encoder_set_interleave_mode(encoder, interleave))
         room = ctypes.c_size_t(out.nbytes)
-        _check(
-            library.charls_jpegls_encoder_set_destination_buffer(encoder, _address(out), room)
-        )
+        _check(library.charls_jpegls_encoder_set_destination_buffer(encoder, _address(out), room))
         size = ctypes.c_size_t(source.nbytes)
         _check(
             library.charls_jpegls_encoder_encode_from_buffer(
