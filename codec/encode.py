@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import xxhash
@@ -28,6 +28,9 @@ from codec.types import Block, BlockKind, Element, Encoded, Layout, Level, Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+    from typing_extensions import Buffer
 
 CODEC_NAME = "pxf-1"
 TOO_SMALL = 4096
@@ -73,7 +76,7 @@ def find_layout(head: bytes, size: int) -> Layout:
     return layout
 
 
-def probe(head: Any, size: int) -> Probe:
+def probe(head: Buffer, size: int) -> Probe:
     """What a file of ``size`` bytes is, from its first `PROBE_SIZE` bytes. Never raises."""
     try:
         return Probe(find_layout(bytes(memoryview(head)[:PROBE_SIZE]), size).format, None)
@@ -82,7 +85,7 @@ def probe(head: Any, size: int) -> Probe:
 
 
 def encode(
-    buffer: Any,
+    buffer: Buffer,
     *,
     level: Level = "balanced",
     threads: int = 1,
@@ -107,7 +110,7 @@ def encode(
     if threads < 1:
         raise ValueError("threads must be at least one")
     source = as_array(buffer)
-    view = memoryview(source)
+    view = source.data
     info = {"codec": CODEC_NAME, "level": level}
     if encoded_at is not None:
         info["encoded_at"] = encoded_at
@@ -125,9 +128,11 @@ def encode(
 class _Encoder:
     """One file on its way into a container."""
 
-    def __init__(self, source: Any, effort: Effort, threads: int, verify: bool) -> None:
+    def __init__(
+        self, source: NDArray[np.uint8], effort: Effort, threads: int, verify: bool
+    ) -> None:
         self._source = source
-        self._view = memoryview(source)
+        self._view = source.data
         self._effort = effort
         self._threads = threads
         self._verify = verify
@@ -253,12 +258,12 @@ def _spread(threads: int, work: Callable[[T], R], items: list[T]) -> Iterator[R]
         yield from pool.map(work, items)
 
 
-def compress(buffer: Any, *, level: Level = "balanced", threads: int = 1) -> bytes:
+def compress(buffer: Buffer, *, level: Level = "balanced", threads: int = 1) -> bytes:
     """The container of a whole file. See `encode`."""
     return encode(buffer, level=level, threads=threads).container
 
 
-def decompress(container: Any, *, threads: int = 1) -> bytearray:
+def decompress(container: Buffer, *, threads: int = 1) -> bytearray:
     """The original of a whole container (bytes-like).
 
     Raises what `Reader` raises, and DamagedError where a block or the hash of the whole does

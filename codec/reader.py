@@ -7,7 +7,7 @@ import io
 import os
 import threading
 import zlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import numpy as np
 import xxhash
@@ -16,18 +16,23 @@ from codec.container import (
     HEAD_SIZE,
     WRAP_SIZE,
     Directory,
-    Header,
     checksum,
     parse_directory,
     parse_header,
 )
-from codec.errors import CodecError, DamagedError
+from codec.errors import DamagedError
 from codec.tile import decode_tile
-from codec.types import Block, BlockKind
+from codec.types import Block, BlockKind, Element
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
+
+    from numpy.typing import NDArray
+    from typing_extensions import Buffer
+
+Source: TypeAlias = "Buffer | int | BinaryIO"
+"""A container in memory, or a descriptor or binary file that stays the caller's to close."""
 
 WRAP_BLOCK = 1 << 20
 _MAX_DIRECTORY = 1 << 26
@@ -38,19 +43,19 @@ class ByteSource(Protocol):
 
     def size(self) -> int: ...
 
-    def pread(self, offset: int, size: int) -> Any: ...
+    def pread(self, offset: int, size: int) -> memoryview | bytes: ...
 
 
 class BufferSource:
     """A container in memory."""
 
-    def __init__(self, buffer: Any) -> None:
+    def __init__(self, buffer: Buffer) -> None:
         self._view = memoryview(buffer).cast("B")
 
     def size(self) -> int:
         return len(self._view)
 
-    def pread(self, offset: int, size: int) -> Any:
+    def pread(self, offset: int, size: int) -> memoryview | bytes:
         return self._view[offset : offset + size]
 
 
@@ -63,7 +68,7 @@ class FileSource:
     def size(self) -> int:
         return os.fstat(self._fd).st_size
 
-    def pread(self, offset: int, size: int) -> Any:
+    def pread(self, offset: int, size: int) -> memoryview | bytes:
         parts = []
         while size > 0:
             part = os.pread(self._fd, size, offset)
@@ -75,17 +80,13 @@ class FileSource:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def open_source(source: Any) -> ByteSource:
+def open_source(source: Source) -> ByteSource:
     """A ByteSource of a bytes-like object, a file descriptor or a binary file."""
     if isinstance(source, int):
         return FileSource(source)
-    if isinstance(source, io.IOBase) or hasattr(source, "fileno"):
-        return FileSource(_descriptor(source))
-    return BufferSource(source)
-
-
-def _descriptor(file: BinaryIO) -> int:
-    return file.fileno()
+    if isinstance(source, io.IOBase):
+        return FileSource(source.fileno())
+    return BufferSource(cast("Buffer", source))
 
 
 class Reader:
@@ -107,7 +108,7 @@ class Reader:
         encoded_at: when it was encoded (ISO 8601), or None.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = open_source(source)
         self._lock = threading.Lock()
         self._tiles_decoded = 0
@@ -165,7 +166,7 @@ class Reader:
         return self._tiles_decoded
 
     @property
-    def elements(self) -> tuple[Any, ...]:
+    def elements(self) -> tuple[Element, ...]:
         """The image elements whose samples are coded."""
         return tuple(self._directory.elements)
 
@@ -184,7 +185,7 @@ class Reader:
         """Whether decoding this block means decoding samples."""
         return self._directory.blocks[index].kind is BlockKind.TILE
 
-    def decode_block(self, index: int) -> Any:
+    def decode_block(self, index: int) -> memoryview | bytes:
         """All bytes of a block (bytes-like). Raises DamagedError that names it."""
         block = self._directory.blocks[index]
         stored = self._source.pread(block.stored_start, block.stored_stop - block.stored_start)
@@ -197,7 +198,7 @@ class Reader:
         except DamagedError as error:
             raise DamagedError(self._name(index), error.detail, block.start) from error
 
-    def _decode(self, block: Block, stored: Any) -> Any:
+    def _decode(self, block: Block, stored: memoryview | bytes) -> memoryview | bytes:
         if block.kind is BlockKind.STORED:
             return stored
         if block.kind is BlockKind.FILL:
@@ -207,7 +208,7 @@ class Reader:
         element = self._directory.elements[block.element]
         with self._lock:
             self._tiles_decoded += 1
-        return memoryview(decode_tile(stored, block.rows, element))
+        return decode_tile(stored, block.rows, element).data
 
     def _name(self, index: int) -> str:
         block = self._directory.blocks[index]
@@ -252,19 +253,19 @@ class Reader:
             damages.append(DamagedError("original", "its hash is not that of the file written", 0))
         return damages
 
-    def check_hash(self, original: Any) -> None:
+    def check_hash(self, original: Buffer) -> None:
         """Raise DamagedError unless ``original`` is the file that was encoded."""
         if self.hash and xxhash.xxh3_128_hexdigest(original) != self.hash:
             raise DamagedError("original", "its hash is not that of the file written", 0)
 
-    def stored_payloads(self) -> list[Any]:
+    def stored_payloads(self) -> list[memoryview | bytes]:
         """The stored bytes of each block, unchecked."""
         return [
             self._source.pread(block.stored_start, block.stored_stop - block.stored_start)
             for block in self._directory.blocks
         ]
 
-    def _sound_blocks(self, damages: list[DamagedError]) -> Iterator[Any]:
+    def _sound_blocks(self, damages: list[DamagedError]) -> Iterator[memoryview | bytes]:
         for index in range(self.blocks):
             try:
                 yield self.decode_block(index)
@@ -272,7 +273,7 @@ class Reader:
                 damages.append(error)
 
 
-def _inflate(stored: Any, length: int) -> bytes:
+def _inflate(stored: Buffer, length: int) -> bytes:
     inflater = zlib.decompressobj()
     try:
         raw = inflater.decompress(stored, length + 1)
@@ -283,9 +284,6 @@ def _inflate(stored: Any, length: int) -> bytes:
     return raw
 
 
-def as_array(buffer: Any) -> Any:
+def as_array(buffer: Buffer) -> NDArray[np.uint8]:
     """A read-only uint8 array over a bytes-like object."""
     return np.frombuffer(memoryview(buffer).cast("B").toreadonly(), np.uint8)
-
-
-__all__ = ["BufferSource", "ByteSource", "CodecError", "FileSource", "Header", "Reader"]

@@ -20,6 +20,7 @@ from codec.kernels.packing import PAD, pack_row, unpack_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Buffer
 
     from codec.types import Element, Level
 
@@ -28,6 +29,8 @@ _FIXED = struct.Struct("<BBHII")
 _PLANE = struct.Struct("<BBBBHi")
 _RESIDUE_SLACK = 64
 _MAX_HEAD = 1 << 24
+_PREDICTOR_ROWS = 4
+_MEDIAN_GAIN = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class _Workspace:
     shape: tuple[int, int, int]
     planes: NDArray[np.uint16]
     z: NDArray[np.uint16]
+    trial: NDArray[np.uint16]
     magnitudes: NDArray[np.int16]
     activity: NDArray[np.int16]
     contexts: NDArray[np.uint8]
@@ -80,6 +84,7 @@ def _workspace(components: int, rows: int, width: int) -> _Workspace:
         shape=shape,
         planes=np.zeros((components, rows, padded), np.uint16),
         z=np.zeros((rows, padded), np.uint16),
+        trial=np.zeros((rows, padded), np.uint16),
         magnitudes=np.zeros((components, rows + 2, padded), np.int16),
         activity=np.zeros((rows, width), np.int16),
         contexts=np.zeros((rows, width), np.uint8),
@@ -92,7 +97,9 @@ def _workspace(components: int, rows: int, width: int) -> _Workspace:
     return made
 
 
-def encode_tile(source: Any, offset: int, rows: int, element: Element, effort: Effort) -> bytes:
+def encode_tile(
+    source: NDArray[np.uint8], offset: int, rows: int, element: Element, effort: Effort
+) -> bytes:
     """The payload of ``rows`` rows that begin at byte ``offset`` of ``source``.
 
     ``source`` is a read-only uint8 array that holds them. Any thread may call this; the work
@@ -151,6 +158,7 @@ def _encode_plane(
             work.planes, order, p, rows, width, effort.fit_samples, effort.fit_rounds, coefficients
         )
     drivers.plane_residuals(work.planes, order, p, rows, width, bits, coefficients, work.z)
+    predictor = _choose_predictor(work, int(order[p]), rows, width, bits)
     statistics.mark_blocks(work.z, rows, width, work.coded)
     mean = statistics.mean_residual(work.z, rows, width, effort.step)
     magnitude_shift = max(int(mean) // 64, 0).bit_length()
@@ -180,14 +188,14 @@ def _encode_plane(
     ends = np.zeros(entropy.STREAMS, np.int64)
     if bits <= entropy.DIRECT_BITS:
         entropy.direct_table(table, k, bits, work.direct)
-        entropy.emit_rows_direct(
-            work.z, work.contexts, work.coded, work.direct, work.streams, ends
-        )
+        entropy.emit_rows_direct(work.z, work.contexts, work.coded, work.direct, work.streams, ends)
     else:
         entropy.emit_rows(work.z, work.contexts, work.coded, k, table, work.streams, ends)
     head = b"".join(
         [
-            _PLANE.pack(shift, magnitude_shift, cross, 0, start, int(coefficients[predict.BIAS])),
+            _PLANE.pack(
+                shift, magnitude_shift, cross, predictor, start, int(coefficients[predict.BIAS])
+            ),
             coefficients[: _taps(p)].astype("<i2").tobytes(),
             thresholds.astype("<i2").tobytes(),
             k.tobytes(),
@@ -199,12 +207,32 @@ def _encode_plane(
     return head, b"".join(work.streams[s, : ends[s]].tobytes() for s in range(entropy.STREAMS))
 
 
+def _choose_predictor(work: _Workspace, component: int, rows: int, width: int, bits: int) -> int:
+    """The predictor whose residuals look cheaper; ``work.z`` becomes that one's.
+
+    Linear prediction averages noise away but blurs the peaks of planes that take few values,
+    or are clipped; the median keeps those.
+    """
+    if rows < 2:
+        return predict.LINEAR
+    step = max(rows // _PREDICTOR_ROWS, 1)
+    linear = statistics.sampled_entropy(work.z, rows, width, step)
+    drivers.median_residuals(work.planes, component, rows, width, bits, step, work.trial)
+    median = statistics.sampled_entropy(work.trial, rows, width, step)
+    if median >= linear * _MEDIAN_GAIN:
+        return predict.LINEAR
+    drivers.median_residuals(work.planes, component, rows, width, bits, 1, work.z)
+    return predict.MEDIAN
+
+
 def _taps(p: int) -> int:
     """Stored taps of the p-th plane coded."""
     return predict.OWN_TAPS + predict.REFERENCE_TAPS * min(p, predict.MAX_REFERENCES)
 
 
-def _residue(source: Any, offset: int, rows: int, e: Element, planes: NDArray[np.uint16]) -> bytes:
+def _residue(
+    source: NDArray[np.uint8], offset: int, rows: int, e: Element, planes: NDArray[np.uint16]
+) -> bytes:
     """What must be XORed onto the repacked rows to give the file's own, deflated."""
     packed = np.zeros(rows * e.row_bytes, np.uint8)
     words = np.zeros(e.row_bytes + 16, np.uint8)
@@ -244,6 +272,7 @@ class _Heads:
         self.shifts = np.zeros(n, np.int64)
         self.magnitude_shifts = np.zeros(n, np.int64)
         self.crosses = np.zeros(n, np.int64)
+        self.predictors = np.zeros(n, np.int64)
         self.starts = np.zeros(n, np.int64)
         at = 0
         for p in range(n):
@@ -259,16 +288,22 @@ class _Heads:
             return values
 
         blocks = self.coded.shape[2]
-        shift, magnitude_shift, cross, _, start, bias = _PLANE.unpack_from(raw, at)
+        shift, magnitude_shift, cross, predictor, start, bias = _PLANE.unpack_from(raw, at)
         at += _PLANE.size
         component = e.order[p]
-        if shift >= e.bits or magnitude_shift > 15 or cross > statistics.MAX_CROSS:
+        if (
+            shift >= e.bits
+            or magnitude_shift > 15
+            or cross > statistics.MAX_CROSS
+            or predictor > predict.MEDIAN
+        ):
             raise ValueError("a plane's head is out of range")
         bits = e.bits - shift
         self.shifts[component] = shift
         self.bits[component] = bits
         self.magnitude_shifts[p] = magnitude_shift
         self.crosses[p] = cross
+        self.predictors[p] = predictor
         self.starts[p] = min(start, context.MAX_MAGNITUDE)
         taps = _taps(p)
         self.coefficients[p, :taps] = take("<i2", taps)
@@ -293,13 +328,14 @@ class _Heads:
         return at
 
 
-def decode_tile(payload: Any, rows: int, element: Element) -> NDArray[np.uint8]:
+def decode_tile(payload: Buffer, rows: int, element: Element) -> NDArray[np.uint8]:
     """The bytes of a tile's rows, from its payload.
 
     Any bytes are safe to give: they yield ``rows * row_bytes`` bytes or a DamagedError, in
     memory bounded by those and the payload. Any thread may call this.
     """
     e = element
+    payload = memoryview(payload).cast("B")
     try:
         mode, _, _, head_length, residue_length = _FIXED.unpack_from(payload, 0)
         streams_at = _FIXED.size + head_length
@@ -322,6 +358,7 @@ def decode_tile(payload: Any, rows: int, element: Element) -> NDArray[np.uint8]:
         data,
         positions,
         size * 8,
+        heads.predictors,
         heads.tables,
         heads.coefficients,
         heads.thresholds,
@@ -350,7 +387,7 @@ def decode_tile(payload: Any, rows: int, element: Element) -> NDArray[np.uint8]:
     return out
 
 
-def _inflate(data: Any, limit: int) -> bytes:
+def _inflate(data: Buffer, limit: int) -> bytes:
     """Inflate a whole zlib stream to at most ``limit`` bytes; ValueError if it is not one."""
     inflater = zlib.decompressobj()
     raw = inflater.decompress(data, limit)
@@ -359,7 +396,7 @@ def _inflate(data: Any, limit: int) -> bytes:
     return raw
 
 
-def _apply_residue(data: Any, out: NDArray[np.uint8]) -> None:
+def _apply_residue(data: Buffer, out: NDArray[np.uint8]) -> None:
     try:
         residue = np.frombuffer(_inflate(data, out.size + _RESIDUE_SLACK), np.uint8)
     except (ValueError, zlib.error) as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from codec.encode import decompress, encode
-from codec.synthetic import dpx_frame
+from codec.errors import VerifyError
+from codec.synthetic import Descriptor, Packing, dpx_frame
 
-_FLAVORS = (
+_FLAVORS: tuple[tuple[Descriptor, int, Packing], ...] = (
     ("rgb", 10, "filled-a"),
     ("luma", 10, "filled-b"),
     ("rgba", 12, "packed"),
@@ -31,5 +32,5 @@ def warmup() -> int:
             padding_bits="random",
         )
         if bytes(decompress(encode(frame).container)) != frame:
-            raise AssertionError(f"{descriptor} {bits}-bit {packing} does not survive")
+            raise VerifyError(f"{descriptor} {bits}-bit {packing} does not survive")
     return len(_FLAVORS)

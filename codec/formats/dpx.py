@@ -25,6 +25,7 @@ What stays verbatim
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ def probe(head: bytes, size: int) -> Layout:
     for i, record in enumerate(records):
         elements.append(_element(record, i, data_offset, width, height, order, size, name))
     elements.sort(key=lambda e: e.offset)
-    for one, following in zip(elements, elements[1:], strict=False):
+    for one, following in itertools.pairwise(elements):
         if one.offset + one.length > following.offset:
             raise NotUnderstood("unsupported: DPX image elements overlap", name)
     return Layout(name, tuple(elements))

@@ -128,10 +128,9 @@ def decoding_table(lengths: Any, k: Any, bits: int, table: Any) -> bool:
             length = np.int64(lengths[c, s])
             if length == 0:
                 continue
-            if s == ESCAPE:
-                entry = length | (bits << 4)
-            else:
-                entry = length | (np.int64(k[c]) << 4) | (s << 9)
+            low = bits if s == ESCAPE else np.int64(k[c])
+            value = 0 if s == ESCAPE else s
+            entry = length | (low << 4) | (value << 9)
             for i in range(np.int64(codes[s]), 1 << MAX_LENGTH, 1 << length):
                 table[first + i] = entry
     return True

@@ -15,12 +15,14 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 from numba import config, njit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ def _usable_cache() -> Path | None:
 
 CACHE_DIR = _usable_cache()
 if CACHE_DIR is not None:
-    config.CACHE_DIR = str(CACHE_DIR)
+    config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined,unused-ignore]
 
 
 def kernel(function: Callable[..., Any]) -> Any:

@@ -4,9 +4,12 @@ For plane ``p`` at ``(r, x)`` the prediction is ``(sum + 2048) >> 12`` where ``s
 two's complement arithmetic,
 
     bias + cW*W + cN*N + cNW*NW + cNE*NE
-         + for each reference plane: c0*g(r,x) + c1*g(r,x-1) + c2*g(r-1,x) + c3*g(r-1,x-1) + c4*g(r-1,x+1)
+         + for each reference plane:
+           c0*g(r,x) + c1*g(r,x-1) + c2*g(r-1,x) + c3*g(r-1,x-1) + c4*g(r-1,x+1)
 
 Coefficients are 12-bit fixed point. The rounding constant is part of the bias the kernels get.
+The other predictor, for flat and sparse planes, is the median of W, N and W + N - NW.
+
 A row is cut into `SEGMENTS` runs of columns. The first sample of each run takes N for W, so
 that the runs do not wait for one another when they are decoded. In a tile's first row nothing
 stands above: there the first run's first W is the middle of the range, the other runs' is that
@@ -19,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from codec.kernels.jit import kernel
+from codec.kernels.jit import inlined, kernel
 from codec.kernels.packing import PAD
 
 FRACTION = 12
@@ -30,6 +33,8 @@ MAX_REFERENCES = 3
 COEFFICIENTS = OWN_TAPS + REFERENCE_TAPS * MAX_REFERENCES + 1
 BIAS = COEFFICIENTS - 1
 SEGMENTS = 4
+LINEAR = 0
+MEDIAN = 1
 
 
 @kernel
@@ -106,6 +111,65 @@ def residual_row(
             p = np.int32(np.int32(base[x]) + w * np.int32(starts[s])) >> np.int32(FRACTION)
             d = np.int32(((np.int32(row[PAD + x]) - p + half) & mask) - half)
             z[PAD + x] = np.int32(d << np.int32(1)) ^ np.int32(d >> np.int32(31))
+
+
+@inlined
+def _median(w: Any, n: Any, nw: Any) -> Any:
+    """The median of W, N and W + N - NW (int32)."""
+    return max(min(np.int32(w + n - nw), max(w, n)), min(w, n))
+
+
+@kernel
+def median_residual_row(row: Any, above: Any, starts: Any, bits: int, z: Any, width: int) -> None:
+    """`residual_row` for the median predictor."""
+    mask = np.int32((1 << bits) - 1)
+    half = np.int32(1 << (bits - 1))
+    for x in range(width):
+        west = np.int32(row[PAD + x - 1])
+        p = _median(west, np.int32(above[PAD + x]), np.int32(above[PAD + x - 1]))
+        d = np.int32(((np.int32(row[PAD + x]) - p + half) & mask) - half)
+        z[PAD + x] = np.int32(d << np.int32(1)) ^ np.int32(d >> np.int32(31))
+    length = segment_length(width)
+    for s in range(SEGMENTS):
+        x = s * length
+        if x < width:
+            p = _median(np.int32(starts[s]), np.int32(above[PAD + x]), np.int32(above[PAD + x - 1]))
+            d = np.int32(((np.int32(row[PAD + x]) - p + half) & mask) - half)
+            z[PAD + x] = np.int32(d << np.int32(1)) ^ np.int32(d >> np.int32(31))
+
+
+@inlined
+def _median_step(value: Any, above: Any, x: Any, residual: Any, mask: Any) -> Any:
+    p = _median(value, np.int32(above[PAD + x]), np.int32(above[PAD + x - 1]))
+    return np.int32((p + np.int32(residual[x])) & mask)
+
+
+@kernel
+def median_rebuild_row(
+    above: Any, residual: Any, starts: Any, bits: int, row: Any, width: int
+) -> None:
+    """`rebuild_row` for the median predictor."""
+    mask = np.int32((1 << bits) - 1)
+    length = segment_length(width)
+    last = max(width - (SEGMENTS - 1) * length, 0)
+    v0 = np.int32(starts[0])
+    v1 = np.int32(starts[1])
+    v2 = np.int32(starts[2])
+    v3 = np.int32(starts[3])
+    for x in range(last):
+        v0 = _median_step(v0, above, x, residual, mask)
+        v1 = _median_step(v1, above, x + length, residual, mask)
+        v2 = _median_step(v2, above, x + 2 * length, residual, mask)
+        v3 = _median_step(v3, above, x + 3 * length, residual, mask)
+        row[PAD + x] = v0
+        row[PAD + x + length] = v1
+        row[PAD + x + 2 * length] = v2
+        row[PAD + x + 3 * length] = v3
+    for s in range(SEGMENTS - 1):
+        value = v0 if s == 0 else (v1 if s == 1 else v2)
+        for x in range(s * length + last, min((s + 1) * length, width)):
+            value = _median_step(value, above, x, residual, mask)
+            row[PAD + x] = value
 
 
 @kernel

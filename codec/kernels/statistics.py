@@ -18,6 +18,7 @@ from codec.kernels.packing import PAD
 
 MAX_CROSS = 2
 _LEVELS = 64
+_ENTROPY_RANGE = 1 << 10
 _LEVEL_RANGE = 1 << 11
 
 
@@ -38,6 +39,23 @@ def mark_blocks(z: Any, rows: int, width: int, coded: Any) -> None:
             for x in range(whole * BLOCK, width):
                 joined = np.uint16(joined | row[x])
             coded[r, whole] = 1 if joined else 0
+
+
+@kernel
+def sampled_entropy(z: Any, rows: int, width: int, step: int) -> float:
+    """Bits that rows ``1, 1 + step, ...`` of ``z`` would take without contexts."""
+    histogram = np.zeros(_ENTROPY_RANGE, np.int64)
+    count = np.int64(0)
+    for r in range(1, rows, step):
+        row = z[r]
+        for x in range(width):
+            histogram[min(np.int64(row[PAD + x]), _ENTROPY_RANGE - 1)] += 1
+        count += width
+    bits = 0.0
+    for i in range(_ENTROPY_RANGE):
+        if histogram[i]:
+            bits -= histogram[i] * np.log2(histogram[i] / count)
+    return bits
 
 
 @kernel

@@ -19,12 +19,15 @@ from codec.kernels.packing import PAD, pack_row
 from codec.kernels.predict import (
     COEFFICIENTS,
     MAX_REFERENCES,
+    MEDIAN,
     OWN_TAPS,
     REFERENCE_TAPS,
     SEGMENTS,
     base_own,
     base_reference,
     first_row_coefficients,
+    median_rebuild_row,
+    median_residual_row,
     pad_row,
     rebuild_row,
     residual_row,
@@ -83,6 +86,21 @@ def plane_residuals(
 
 
 @kernel
+def median_residuals(
+    planes: Any, component: int, rows: int, width: int, bits: int, step: int, z: Any
+) -> None:
+    """Folded residuals under the median predictor of rows ``1, 1 + step, ...``.
+
+    The first row is left alone: every predictor treats it alike.
+    """
+    starts = np.empty(SEGMENTS, np.int32)
+    plane = planes[component]
+    for r in range(1, rows, step):
+        segment_starts(plane[r - 1], False, bits, width, starts)
+        median_residual_row(plane[r], plane[r - 1], starts, bits, z[r], width)
+
+
+@kernel
 def plane_magnitudes(z: Any, rows: int, width: int, shift: int, start: int, m: Any) -> None:
     """Magnitudes ``m`` (int16[rows + 2, PAD + width + PAD]); its first two rows are ``start``."""
     m[:, :PAD] = 0
@@ -131,6 +149,7 @@ def decode_rows(
     data: Any,
     positions: Any,
     limit: int,
+    predictors: Any,
     tables: Any,
     coefficients: Any,
     thresholds: Any,
@@ -153,9 +172,9 @@ def decode_rows(
 ) -> bool:
     """Decode a tile into ``out`` (uint8, at least ``rows * row_bytes``).
 
-    Per plane in coding order: ``positions`` int64[planes, STREAMS] in bits, ``tables``,
-    ``coefficients``, ``thresholds``, ``coded`` uint8[planes, rows, blocks], ``crosses``,
-    ``magnitude_shifts`` and ``starts_m``. Per component: ``bits`` and ``shifts``.
+    Per plane in coding order: ``positions`` int64[planes, STREAMS] in bits, ``predictors``,
+    ``tables``, ``coefficients``, ``thresholds``, ``coded`` uint8[planes, rows, blocks],
+    ``crosses``, ``magnitude_shifts`` and ``starts_m``. Per component: ``bits`` and ``shifts``.
 
     ``limit`` is the last bit position at which a row may start; ``data`` must go on for
     ``(width // STREAMS + 1) * MAX_SAMPLE_BITS + 64`` bits after it. False if a stream ran past
@@ -201,6 +220,11 @@ def decode_rows(
             use = first if r == 0 else coefficients[p]
             row = ring[now, component]
             above = ring[before, component]
+            segment_starts(above, r == 0, bits[component], width, starts)
+            if r > 0 and predictors[p] == MEDIAN:
+                median_rebuild_row(above, residual, starts, bits[component], row, width)
+                pad_row(row, above, False, bits[component], width)
+                continue
             base_own(base, above, use, width)
             for q in range(min(p, MAX_REFERENCES)):
                 other = order[p - 1 - q]
@@ -212,7 +236,6 @@ def decode_rows(
                     OWN_TAPS + REFERENCE_TAPS * q,
                     width,
                 )
-            segment_starts(above, r == 0, bits[component], width, starts)
             rebuild_row(base, use[0], residual, starts, bits[component], row, width)
             pad_row(row, above, r == 0, bits[component], width)
         rows_now = ring[now]

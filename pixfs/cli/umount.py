@@ -1,0 +1,119 @@
+"""Unmount, and return when the daemon has finished its queue and is gone.
+
+Conversions that are queued are finished first, which can take a while; --force leaves them to
+the next mount (the files stay raw, complete and readable). A mount with open files is left
+alone; --lazy detaches it all the same and waits until the files are closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from pixfs import runfiles
+from pixfs.errors import ConfigError, MountError
+
+if TYPE_CHECKING:
+    import argparse
+
+NAME = "umount"
+HELP = "unmount after finishing the queue"
+
+# The daemon's own heartbeat holds the mount for an instant every other second.
+_BUSY_RETRIES = 20
+_BUSY_PAUSE_S = 0.05
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare this verb's own arguments."""
+    parser.add_argument("mountpoint", nargs="?", help="where it is mounted")
+    parser.add_argument("--config", metavar="FILE", help="take the mount point from this file")
+    parser.add_argument("--force", action="store_true", help="leave the queue to the next mount")
+    parser.add_argument("--lazy", action="store_true", help="detach also when files are open")
+    parser.add_argument(
+        "--stale",
+        action="store_true",
+        help="only clear away what a dead daemon left; nothing to clear is no error",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Unmount; 0 when the mount and its daemon are gone."""
+    from pixfs.fuse.mountinfo import mount_at, resolve_parent
+
+    path = resolve_parent(_mountpoint(args))
+    mount = mount_at(path)
+    daemon = runfiles.daemon_at(path)
+    if args.stale:
+        return _clear_stale(path, is_mounted=mount is not None and mount.is_pixfs, daemon=daemon)
+    if daemon is None and mount is None:
+        raise MountError(f"{path} is not mounted")
+    if mount is not None and not mount.is_pixfs:
+        raise MountError(f"{path} is a mount of type {mount.fstype}, not PixFS; use umount")
+    if daemon is not None and args.force:
+        os.kill(daemon.pid, signal.SIGQUIT)
+    elif mount is not None:
+        _detach(path, lazy=args.lazy or daemon is None)
+    if daemon is not None:
+        _wait_gone(daemon)
+    return 0
+
+
+def _mountpoint(args: argparse.Namespace) -> str:
+    if args.mountpoint:
+        return str(args.mountpoint)
+    if args.config:
+        from pixfs.config import read_config
+
+        if mountpoint := read_config(args.config).mountpoint:
+            return mountpoint
+    raise ConfigError("which mount? give MOUNTPOINT, or a --config that has it")
+
+
+def _clear_stale(path: str, *, is_mounted: bool, daemon: runfiles.Daemon | None) -> int:
+    from pixfs.fuse.mountpoint import detach
+
+    if daemon is not None:
+        raise MountError(f"the daemon of {path} (pid {daemon.pid}) is alive; use pixfs umount")
+    if is_mounted:
+        detach(path, lazy=True)
+        print(f"detached the dead mount at {path}")
+    return 0
+
+
+def _detach(path: str, *, lazy: bool) -> None:
+    from pixfs.fuse.mountpoint import detach
+
+    for attempt in range(_BUSY_RETRIES):
+        try:
+            detach(path, lazy=lazy)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            if attempt + 1 == _BUSY_RETRIES:
+                raise MountError(
+                    f"{path} is in use (fuser -vm {path} tells by whom): close the files, or"
+                    " detach it with --lazy"
+                ) from None
+            time.sleep(_BUSY_PAUSE_S)
+        else:
+            return
+
+
+def _wait_gone(daemon: runfiles.Daemon) -> None:
+    """Wait for the daemon; the user may stop waiting, the daemon goes on."""
+    try:
+        if not daemon.is_gone_within(1.0):
+            print("waiting for queued conversions to finish ...", file=sys.stderr)
+            daemon.is_gone_within(None)
+    except KeyboardInterrupt:
+        print(
+            f"pixfs umount: the daemon (pid {daemon.pid}) goes on with its queue; end it with"
+            f" pixfs umount --force {daemon.mountpoint}",
+            file=sys.stderr,
+        )
+        raise

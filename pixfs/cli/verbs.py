@@ -1,0 +1,20 @@
+"""The verbs of the command line, in the order the help shows them.
+
+Each is a module of this package with NAME, HELP, add_arguments(parser) and run(args) -> int.
+"""
+
+from __future__ import annotations
+
+VERBS = (
+    "mount",
+    "umount",
+    "status",
+    "compress",
+    "restore",
+    "verify",
+    "wait",
+    "warmup",
+    "serve",
+    "up",
+    "demo",
+)

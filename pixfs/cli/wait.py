@@ -1,0 +1,52 @@
+"""Wait until a mount has nothing queued and nothing being converted.
+
+Files that cannot be converted now (open, hard-linked, no space) are not waited for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from pixfs.cli.progress import ProgressLine
+from pixfs.errors import TargetError
+
+if TYPE_CHECKING:
+    import argparse
+
+NAME = "wait"
+HELP = "wait until nothing is queued"
+
+_POLL_S = 0.1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare this verb's own arguments."""
+    parser.add_argument("mount", metavar="MOUNT", help="a mount point")
+    parser.add_argument("--timeout", metavar="SECONDS", type=float, help="give up after so long")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Wait; 0 when the queue is empty, 1 when it was not in time."""
+    started = time.monotonic()
+    progress = ProgressLine(NAME)
+    while pending := _pending(args.mount):
+        if args.timeout is not None and time.monotonic() - started >= args.timeout:
+            progress.clear()
+            print(f"pixfs wait: {pending} files are still pending", file=sys.stderr)
+            return 1
+        progress.show(pending, None, "files pending")
+        time.sleep(_POLL_S)
+    progress.clear()
+    return 0
+
+
+def _pending(mount: str) -> int:
+    try:
+        stats = json.loads(os.getxattr(mount, "user.pixfs.stats"))
+    except OSError as error:
+        raise TargetError(f"{mount} is no PixFS mount point: {error.strerror}") from None
+    return int(stats["queued"]) + int(stats["converting"])

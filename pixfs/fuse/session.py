@@ -1,0 +1,197 @@
+"""One mount from start to end: volume, kernel session, signals, drain.
+
+`serve` owns everything it starts and ends it in the reverse order. pyfuse3 keeps its session in
+module globals, so there is one mount a process.
+
+Signals: SIGTERM and SIGINT unmount, finish the queued conversions and exit; a second one, or
+SIGQUIT at any time, leaves the rest of the queue for the next mount. SIGUSR1 writes every
+thread's stack to standard error.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pyfuse3
+import trio
+
+from pixfs.errors import MountError
+from pixfs.fuse import mountinfo, mountpoint, xattrs
+from pixfs.fuse.heartbeat import Heartbeat
+from pixfs.fuse.invalidation import Invalidator
+from pixfs.fuse.operations import Operations
+from pixfs.fuse.readahead import raise_read_ahead
+from pixfs.fuse.sdnotify import ServiceManager, watchdog_interval_s
+from pixfs.fuse.signals import StopSignals
+from pixfs.runfiles import Daemon, claim
+from pixfs.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pixfs.config import MountSettings
+
+log = logging.getLogger(__name__)
+
+# Tasks that wait for requests, and requests worked on at once. The kernel sends at most 12
+# background reads plus one request per blocked thread; each task keeps a 1 MiB buffer.
+MIN_TASKS = 8
+MAX_TASKS = 128
+_DRAIN_STEP_S = 0.25
+_DRAIN_EXTENSION_S = 60
+_INVALIDATOR_STOP_S = 5.0
+
+
+class Session:
+    """The state of one mount while `serve` runs."""
+
+    def __init__(
+        self,
+        settings: MountSettings,
+        volume: Volume,
+        signals: StopSignals,
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._volume = volume
+        self._signals = signals
+        self._on_ready = on_ready
+        self._manager = ServiceManager()
+
+    def run(self) -> None:
+        """Mount, serve until unmounted or told to stop, unmount, drain. Main thread only."""
+        operations = Operations(self._volume)
+        invalidator = Invalidator(operations.inodes)
+        heartbeat = Heartbeat(
+            self._settings.mountpoint, xattrs.PID, self._manager, watchdog_interval_s()
+        )
+        self._mount(operations)
+        self._volume.on_content_changed = invalidator.content_changed
+        invalidator.start()
+        try:
+            trio.run(self._serve, operations, heartbeat)
+        finally:
+            self._manager.notify("STOPPING=1", "STATUS=unmounting")
+            self._volume.on_content_changed = None
+            self._unmount(invalidator, heartbeat)
+            operations.release_everything()
+        self._drain()
+
+    def _mount(self, operations: Operations) -> None:
+        settings = self._settings
+        options, allow_other = mountpoint.fuse_options(settings.backing, settings.options)
+        if not allow_other:
+            log.info("only uid %d may use this mount (no allow_other)", os.geteuid())
+        try:
+            pyfuse3.init(operations, settings.mountpoint, options)
+        except RuntimeError as error:
+            raise MountError(
+                f"mounting at {settings.mountpoint} was refused ({error});"
+                " the line before this one has the reason"
+            ) from None
+
+    def _unmount(self, invalidator: Invalidator, heartbeat: Heartbeat) -> None:
+        heartbeat.ask_to_stop()
+        if invalidator.stop(_INVALIDATOR_STOP_S):
+            pyfuse3.close(unmount=True)
+        else:
+            # It waits in the kernel for a page that only an aborted connection frees, inside a
+            # call that uses the session: detach, and leave the session to the process's end.
+            log.warning("an invalidation is stuck in the kernel; detaching the mount")
+            mountpoint.detach(self._settings.mountpoint, lazy=True)
+        heartbeat.join()
+
+    async def _serve(self, operations: Operations, heartbeat: Heartbeat) -> None:
+        token = trio.lowlevel.current_trio_token()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._announce, operations, heartbeat)
+                self._signals.wake_with(lambda: token.run_sync_soon(pyfuse3.terminate))
+                await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
+                nursery.cancel_scope.cancel()
+        finally:
+            # pyfuse3.terminate uses the session, which is closed next.
+            self._signals.wake_with(None)
+
+    @property
+    def _mountpoint(self) -> str:
+        return self._settings.mountpoint
+
+    async def _announce(self, operations: Operations, heartbeat: Heartbeat) -> None:
+        await operations.initialized.wait()
+        await trio.to_thread.run_sync(self._tune_kernel)
+        heartbeat.start()
+        log.info("%s is mounted at %s", self._settings.backing, self._mountpoint)
+        self._manager.notify("READY=1", f"STATUS=serving {self._mountpoint}")
+        self._on_ready()
+
+    def _tune_kernel(self) -> None:
+        mount = mountinfo.mount_at(self._mountpoint)
+        if mount is not None:
+            raise_read_ahead(mount.device)
+
+    def _drain(self) -> None:
+        """Finish the queue, telling the service manager that this takes its time."""
+        abandoning = self._signals.abandoning
+        # Closed in a thread, so that a signal can still be acted on here.
+        closing = threading.Thread(target=self._volume.close, name="pixfs-drain")
+        closing.start()
+        while closing.is_alive() and not abandoning.wait(_DRAIN_STEP_S):
+            self._manager.notify(
+                f"EXTEND_TIMEOUT_USEC={_DRAIN_EXTENSION_S * 1_000_000}",
+                "WATCHDOG=1",
+                "STATUS=finishing queued conversions",
+            )
+        if closing.is_alive():
+            log.info("leaving the rest of the queue to the next mount")
+            self._volume.close(drain=False)
+        closing.join()
+
+
+def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -> None:
+    """Mount what settings say and serve it until it is unmounted. Main thread of a process.
+
+    on_ready is called once the mount answers. Raises MountError or OSError when the mount
+    cannot be made; after a clean end, everything that was written is on the backing directory
+    and the queue is empty or, when told so, left to the next mount.
+    """
+    backing = os.path.realpath(settings.backing)
+    target = mountinfo.resolve_parent(settings.mountpoint)
+    mountpoint.check_device()
+    mountpoint.prepare(backing, target, may_cover_files="nonempty" in settings.options)
+    settings = settings.merged({"backing": backing, "mountpoint": target})
+    if settings.is_read_only:
+        settings = settings.merged({"mode": "manual", "rescan": False})
+    _prepare_process()
+    with ExitStack() as cleanup:
+        found = os.stat(backing)
+        daemon = Daemon(os.getpid(), target, backing, found.st_dev, found.st_ino, settings.log)
+        cleanup.callback(claim(daemon).close)
+        signals = cleanup.enter_context(StopSignals())
+        volume = Volume(backing, settings.policy)
+        # After the drain this does nothing; after a failure it drops the queue.
+        cleanup.callback(functools.partial(volume.close, drain=False))
+        volume.start()
+        Session(settings, volume, signals, on_ready or (lambda: None)).run()
+
+
+def _prepare_process() -> None:
+    """Process-wide state a file system daemon needs."""
+    # Modes arrive with the caller's umask; the daemon's own must not be applied on top.
+    os.umask(0)
+    os.chdir("/")
+    # One O_PATH descriptor per inode the kernel knows: as many as the system lets us have.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if sys.stderr is not None:
+        faulthandler.enable()
+        faulthandler.register(signal.SIGUSR1, all_threads=True)

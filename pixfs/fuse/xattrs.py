@@ -1,0 +1,51 @@
+"""Which extended attributes the mount carries, before the volume is asked.
+
+The rest of ``user.pixfs.`` belongs to the volume; here stand the namespaces FUSE treats in a way
+of its own, and the one attribute that only the daemon can answer.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+# Root only: the daemon's process id. Answered without a thread, which makes reading it a probe
+# of the request loop alone.
+PID = b"user.pixfs.pid"
+STATE = b"user.pixfs.state"
+VERIFY = b"user.pixfs.verify"
+
+# POSIX ACLs are not enforced by the mount (permissions are the mode bits), so they are neither
+# shown nor taken: an ACL that is stored and ignored would be a false promise.
+_UNSUPPORTED_PREFIX = b"system.posix_acl_"
+# File capabilities mean nothing on a nosuid mount, and the kernel asks for them before every
+# single write: they are answered here, as absent.
+_CAPABILITY = b"security.capability"
+
+
+def check_get(name: bytes) -> None:
+    """Raise the OSError that reading this name gets, if the mount does not carry it."""
+    if name == _CAPABILITY:
+        raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
+    if name.startswith(_UNSUPPORTED_PREFIX):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+
+def check_set(name: bytes) -> None:
+    """Raise the OSError that setting this name gets, if the mount does not carry it."""
+    if name == _CAPABILITY or name.startswith(_UNSUPPORTED_PREFIX):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+    if name == PID:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def check_remove(name: bytes) -> None:
+    """Raise the OSError that removing this name gets, if the mount does not carry it."""
+    check_get(name)
+    if name == PID:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def visible(names: list[bytes]) -> list[bytes]:
+    """The names of a backing file that the mount lists."""
+    return [n for n in names if n != _CAPABILITY and not n.startswith(_UNSUPPORTED_PREFIX)]

@@ -1,0 +1,262 @@
+"""What stands behind a logical file at one moment: raw bytes, a container, or damage.
+
+A content owns its descriptors. Readers enter it and leave it; once retired it closes when the
+last of them has left, so a swap never closes a descriptor under a running read.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+import codec
+from codec import CodecError
+from pixfs.volume import backing
+from pixfs.volume.attributes import Signature
+from pixfs.volume.errors import from_codec, oserror
+from pixfs.volume.heads import Head, Kind
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from pixfs.volume.attributes import Buffer
+    from pixfs.volume.blockcache import BlockCache
+    from pixfs.volume.stats import Stats
+
+
+log = logging.getLogger(__name__)
+
+
+class Content:
+    """Base of the three; counts who is inside. Any thread may enter, leave and retire."""
+
+    def __init__(self, fd: int, head: Head) -> None:
+        self.fd = fd
+        self.head = head
+        self._gate = threading.Condition()
+        self._inside = 0
+        self._retired = False
+
+    @property
+    def kind(self) -> Kind:
+        return self.head.kind
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the descriptors are gone."""
+        with self._gate:
+            return self._retired and not self._inside
+
+    @property
+    def length(self) -> int:
+        """Logical length in bytes."""
+        return self.head.length
+
+    def enter(self) -> None:
+        """Keeps the descriptors open until ``leave``."""
+        with self._gate:
+            self._inside += 1
+
+    def leave(self) -> None:
+        """Ends what ``enter`` began."""
+        with self._gate:
+            self._inside -= 1
+            if self._inside:
+                return
+            self._gate.notify_all()
+            if not self._retired:
+                return
+        self._close()
+
+    def wait_empty(self) -> None:
+        """Waits until nobody is inside; the caller sees to it that nobody enters."""
+        with self._gate:
+            self._gate.wait_for(lambda: self._inside == 0)
+
+    def retire(self) -> None:
+        """Closes, now or when the last one leaves. Nobody enters any more."""
+        with self._gate:
+            if self._retired:
+                return
+            self._retired = True
+            if self._inside:
+                return
+        self._close()
+
+    def _close(self) -> None:
+        backing.close(self.fd)
+
+    def read(self, offset: int, size: int) -> Buffer:
+        """Logical bytes; short at the end of the file."""
+        raise NotImplementedError
+
+    def read_cached(self, offset: int, size: int) -> Buffer | None:
+        """The same if it takes no waiting, else None."""
+        raise NotImplementedError
+
+
+class RawContent(Content):
+    """The user's bytes as they are, from ``base`` on (0, or behind an open wrap's header)."""
+
+    def __init__(self, fd: int, *, wrap: bool, wfd: int = -1) -> None:
+        super().__init__(fd, Head(Kind.WRAP if wrap else Kind.RAW, 0))
+        self.base = codec.WRAP_SIZE if wrap else 0
+        self.wfd = wfd
+
+    @property
+    def length(self) -> int:
+        return max(0, backing.fstat(self.fd).st_size - self.base)
+
+    def become_wrap(self) -> None:
+        """The header of an open wrap has been put before the (so far empty) file."""
+        self.head = Head(Kind.WRAP, 0)
+        self.base = codec.WRAP_SIZE
+
+    def become_raw(self) -> None:
+        """The file has been emptied, header and all."""
+        self.head = Head(Kind.RAW, 0)
+        self.base = 0
+
+    def close_writer(self) -> None:
+        """Closes the writing descriptor, and with it gives back the shared lock."""
+        if self.wfd >= 0:
+            wfd, self.wfd = self.wfd, -1
+            backing.close(wfd)
+
+    def _close(self) -> None:
+        self.close_writer()
+        super()._close()
+
+    def read(self, offset: int, size: int) -> Buffer:
+        return backing.pread(self.fd, size, offset + self.base)
+
+    def read_cached(self, offset: int, size: int) -> Buffer | None:
+        return backing.pread_nowait(self.fd, size, offset + self.base)
+
+
+class BadContent(Content):
+    """Bytes that are no longer what was written: every read is EIO."""
+
+    def read(self, offset: int, size: int) -> Buffer:
+        raise oserror(errno.EIO)
+
+    def read_cached(self, offset: int, size: int) -> Buffer | None:
+        return None
+
+
+class ContainerContent(Content):
+    """A PXF container, decoded block by block through the volume's cache.
+
+    Raises CodecError when made from a container whose header or index does not hold.
+    """
+
+    def __init__(
+        self, fd: int, head: Head, cache: BlockCache, stats: Stats, readahead: Executor | None
+    ) -> None:
+        super().__init__(fd, head)
+        self.reader = codec.Reader(fd)
+        if self.reader.original_length != head.length:
+            raise codec.DamagedError("header", "its length is not the index's")
+        # Without the ctime, which a swap sets: the hash of the original stands for it.
+        self.identity = (*Signature.of(backing.fstat(fd))[:4], self.reader.hash)
+        self._cache = cache
+        self._stats = stats
+        self._readahead = readahead
+        self._reported = False
+        self._ahead: set[int] = set()
+
+    def block(self, index: int) -> Buffer:
+        """One decoded block. Raises CodecError."""
+        return self._cache.get((self.identity, index), lambda: self.decode(index))
+
+    def decode(self, index: int) -> Buffer:
+        """Decodes one block past the cache, and counts it. Raises CodecError."""
+        block: Buffer = self.reader.decode_block(index)
+        if self.reader.is_tile(index):
+            self._stats.add("tiles_decoded")
+        return block
+
+    def read(self, offset: int, size: int) -> Buffer:
+        end = min(offset + size, self.length)
+        if offset >= end:
+            return b""
+        try:
+            return self._gather(offset, end)
+        except CodecError as error:
+            raise self._report(error) from error
+
+    def _gather(self, offset: int, end: int) -> Buffer:
+        index = self.reader.block_at(offset)
+        start, stop = self.reader.block_range(index)
+        if end <= stop:
+            return memoryview(self.block(index))[offset - start : end - start]
+        parts = []
+        while offset < end:
+            start, stop = self.reader.block_range(index)
+            piece = memoryview(self.block(index))[offset - start : min(stop, end) - start]
+            parts.append(piece)
+            offset = stop
+            index += 1
+        return b"".join(parts)
+
+    def read_cached(self, offset: int, size: int) -> Buffer | None:
+        end = min(offset + size, self.length)
+        if offset >= end:
+            return b""
+        parts = []
+        index = self.reader.block_at(offset)
+        while offset < end:
+            block = self._cache.get_cached((self.identity, index))
+            if block is None:
+                return None
+            start, stop = self.reader.block_range(index)
+            parts.append(memoryview(block)[offset - start : min(stop, end) - start])
+            offset = stop
+            index += 1
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read_ahead(self, offset: int, blocks: int) -> None:
+        """Starts decoding the ``blocks`` blocks after the one that holds ``offset - 1``.
+
+        For a reader that has come to ``offset`` in sequence; returns at once.
+        """
+        if self._readahead is None or offset >= self.length:
+            return
+        first = self.reader.block_at(max(0, offset - 1)) + 1
+        for index in range(first, min(first + blocks, self.reader.blocks)):
+            if self._cache.is_missing((self.identity, index)):
+                self._decode_ahead(self._readahead, index)
+
+    def _decode_ahead(self, executor: Executor, index: int) -> None:
+        with self._gate:
+            if index in self._ahead or self._retired:
+                return
+            self._ahead.add(index)
+            self._inside += 1
+        try:
+            future = executor.submit(self._try_decode, index)
+        except RuntimeError:
+            # The volume is closing; its executor takes nothing more.
+            self._end_ahead(index)
+        else:
+            future.add_done_callback(lambda _: self._end_ahead(index))
+
+    def _end_ahead(self, index: int) -> None:
+        with self._gate:
+            self._ahead.discard(index)
+        self.leave()
+
+    def _try_decode(self, index: int) -> None:
+        try:
+            self.block(index)
+        except (CodecError, OSError) as error:
+            # Whoever really reads the block meets the same error and is told.
+            log.debug("decoding block %d ahead: %s", index, error)
+
+    def _report(self, error: CodecError) -> OSError:
+        if self._reported:
+            return oserror(errno.EIO)
+        self._reported = True
+        return from_codec(error, f"container of inode {self.identity[1]}")

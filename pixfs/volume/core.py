@@ -1,0 +1,54 @@
+"""What the parts of one volume share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pixfs.volume.blockcache import BlockCache
+from pixfs.volume.heads import HeadCache
+from pixfs.volume.locks import DirectoryLocks
+from pixfs.volume.stats import Stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from pixfs.volume.area import Area
+    from pixfs.volume.clock import Clock
+    from pixfs.volume.nodes import Node, NodeTable
+    from pixfs.volume.policy import Policy
+
+
+def _no_step(step: str) -> None:
+    """Nobody watches."""
+
+
+@dataclass
+class Core:
+    """One volume's shared state. Lock order, outermost first: a file's ``conversion``, a
+    file's ``mutex``, directory locks, the node table's and other inner locks.
+
+    Attributes:
+        area: where temporaries live; None until the volume has started, and on a backing
+            file system that is read-only.
+        readahead: decodes blocks a sequential reader will want; None when not started.
+        on_step: called with a step's name between the steps of a conversion, restore or swap
+            (`docs/internals/volume.md` lists them).
+    """
+
+    policy: Policy
+    clock: Clock
+    nodes: NodeTable
+    on_release: Callable[[Node], None]
+    on_content_changed: Callable[[Node], None] | None = None
+    area: Area | None = None
+    readahead: Executor | None = None
+    on_step: Callable[[str], None] = _no_step
+    stats: Stats = field(default_factory=Stats)
+    heads: HeadCache = field(default_factory=HeadCache)
+    directories: DirectoryLocks = field(default_factory=DirectoryLocks)
+    cache: BlockCache = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cache = BlockCache(self.policy.cache_bytes)

@@ -1,0 +1,482 @@
+"""A regular file as its users see it, whatever stands behind it on the backing.
+
+All handles of a file share one LogicalFile: one descriptor to read, one to write, one place
+where the file changes from raw to container and back. ``mutex`` is held by everything that
+changes the file (writes, truncation, attributes, restore, the swap of a conversion) and by
+opening and releasing; reading takes no more than entering the content.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import codec
+from codec import CodecError
+from pixfs.volume import backing, rewrite
+from pixfs.volume.attributes import Signature, Stat
+from pixfs.volume.contents import BadContent, ContainerContent, Content, RawContent
+from pixfs.volume.errors import RestoreConflictError, oserror
+from pixfs.volume.heads import Head, Kind, classify
+from pixfs.volume.locks import lock_shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pixfs.volume.attributes import Buffer
+    from pixfs.volume.core import Core
+    from pixfs.volume.nodes import Node
+    from pixfs.volume.verdict import Verdict
+
+
+log = logging.getLogger(__name__)
+
+
+class LogicalFile:
+    """One regular file. Any thread may call the public methods.
+
+    Attributes:
+        conversion: held for the whole of a conversion, so that there is one at a time.
+        generation: grows with every opening for writing and every change, so that a
+            conversion can tell that what it encoded is no longer the file.
+        verdict: why the raw file is left as it is, or why the last conversion failed.
+        fsync_failed: an fsync failed, so bytes may be lost that were reported written; stays
+            until the file is emptied.
+        busy_rounds: conversions in a row that found the file in use.
+    """
+
+    def __init__(self, core: Core, node: Node) -> None:
+        self._core = core
+        self.node = node
+        self.mutex = threading.RLock()
+        self.conversion = threading.Lock()
+        self.generation = 0
+        self.writers = 0
+        self.verdict: Verdict | None = None
+        self.fsync_failed = False
+        self.busy_rounds = 0
+        self._handles = 0
+        self._content: Content | None = None
+        self._gate = threading.Condition()
+        self._frozen = False
+        self._bad_reported = False
+        self._seen: tuple[int, int] | None = None
+
+    # Opening and releasing
+
+    def open(self, flags: int) -> bool:
+        """Counts one more handle; returns whether the logical bytes are those of the last
+        opening, but for what was written since through the volume (so that pages cached for
+        them still hold)."""
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        with self.mutex:
+            content = self._load()
+            try:
+                unchanged = self.writers > 0 or self._view() == self._seen
+                if writable or flags & os.O_TRUNC:
+                    self._begin_writing(content)
+                if flags & os.O_TRUNC:
+                    self._truncate(0)
+            except BaseException:
+                self._rest()
+                raise
+            self._handles += 1
+            self.writers += writable
+            self._rest()
+            self._seen = self._view()
+            return unchanged
+
+    def open_created(self, fd: int, *, writable: bool) -> None:
+        """Counts the handle of a file just created; ``fd`` (taken over) writes to it, so that
+        a mode that forbids writing holds from the next opening on only."""
+        with self.mutex:
+            try:
+                content = self._load()
+                if writable and isinstance(content, RawContent) and content.wfd < 0:
+                    lock_shared(fd)
+                    content.wfd = backing.dup(fd)
+            except BaseException:
+                self._rest()
+                raise
+            finally:
+                backing.close(fd)
+            self.generation += 1
+            self._handles += 1
+            self.writers += writable
+            self._seen = self._view()
+
+    def release(self, *, writable: bool) -> None:
+        """Ends one handle."""
+        with self.mutex:
+            self._handles -= 1
+            self.writers -= writable
+            if writable:
+                self._seen = self._view()
+            self._rest()
+        if writable:
+            self._core.on_release(self.node)
+
+    @contextmanager
+    def opened(self) -> Iterator[Content]:
+        """The content, for the volume's own looking: not an opening a user would notice."""
+        with self.mutex:
+            content = self._load()
+            self._handles += 1
+        try:
+            with self.pinned() as content:
+                yield content
+        finally:
+            with self.mutex:
+                self._handles -= 1
+                self._rest()
+
+    def shut(self) -> None:
+        """Closes everything, whoever still has a handle: the volume is closing."""
+        with self.mutex:
+            self._handles = self.writers = 0
+            self._rest()
+
+    def _rest(self) -> None:
+        """Gives back descriptors that no handle needs."""
+        content = self._content
+        if self.writers == 0 and isinstance(content, RawContent):
+            content.close_writer()
+        if self._handles == 0 and content is not None:
+            with self._gate:
+                self._content = None
+            content.retire()
+
+    def _load(self) -> Content:
+        if self._content is None:
+            fd = backing.reopen(self.node.fd, os.O_RDONLY)
+            try:
+                self.install(self.content_of(fd))
+            except BaseException:
+                backing.close(fd)
+                raise
+        assert self._content is not None
+        return self._content
+
+    def content_of(self, fd: int) -> Content:
+        """The content a backing descriptor holds; takes it over unless it raises OSError."""
+        st = backing.fstat(fd)
+        head = classify(backing.pread(fd, codec.HEAD_SIZE, 0), st.st_size)
+        if head.kind in (Kind.RAW, Kind.WRAP):
+            return RawContent(fd, wrap=head.kind is Kind.WRAP)
+        if head.kind is Kind.CONTAINER:
+            try:
+                core = self._core
+                return ContainerContent(fd, head, core.cache, core.stats, core.readahead)
+            except CodecError as error:
+                head = Head(Kind.BAD, head.length, str(error))
+        if not self._bad_reported:
+            self._bad_reported = True
+            log.error("inode %d cannot be read: %s", st.st_ino, head.reason)
+        return BadContent(fd, head)
+
+    def _begin_writing(self, content: Content) -> None:
+        self.generation += 1
+        if not isinstance(content, RawContent) or content.wfd >= 0:
+            return
+        wfd = backing.reopen(self.node.fd, os.O_RDWR)
+        try:
+            lock_shared(wfd)
+            self._check_not_replaced(wfd)
+        except BaseException:
+            backing.close(wfd)
+            raise
+        content.wfd = wfd
+
+    def _check_not_replaced(self, fd: int) -> None:
+        # Another volume on the same backing directory may have swapped the file while this
+        # one waited for the lock: the inode at hand then has lost its name.
+        if backing.fstat(fd).st_nlink == 0 and self._core.nodes.names(self.node):
+            raise RestoreConflictError
+
+    # The content
+
+    @contextmanager
+    def pinned(self) -> Iterator[Content]:
+        """The content as it is now, kept open meanwhile. EBADF if no handle is open."""
+        content = self._enter()
+        if content is None:
+            raise oserror(errno.EBADF)
+        try:
+            yield content
+        finally:
+            content.leave()
+
+    def _enter(self) -> Content | None:
+        with self._gate:
+            self._gate.wait_for(lambda: not self._frozen)
+            if self._content is not None:
+                self._content.enter()
+            return self._content
+
+    @property
+    def content(self) -> Content | None:
+        """The content if a handle is open; stays for as long as ``mutex`` is held."""
+        return self._content
+
+    def install(self, content: Content) -> None:
+        """Makes ``content`` (taken over) the file's content. Holding ``mutex``."""
+        with self._gate:
+            old, self._content = self._content, content
+        if old is not None:
+            old.retire()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nobody reads meanwhile: for the changes that keep the inode but not the meaning of
+        its bytes. Holding ``mutex``."""
+        with self._gate:
+            self._frozen = True
+            content = self._content
+        try:
+            if content is not None:
+                content.wait_empty()
+            yield
+        finally:
+            with self._gate:
+                self._frozen = False
+                self._gate.notify_all()
+
+    def look(self) -> tuple[os.stat_result, Head]:
+        """Attributes of what is stored, and what it is. Any thread."""
+        content = self._enter()
+        if content is not None:
+            try:
+                st = backing.fstat(content.fd)
+                if isinstance(content, RawContent):
+                    return st, Head(content.kind, max(0, st.st_size - content.base))
+                return st, content.head
+            finally:
+                content.leave()
+        st = backing.fstat(self.node.fd)
+        if st.st_size == 0:
+            return st, Head(Kind.RAW, 0)
+        head = self._core.heads.get(Signature.of(st))
+        return (st, head) if head is not None else self._sniff(st)
+
+    def _sniff(self, st: os.stat_result) -> tuple[os.stat_result, Head]:
+        try:
+            fd = backing.reopen(self.node.fd, os.O_RDONLY)
+        except PermissionError:
+            # An unprivileged daemon cannot look into a file its user cannot read.
+            return st, Head(Kind.RAW, st.st_size)
+        try:
+            st = backing.fstat(fd)
+            head = classify(backing.pread(fd, codec.HEAD_SIZE, 0), st.st_size)
+        finally:
+            backing.close(fd)
+        self._core.heads.put(Signature.of(st), head)
+        return st, head
+
+    def stat(self) -> Stat:
+        """Attributes as users see them."""
+        st, head = self.look()
+        return Stat.of(st, self.node.ino, head.length)
+
+    def _view(self) -> tuple[int, int]:
+        st, head = self.look()
+        return head.length, st.st_mtime_ns
+
+    # Reading
+
+    def read(self, offset: int, size: int) -> Buffer:
+        """Logical bytes; short at the end. EIO where they cannot be given back exactly."""
+        with self.pinned() as content:
+            try:
+                return content.read(offset, size)
+            except OSError as error:
+                if error.errno == errno.EIO:
+                    self._core.stats.add("eio")
+                raise
+
+    def read_cached(self, offset: int, size: int) -> Buffer | None:
+        """The same without waiting for storage, decoding or locks, else None."""
+        with self._gate:
+            content = self._content
+            if self._frozen or content is None:
+                return None
+            content.enter()
+        try:
+            return content.read_cached(offset, size)
+        finally:
+            content.leave()
+
+    def read_ahead(self, offset: int) -> None:
+        """A reader has come to ``offset`` in sequence."""
+        content = self._enter()
+        if content is not None:
+            try:
+                if isinstance(content, ContainerContent):
+                    content.read_ahead(offset, self._core.policy.encode_threads + 1)
+            finally:
+                content.leave()
+
+    # Writing
+
+    def write(self, offset: int, buf: Buffer, *, append: bool = False) -> int:
+        """Writes, restoring a compressed file first; returns the bytes written."""
+        with self.mutex:
+            content = self._writable()
+            size = content.length
+            if append:
+                offset = size
+            if offset < codec.HEAD_SIZE or size < codec.HEAD_SIZE:
+                content = self._guard_head(content, offset, buf, size)
+            self.generation += 1
+            self._drop_privileges(content.wfd)
+            return backing.pwrite(content.wfd, buf, offset + content.base)
+
+    def truncate(self, size: int) -> None:
+        """Sets the logical size, restoring a compressed file first unless it is to be empty."""
+        with self.mutex:
+            self._load()
+            try:
+                self._truncate(size)
+                self._seen = self._view()
+            finally:
+                self._rest()
+        if self.writers == 0:
+            self._core.on_release(self.node)
+
+    def restore(self) -> None:
+        """Makes a compressed file raw again. EIO if it is damaged."""
+        with self.mutex:
+            self._load()
+            try:
+                self._writable()
+            finally:
+                self._rest()
+
+    def _truncate(self, size: int) -> None:
+        if size == 0:
+            self._empty()
+            return
+        content = self._writable()
+        length = content.length
+        if length < codec.HEAD_SIZE and length < size:
+            content = self._guard_head(content, size, b"", size)
+        self.generation += 1
+        self._drop_privileges(content.wfd)
+        backing.ftruncate(content.wfd, size + content.base)
+
+    def _empty(self) -> None:
+        """To size 0, in place: like the native call, old bytes or none; nothing is decoded,
+        so it works on a damaged container, too."""
+        content = self._load()
+        self.generation += 1
+        with self.frozen():
+            if isinstance(content, RawContent):
+                self._begin_writing(content)
+                self._drop_privileges(content.wfd)
+                backing.ftruncate(content.wfd, 0)
+                content.become_raw()
+            else:
+                self._empty_container()
+        self.fsync_failed = False
+        self.verdict = None
+
+    def _empty_container(self) -> None:
+        wfd = backing.reopen(self.node.fd, os.O_RDWR)
+        try:
+            lock_shared(wfd)
+            self._check_not_replaced(wfd)
+            self._drop_privileges(wfd)
+            rfd = backing.reopen(wfd, os.O_RDONLY)
+            try:
+                backing.ftruncate(wfd, 0)
+            except BaseException:
+                backing.close(rfd)
+                raise
+        except BaseException:
+            backing.close(wfd)
+            raise
+        self.install(RawContent(rfd, wrap=False, wfd=wfd))
+
+    def _writable(self) -> RawContent:
+        """The content as raw bytes, open for writing. Holding ``mutex``."""
+        content = self._load()
+        if content.kind is Kind.BAD:
+            raise oserror(errno.EIO)
+        if isinstance(content, RawContent):
+            if content.wfd < 0:
+                self._begin_writing(content)
+            return content
+        restored = rewrite.restore(self._core, self)
+        self.generation += 1
+        return restored
+
+    def _guard_head(self, content: RawContent, offset: int, buf: Buffer, size: int) -> RawContent:
+        """Puts the file into an open wrap first if this write would leave it beginning like a
+        container: such bytes never lie bare on the backing."""
+        if content.kind is Kind.WRAP:
+            return content
+        view = memoryview(buf).cast("B")
+        length = max(size, offset + len(view) if len(view) else 0)
+        head = bytearray(min(length, codec.HEAD_SIZE))
+        stored = backing.pread(content.wfd, len(head), 0)
+        head[: len(stored)] = stored
+        if offset < codec.HEAD_SIZE:
+            piece = view[: len(head) - offset]
+            head[offset : offset + len(piece)] = piece
+        if not codec.is_container_head(bytes(head)):
+            return content
+        if content.length == 0:
+            self._begin_wrap(content)
+            return content
+        return rewrite.wrap(self._core, self)
+
+    def _begin_wrap(self, content: RawContent) -> None:
+        with self.frozen():
+            try:
+                backing.pwrite_all(content.wfd, codec.make_wrap_header(), 0)
+            except OSError:
+                backing.ftruncate(content.wfd, 0)
+                raise
+            content.become_wrap()
+
+    def _drop_privileges(self, fd: int) -> None:
+        """Clears suid and, where it means group execution, sgid, as a write does natively."""
+        mode = stat.S_IMODE(backing.fstat(fd).st_mode)
+        kept = mode & ~stat.S_ISUID
+        if mode & stat.S_IXGRP:
+            kept &= ~stat.S_ISGID
+        if kept != mode:
+            backing.chmod(fd, kept)
+
+    # Durability and attributes
+
+    def flush(self) -> None:
+        """Reports what close(2) of the writing descriptor would."""
+        with self.mutex:
+            content = self._content
+            if isinstance(content, RawContent) and content.wfd >= 0:
+                backing.flush(content.wfd)
+
+    def fsync(self, *, datasync: bool) -> None:
+        """Makes the bytes durable. After one failure every later call fails, until the file
+        is emptied: what was lost then is not known to be on the storage now."""
+        if self.fsync_failed:
+            raise oserror(errno.EIO)
+        with self.pinned() as content:
+            try:
+                (backing.fdatasync if datasync else backing.fsync)(content.fd)
+            except OSError:
+                self.fsync_failed = True
+                raise
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """While an attribute changes; a conversion under way starts over."""
+        with self.mutex:
+            self.generation += 1
+            yield
+            self._seen = self._view() if self._seen is not None else None

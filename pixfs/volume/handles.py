@@ -1,0 +1,180 @@
+"""Open files and open directories."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from pixfs.volume import backing
+from pixfs.volume.errors import oserror
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pixfs.volume.attributes import Buffer
+    from pixfs.volume.core import Core
+    from pixfs.volume.files import LogicalFile
+    from pixfs.volume.nodes import Node
+
+_SEQUENTIAL_READS = 2
+# The kernel's own read-ahead asks for the pieces of a sequence in any order.
+_REORDERED_BYTES = 1 << 20
+
+
+class Handle:
+    """One opening of a regular file. Any thread may call anything; all may block, except
+    ``read_cached``. After ``release`` every call is EBADF.
+
+    Attributes:
+        node: the open file's node.
+        keep_cache: the logical bytes are those of the node's last opening, so pages that were
+            cached then still hold.
+    """
+
+    def __init__(self, core: Core, node: Node, flags: int, *, created_fd: int = -1) -> None:
+        if node.file is None:
+            raise oserror(errno.EISDIR if node.is_dir else errno.EINVAL)
+        self._core = core
+        self._file: LogicalFile = node.file
+        self.node = node
+        access = flags & os.O_ACCMODE
+        self._readable = access != os.O_WRONLY
+        self._writable = access != os.O_RDONLY
+        self._append = bool(flags & os.O_APPEND)
+        self._lock = threading.Lock()
+        self._released = False
+        self._next_offset = 0
+        self._in_sequence = 0
+        self.keep_cache = True
+        if created_fd >= 0:
+            self._file.open_created(created_fd, writable=self._writable)
+        else:
+            self.keep_cache = self._file.open(flags)
+        core.nodes.pin(node)
+
+    def read(self, offset: int, size: int) -> Buffer:
+        """Up to ``size`` logical bytes, short only at the end of the file.
+
+        EIO where the exact bytes cannot be given back, EBADF if not open for reading.
+        """
+        self._check(self._readable)
+        data = self._file.read(offset, size)
+        self._note_sequence(offset, len(data))
+        return data
+
+    def read_cached(self, offset: int, size: int) -> Buffer | None:
+        """The same if it takes no waiting: None means that ``read`` is needed, in a thread."""
+        self._check(self._readable)
+        data = self._file.read_cached(offset, size)
+        if data is not None:
+            self._note_sequence(offset, len(data))
+        return data
+
+    def _note_sequence(self, offset: int, size: int) -> None:
+        # Not locked: a race between two readers of one handle costs a block decoded for
+        # nothing, or one not decoded ahead.
+        near = abs(offset - self._next_offset) <= _REORDERED_BYTES
+        self._in_sequence = self._in_sequence + 1 if near else 0
+        self._next_offset = offset + size
+        if self._in_sequence >= _SEQUENTIAL_READS:
+            self._file.read_ahead(self._next_offset)
+
+    def write(self, offset: int, buf: Buffer) -> int:
+        """Writes; a compressed file is restored first. Returns the bytes written, fewer than
+        asked only if an error stopped it (the next call meets that error)."""
+        self._check(self._writable)
+        return self._file.write(offset, buf, append=self._append)
+
+    def truncate(self, size: int) -> None:
+        """Sets the size through this handle; EINVAL if it is not open for writing."""
+        if not self._writable:
+            raise oserror(errno.EINVAL)
+        self._check(True)
+        self._file.truncate(size)
+
+    def flush(self) -> None:
+        """One of the descriptors of this opening is being closed; reports late errors."""
+        self._check(True)
+        self._file.flush()
+
+    def fsync(self, datasync: bool) -> None:
+        """Makes the file's bytes (and, without ``datasync``, attributes) durable."""
+        self._check(True)
+        self._file.fsync(datasync=datasync)
+
+    def release(self) -> None:
+        """Ends the opening; idempotent."""
+        with self._lock:
+            if self._released:
+                return
+            self._released = True
+        try:
+            self._file.release(writable=self._writable)
+        finally:
+            self._core.nodes.unpin(self.node)
+
+    def _check(self, allowed: bool) -> None:
+        if self._released or not allowed:
+            raise oserror(errno.EBADF)
+
+
+class DirHandle:
+    """One opening of a directory: a list of its names that stays as it is until rewound."""
+
+    def __init__(
+        self, node: Node, lookup: Callable[[Node, bytes], Node], hidden: frozenset[bytes]
+    ) -> None:
+        """``lookup`` gives an entry's node with one lookup more; ``hidden`` names are left
+        out."""
+        if not node.is_dir:
+            raise oserror(errno.ENOTDIR)
+        self.node = node
+        self._lookup = lookup
+        self._hidden = hidden
+        self._lock = threading.Lock()
+        self._fd = backing.reopen(node.fd, os.O_RDONLY | os.O_DIRECTORY)
+        self._names: list[bytes] | None = None
+
+    def entries(self, start: int) -> Iterator[tuple[bytes, int, Node | None]]:
+        """(name, cookie, node) from cookie ``start`` on (0: the beginning, read anew).
+
+        A cookie is where to go on after that entry. "." and ".." come first, without a node.
+        Each other node carries one lookup more, which is then the caller's to release; an
+        entry is looked up when it is asked for, and left out if it has gone meanwhile.
+        """
+        names = self._list(start)
+        for index in range(start, len(names)):
+            name = names[index]
+            if index < 2:
+                yield name, index + 1, None
+                continue
+            try:
+                node = self._lookup(self.node, name)
+            except FileNotFoundError:
+                continue
+            yield name, index + 1, node
+
+    def _list(self, start: int) -> list[bytes]:
+        with self._lock:
+            if self._fd < 0:
+                raise oserror(errno.EBADF)
+            if start == 0 or self._names is None:
+                listed = backing.list_directory(self._fd)
+                self._names = [b".", b"..", *(n for n in listed if n not in self._hidden)]
+            return self._names
+
+    def fsync(self) -> None:
+        """Makes the directory's entries durable."""
+        with self._lock:
+            if self._fd < 0:
+                raise oserror(errno.EBADF)
+            backing.fsync(self._fd)
+
+    def release(self) -> None:
+        """Closes; idempotent."""
+        with self._lock:
+            if self._fd >= 0:
+                backing.close(self._fd)
+                self._fd = -1

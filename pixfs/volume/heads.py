@@ -1,0 +1,85 @@
+"""What a backing file is, told from its first bytes.
+
+A file is a container, or an open wrap, if and only if it begins with a PXF header; anything
+else is raw. A head that is a header no more (a flipped bit, a version of the future) makes the
+file bad: its bytes are nobody's pixels and are never given out.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import codec
+from codec import CodecError
+
+if TYPE_CHECKING:
+    from pixfs.volume.attributes import Signature
+
+_REMEMBERED = 1 << 16
+_SETTLED_NS = 2 * 10**9
+
+
+class Kind(enum.Enum):
+    """What stands on the backing file system."""
+
+    RAW = "raw"
+    WRAP = "wrap"
+    CONTAINER = "container"
+    BAD = "bad"
+
+
+@dataclass(frozen=True)
+class Head:
+    """A file's kind, its logical length in bytes and, if bad, why."""
+
+    kind: Kind
+    length: int
+    reason: str = ""
+
+
+def classify(head: bytes, size: int) -> Head:
+    """From the first ``codec.HEAD_SIZE`` bytes (fewer if the file is shorter) and the size."""
+    if not codec.is_container_head(head):
+        return Head(Kind.RAW, size)
+    try:
+        header = codec.parse_header(head)
+    except CodecError as error:
+        return Head(Kind.BAD, size, str(error))
+    if header.kind == "wrap":
+        if size < codec.WRAP_SIZE:
+            return Head(Kind.BAD, size, "the wrap's header is cut off")
+        return Head(Kind.WRAP, size - codec.WRAP_SIZE)
+    return Head(Kind.CONTAINER, header.original_length)
+
+
+class HeadCache:
+    """Heads by signature, so that listing a directory of frames again reads no file."""
+
+    def __init__(self, limit: int = _REMEMBERED) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._heads: OrderedDict[Signature, Head] = OrderedDict()
+
+    def get(self, signature: Signature) -> Head | None:
+        """The head of the file with exactly this signature, if remembered."""
+        with self._lock:
+            head = self._heads.get(signature)
+            if head is not None:
+                self._heads.move_to_end(signature)
+            return head
+
+    def put(self, signature: Signature, head: Head) -> None:
+        """Remembers a head, unless the file changed so lately that it could change again
+        within the same tick of its time stamps, which the signature would not show."""
+        if time.time_ns() - signature.ctime_ns < _SETTLED_NS:
+            return
+        with self._lock:
+            self._heads[signature] = head
+            self._heads.move_to_end(signature)
+            if len(self._heads) > self._limit:
+                self._heads.popitem(last=False)

@@ -1,0 +1,7 @@
+"""What operators and their monitors ask: no credentials, nothing secret."""
+
+from __future__ import annotations
+
+from server.api.operations.routes import OperationsFace
+
+__all__ = ["OperationsFace"]

@@ -1,0 +1,212 @@
+"""What stands between the HTTP server and the application, for every request of every face.
+
+The layers, outermost first: the request log (id, headers every answer carries, one log line),
+the Host allowlist, the body limit, the shielded send.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from typing import Any
+
+import trio
+
+from server.problems import BODY_TOO_LARGE, UNKNOWN_HOST, Problem
+
+__all__ = ["ASGIApp", "Message", "Receive", "Scope", "Send", "host_name", "request_id", "wrap"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+log = logging.getLogger(__name__)
+
+_REQUEST_ID = "pixfs.request_id"
+_ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+def wrap(app: ASGIApp, *, hosts: Collection[str], max_body_bytes: int) -> ASGIApp:
+    """Put the layers around ``app``.
+
+    ``hosts`` are the names (no port, lower case) that a request's Host may carry.
+    """
+    return _RequestLog(_HostAllowlist(_BodyLimit(_ShieldedSend(app), max_body_bytes), hosts))
+
+
+def request_id(scope: Mapping[str, Any]) -> str:
+    """The id of the request this scope belongs to ("-" outside the request log)."""
+    return str(scope.get(_REQUEST_ID, "-"))
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without its port: ``"[::1]:9090"`` gives ``"[::1]"``."""
+    name, colon, port = host.rpartition(":")
+    if colon and (port.isdigit() or not port) and (":" not in name or name.endswith("]")):
+        return name.lower()
+    return host.lower()
+
+
+def _headers(scope: Scope, name: bytes) -> list[bytes]:
+    return [value for key, value in scope["headers"] if key.lower() == name]
+
+
+async def _refuse(problem: Problem, scope: Scope, send: Send) -> None:
+    """Answer with ``problem`` and ask for the connection to be closed.
+
+    Closed because the rest of the request may still be on its way and nobody will read it.
+    """
+    body = problem.body(request_id(scope))
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    if scope["http_version"].startswith("1"):
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class _ShieldedSend:
+    """Lets a message that was begun reach the server's protocol whole.
+
+    The application's own nursery is cancelled as soon as its handler is done or the client has
+    gone. A cancellation that arrives inside send() leaves the protocol between two states, and
+    after ``Connection: close`` or HTTP/1.0 the socket then stays open for ever.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def shielded_send(message: Message) -> None:
+            with trio.CancelScope(shield=True):
+                await send(message)
+            if message.get("more_body", True):
+                # Between two messages is where a download whose client has gone must end: a
+                # body that never waits for anything else would be produced to its last byte.
+                await trio.lowlevel.checkpoint_if_cancelled()
+
+        await self._app(scope, receive, shielded_send)
+
+
+class _BodyLimit:
+    """Refuses bodies above the limit by what arrives, not only by what was announced.
+
+    A chunked body announces no length, so counting is the only check that holds.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if any(int(length) > self._max_bytes for length in _headers(scope, b"content-length")):
+            await _refuse(BODY_TOO_LARGE, scope, send)
+            return
+        received = 0
+        answered = False
+
+        async def counted_receive() -> Message:
+            nonlocal received
+            if received > self._max_bytes:
+                return {"type": "http.disconnect"}
+            message = await receive()
+            received += len(message.get("body", b""))
+            # The application is told that the client has gone: it stops, and stores nothing.
+            return {"type": "http.disconnect"} if received > self._max_bytes else message
+
+        async def watched_send(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = True
+            await send(message)
+
+        await self._app(scope, counted_receive, watched_send)
+        if received > self._max_bytes and not answered:
+            await _refuse(BODY_TOO_LARGE, scope, send)
+
+
+class _HostAllowlist:
+    """Answers only to the server's own names, which stops DNS rebinding from a browser.
+
+    HTTP/1.0 without a Host is let through: no browser sends that, load balancers do.
+    WebSockets are refused: no face uses them.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+        elif scope["type"] == "http" and not self._is_known(scope):
+            await _refuse(UNKNOWN_HOST, scope, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_known(self, scope: Scope) -> bool:
+        names = _headers(scope, b"host") or _headers(scope, b":authority")
+        if not names:
+            return bool(scope["http_version"] == "1.0")
+        return len(names) == 1 and host_name(names[0].decode("latin1")) in self._hosts
+
+
+class _RequestLog:
+    """Gives each request an id, sets the headers every answer carries, logs one line."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope[_REQUEST_ID] = _choose_id(_headers(scope, b"x-request-id"))
+        status = 0
+        started = time.monotonic()
+
+        async def marked_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", scope[_REQUEST_ID].encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, marked_send)
+        finally:
+            elapsed_ms = (time.monotonic() - started) * 1000
+            log.info(
+                "%s %s %s %s %.1f ms",
+                scope[_REQUEST_ID],
+                scope["method"],
+                _one_line(scope["path"]),
+                status or "unanswered",
+                elapsed_ms,
+            )
+
+
+def _choose_id(offered: list[bytes]) -> str:
+    """The client's own id when it is harmless to log, else a new one."""
+    if len(offered) == 1 and _ACCEPTED_ID.fullmatch(offered[0]):
+        return offered[0].decode("ascii")
+    return uuid.uuid4().hex
+
+
+def _one_line(text: str, limit: int = 200) -> str:
+    """Text a client chose, fit for one line of a log: control and bidi characters escaped."""
+    return text[:limit].encode("unicode_escape").decode("ascii")

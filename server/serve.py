@@ -1,0 +1,207 @@
+"""Runs the application on a socket, in a nursery of our own, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import hypercorn.trio
+import trio
+from hypercorn.config import Config
+
+from server.api.operations import OperationsFace
+from server.app import Limits, create_app
+from server.asgi import ASGIApp, wrap
+from server.core import Core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+__all__ = ["Bind", "BindError", "build", "listen", "serve", "serve_until_signalled"]
+
+log = logging.getLogger(__name__)
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+class BindError(Exception):
+    """The server cannot listen at the address it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A host and a port to listen at; port 0 lets the kernel choose one."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Bind:
+        """Read ``HOST:PORT`` or ``[IPV6]:PORT``; ValueError says what is wrong with it."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or not port.isdecimal() or int(port) > 65535:
+            raise ValueError(f"{text!r} is not HOST:PORT (for example 127.0.0.1:9090)")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if ":" in bare and bare == host:
+            raise ValueError(f"{text!r}: write an IPv6 address in brackets, [::1]:9090")
+        return cls(bare, int(port))
+
+    @property
+    def name(self) -> str:
+        """The host as a Host header spells it."""
+        return f"[{self.host}]" if ":" in self.host else self.host.lower()
+
+
+def build(bind: Bind, extra_hosts: Collection[str] = (), limits: Limits | None = None) -> ASGIApp:
+    """The whole application as the server runs it, answering to the names of ``bind``."""
+    limits = limits or Limits()
+    app = create_app(Core(), [OperationsFace()], limits)
+    hosts = LOOPBACK_NAMES | {bind.name} | {name.lower() for name in extra_hosts}
+    return wrap(cast(ASGIApp, app), hosts=hosts, max_body_bytes=limits.max_body_bytes)
+
+
+async def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    stop: trio.Event,
+    graceful_s: float = 10.0,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve ``app`` until ``stop`` is set, then let running requests finish.
+
+    Takes the ``listener`` (from ``listen``) over. Reports started when requests are answered.
+    ``graceful_s`` seconds after the stop, requests still running are cancelled and their
+    connections closed.
+    """
+    port = listener.getsockname()[1]
+    config = _config(listener.detach(), graceful_s)
+    finished = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_run_hypercorn, app, config, stop, finished)
+        task_status.started()
+        await stop.wait()
+        with trio.move_on_after(graceful_s + 1):
+            await finished.wait()
+        if not finished.is_set():
+            log.warning("%d connections did not finish and were cut off", _cut_off(port))
+
+
+async def serve_until_signalled(
+    app: ASGIApp, listener: socket.socket, *, on_ready: Callable[[], None], graceful_s: float
+) -> None:
+    """``serve`` until SIGTERM or SIGINT; a second signal stops at once.
+
+    ``on_ready`` is called on the trio thread when requests are answered.
+    """
+    port = listener.getsockname()[1]
+    stop = trio.Event()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def serve_then_finish(task_status: trio.TaskStatus[None]) -> None:
+                await serve(
+                    app, listener, stop=stop, graceful_s=graceful_s, task_status=task_status
+                )
+                nursery.cancel_scope.cancel()  # ends the wait for signals below
+
+            await nursery.start(serve_then_finish)
+            on_ready()
+            async for _ in signals:
+                if stop.is_set():
+                    _cut_off(port)
+                    nursery.cancel_scope.cancel()
+                stop.set()
+
+
+def listen(bind: Bind) -> socket.socket:
+    """A socket that listens at ``bind``; BindError says why there is none.
+
+    Blocks as long as it takes to look the host's name up: call it before the event loop runs.
+    """
+    try:
+        infos = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = infos[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise BindError(f"cannot listen at {bind.name}:{bind.port}: {error.strerror}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise BindError(f"cannot listen at {bind.name}:{bind.port}: {error.strerror}") from error
+    return listener
+
+
+def _config(listener_fd: int, graceful_s: float) -> Config:
+    config = Config()
+    config.bind = [f"fd://{listener_fd}"]
+    config.accesslog = None
+    config.errorlog = logging.getLogger("server.http")
+    config.graceful_timeout = graceful_s
+    # Closes idle connections and, because a connection counts as idle until its first request
+    # is complete, those that dribble their headers. read_timeout stays off: it would also end a
+    # download during which the client rightly sends nothing.
+    config.keep_alive_timeout = 15
+    config.include_server_header = False
+    return config
+
+
+async def _run_hypercorn(
+    app: ASGIApp,
+    config: Config,
+    stop: trio.Event,
+    finished: trio.Event,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    try:
+        await hypercorn.trio.serve(
+            cast(Any, app),
+            config,
+            shutdown_trigger=stop.wait,
+            task_status=task_status,
+            mode="asgi",
+        )
+    finally:
+        finished.set()
+
+
+def _cut_off(port: int) -> int:
+    """Shut down every connection accepted at ``port``; how many there were.
+
+    Hypercorn shields its writes, so a client that has stopped reading would hold the server for
+    ever: only shutting its socket down ends that write. The sockets are Hypercorn's own and it
+    hands them to nobody, hence the look through the process's descriptors.
+    """
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            fd = os.dup(int(name))
+        except OSError:  # the listing's own descriptor, closed again by now
+            continue
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            os.close(fd)
+            continue
+        with socket.socket(fileno=fd) as connection:
+            if _is_accepted_at(connection, port):
+                connection.shutdown(socket.SHUT_RDWR)
+                count += 1
+    return count
+
+
+def _is_accepted_at(connection: socket.socket, port: int) -> bool:
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    try:
+        connection.getpeername()
+    except OSError:  # a listening socket, or a peer that has gone
+        return False
+    return bool(connection.getsockname()[1] == port)

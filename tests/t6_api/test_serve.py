@@ -1,0 +1,342 @@
+"""The server on a real socket: how connections end, what is refused, how it stops."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import pytest
+import trio
+from quart import Blueprint, Response, request
+
+from server.app import Limits, create_app
+from server.asgi import ASGIApp, wrap
+from server.core import Core
+from server.serve import LOOPBACK_NAMES, Bind, BindError, build, listen, serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+LOOPBACK = Bind("127.0.0.1", 0)
+
+
+@dataclass
+class Served:
+    """A server under test: its port and how to stop it."""
+
+    port: int
+    stop: trio.Event
+    stopped: trio.Event
+
+
+@asynccontextmanager
+async def served(app: ASGIApp, graceful_s: float = 5.0) -> AsyncIterator[Served]:
+    """Serve ``app`` at a free port of the loopback for the length of the block."""
+    stop, stopped = trio.Event(), trio.Event()
+
+    listener = listen(LOOPBACK)
+    port = listener.getsockname()[1]
+
+    async def run(task_status: trio.TaskStatus[None]) -> None:
+        await serve(app, listener, stop=stop, graceful_s=graceful_s, task_status=task_status)
+        stopped.set()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run)
+        try:
+            yield Served(port, stop, stopped)
+        finally:
+            stop.set()
+
+
+async def exchange(port: int, sent: bytes) -> bytes:
+    """Send raw bytes and return all that comes back until the server closes the connection."""
+    with trio.fail_after(20):
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(sent)
+            return await read_to_eof(stream)
+
+
+async def read_to_eof(stream: trio.SocketStream) -> bytes:
+    received = bytearray()
+    async for chunk in stream:
+        received += chunk
+    return bytes(received)
+
+
+def parse(response: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers (lower-case names) and body of a raw response with Content-Length."""
+    head, _, body = response.partition(b"\r\n\r\n")
+    lines = head.decode("latin1").split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines[1:])
+    return int(lines[0].split()[1]), {k.lower(): v for k, v in headers.items()}, body
+
+
+def get(path: str, *extra: str, version: str = "1.1", host: str | None = "127.0.0.1") -> bytes:
+    lines = [f"GET {path} HTTP/{version}", *([f"Host: {host}"] if host else []), *extra]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+CLOSE = "Connection: close"
+
+
+async def test_healthz_tells_version_and_uptime() -> None:
+    async with served(build(LOOPBACK)) as server:
+        status, headers, body = parse(await exchange(server.port, get("/healthz", CLOSE)))
+    answer = json.loads(body)
+    assert status == 200
+    assert answer["status"] == "ok"
+    assert answer["version"]
+    assert answer["uptime_s"] >= 0
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "server" not in headers
+
+
+async def test_connection_close_really_closes() -> None:
+    """Without the shielded send the socket stays open for ever and this read never ends."""
+    async with served(build(LOOPBACK)) as server:
+        for _ in range(20):
+            assert b" 200 " in await exchange(server.port, get("/healthz", CLOSE))
+
+
+async def test_http_1_0_closes() -> None:
+    async with served(build(LOOPBACK)) as server:
+        answer = await exchange(server.port, get("/healthz", version="1.0"))
+    assert b" 200 " in answer
+
+
+async def test_keep_alive_answers_twice_on_one_connection() -> None:
+    async with served(build(LOOPBACK)) as server:
+        answer = await exchange(server.port, get("/healthz") + get("/healthz", CLOSE))
+    assert answer.count(b'"status":"ok"') == 2
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil", "[::1"]
+)
+async def test_unknown_host_is_refused(host: str) -> None:
+    async with served(build(LOOPBACK)) as server:
+        status, headers, body = parse(await exchange(server.port, get("/healthz", host=host)))
+    assert status == 400
+    assert headers["connection"] == "close"
+    assert json.loads(body)["code"] == "unknown-host"
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:9090", "127.0.0.1:1", "[::1]:9090", "nas"]
+)
+async def test_known_hosts_are_answered(host: str) -> None:
+    async with served(build(LOOPBACK, extra_hosts=["NAS"])) as server:
+        status, _, _ = parse(await exchange(server.port, get("/healthz", CLOSE, host=host)))
+    assert status == 200
+
+
+async def test_http_1_0_without_a_host_is_answered_for_load_balancers() -> None:
+    async with served(build(LOOPBACK)) as server:
+        status, _, _ = parse(await exchange(server.port, get("/healthz", version="1.0", host=None)))
+    assert status == 200
+
+
+async def test_unknown_path_and_wrong_method_share_one_error_shape() -> None:
+    async with served(build(LOOPBACK)) as server:
+        missing = parse(await exchange(server.port, get("/no/such/path", CLOSE)))
+        post = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
+        wrong = parse(await exchange(server.port, post + b"Connection: close\r\n\r\n"))
+    for status, code, (got, headers, body) in (
+        (404, "not-found", missing),
+        (405, "method-not-allowed", wrong),
+    ):
+        answer = json.loads(body)
+        assert (got, answer["code"]) == (status, code)
+        assert set(answer) == {"code", "message", "hint", "request_id"}
+        assert all(answer.values())
+        assert answer["request_id"] == headers["x-request-id"]
+        assert headers["content-type"] == "application/json"
+    assert "GET" in wrong[1]["allow"]
+
+
+async def test_request_id_is_kept_when_harmless_and_replaced_when_not() -> None:
+    async with served(build(LOOPBACK)) as server:
+        kept = parse(await exchange(server.port, get("/healthz", CLOSE, "X-Request-Id: shot-42.a")))
+        replaced = parse(
+            await exchange(server.port, get("/healthz", CLOSE, "X-Request-Id: a b\x1b[31m"))
+        )
+    assert kept[1]["x-request-id"] == "shot-42.a"
+    assert len(replaced[1].get("x-request-id", "-" * 32)) == 32
+
+
+async def test_websockets_are_refused() -> None:
+    handshake = get(
+        "/healthz",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    )
+    async with served(build(LOOPBACK)) as server:
+        assert b" 403 " in (await exchange(server.port, handshake)).split(b"\r\n")[0]
+
+
+class ProbeFace:
+    """Routes that only these tests need: a body eater, a failure, an endless answer."""
+
+    name = "probe"
+
+    def __init__(self) -> None:
+        self.bodies: list[int] = []
+        self.entered = trio.Event()
+        self.go_on = trio.Event()
+
+    def blueprint(self, core: Core) -> Blueprint:
+        routes = Blueprint(self.name, __name__)
+
+        @routes.post("/eat")
+        async def eat() -> Response:
+            self.bodies.append(len(await request.get_data()))
+            return Response("eaten")
+
+        @routes.get("/fail")
+        async def fail() -> Response:
+            raise RuntimeError("secret path /etc/pixfs")
+
+        @routes.get("/wait")
+        async def wait() -> Response:
+            self.entered.set()
+            await self.go_on.wait()
+            return Response("waited")
+
+        @routes.get("/endless")
+        async def endless() -> Response:
+            async def chunks() -> AsyncIterator[bytes]:
+                while True:
+                    self.entered.set()
+                    yield b"x" * (1 << 20)
+
+            return Response(chunks())
+
+        return routes
+
+
+def probe_app(face: ProbeFace, max_body_bytes: int = 1000) -> ASGIApp:
+    app = create_app(Core(), [face], Limits(max_body_bytes=max_body_bytes))
+    return wrap(cast(ASGIApp, app), hosts=LOOPBACK_NAMES, max_body_bytes=max_body_bytes)
+
+
+def chunked(path: str, size: int) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".encode()
+    head += b"Transfer-Encoding: chunked\r\n\r\n"
+    chunk = b"64\r\n" + b"b" * 100 + b"\r\n"
+    return head + chunk * (size // 100) + b"0\r\n\r\n"
+
+
+async def test_a_body_within_the_limit_is_read_whole() -> None:
+    face = ProbeFace()
+    async with served(probe_app(face)) as server:
+        status, _, _ = parse(await exchange(server.port, chunked("/eat", 1000)))
+    assert status == 200
+    assert face.bodies == [1000]
+
+
+async def test_a_chunked_body_cannot_pass_the_limit() -> None:
+    face = ProbeFace()
+    async with served(probe_app(face)) as server:
+        status, _, body = parse(await exchange(server.port, chunked("/eat", 1100)))
+    assert status == 413
+    assert json.loads(body)["code"] == "body-too-large"
+    assert face.bodies == []
+
+
+async def test_an_announced_body_above_the_limit_is_refused_before_it_is_sent() -> None:
+    face = ProbeFace()
+    head = b"POST /eat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n\r\n"
+    async with served(probe_app(face)) as server:
+        status, headers, _ = parse(await exchange(server.port, head))
+    assert status == 413
+    assert headers["connection"] == "close"
+    assert face.bodies == []
+
+
+async def test_a_failing_handler_answers_500_and_tells_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with served(probe_app(ProbeFace())) as server:
+        status, headers, body = parse(await exchange(server.port, get("/fail", CLOSE)))
+    answer = json.loads(body)
+    assert status == 500
+    assert answer["code"] == "internal"
+    assert b"/etc/pixfs" not in body
+    records = [r for r in caplog.records if r.name == "server.app"]
+    assert [headers["x-request-id"] in r.getMessage() for r in records] == [True]
+    caplog.clear()
+
+
+async def test_stop_lets_a_running_request_finish() -> None:
+    face = ProbeFace()
+    answers: list[bytes] = []
+
+    async def ask(port: int) -> None:
+        answers.append(await exchange(port, get("/wait")))
+
+    async with trio.open_nursery() as nursery, served(probe_app(face), graceful_s=60) as server:
+        nursery.start_soon(ask, server.port)
+        await face.entered.wait()
+        server.stop.set()
+        face.go_on.set()
+        with trio.fail_after(20):
+            await server.stopped.wait()
+    assert b" 200 " in answers[0]
+    assert answers[0].endswith(b"waited")
+
+
+async def test_stop_cuts_off_a_client_that_has_stopped_reading() -> None:
+    face = ProbeFace()
+    async with served(probe_app(face), graceful_s=0.2) as server:
+        stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+        async with stream:
+            await stream.send_all(get("/endless"))
+            await face.entered.wait()
+            server.stop.set()
+            with trio.fail_after(20):
+                await server.stopped.wait()
+
+
+async def test_a_download_ends_when_its_client_goes() -> None:
+    """A body that never waits for anything but send() still ends with its connection."""
+    face = ProbeFace()
+    async with served(probe_app(face), graceful_s=60) as server:
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+            await stream.send_all(get("/endless"))
+            await face.entered.wait()
+        server.stop.set()
+        with trio.fail_after(20):
+            await server.stopped.wait()
+
+
+async def test_a_taken_port_is_a_bind_error() -> None:
+    async with served(build(LOOPBACK)) as server:
+        with pytest.raises(BindError, match="in use"):
+            listen(Bind("127.0.0.1", server.port))
+
+
+async def test_two_servers_live_side_by_side() -> None:
+    async with served(build(LOOPBACK)) as one, served(build(LOOPBACK)) as two:
+        assert one.port != two.port
+        for server in (one, two):
+            assert b" 200 " in await exchange(server.port, get("/healthz", CLOSE))
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("127.0.0.1:9090", "127.0.0.1", 9090), ("[::1]:80", "::1", 80), ("nas:0", "nas", 0)],
+)
+def test_bind_is_read(text: str, host: str, port: int) -> None:
+    assert Bind.parse(text) == Bind(host, port)
+
+
+@pytest.mark.parametrize("text", ["", "9090", ":9090", "nas:", "nas:x", "nas:65536", "::1:80"])
+def test_bad_bind_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"HOST:PORT|brackets"):
+        Bind.parse(text)
