@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import machine
@@ -20,7 +21,6 @@ from benchmarks.timing import cpu_seconds
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from benchmarks.frames import Frame
 
@@ -40,9 +40,9 @@ class Cell:
     decode_s: list[float] = field(default_factory=list)
 
 
-def add_arguments(parser: argparse.ArgumentParser, path: type[Path]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `scripts/bench codec`."""
-    parser.add_argument("--corpus", type=path, help="folder of real frames (or PIXFS_CORPUS)")
+    parser.add_argument("--corpus", type=Path, help="folder of real frames (or PIXFS_CORPUS)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds; the best counts (3)")
     parser.add_argument("--per-class", type=int, default=4, help="most frames of a class (4)")
     parser.add_argument("--content", action="append", help="only classes whose name contains this")
@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser, path: type[Path]) -> None:
     parser.add_argument("--no-ffv1", action="store_true", help="leave FFV1 (ffmpeg) out")
     parser.add_argument("--pixfs-only", action="store_true", help="leave all peers but JPEG-LS out")
     parser.add_argument("--frames", action="store_true", help="also print each frame's figures")
-    parser.add_argument("--json", type=path, help="write everything measured to this file")
-    parser.add_argument("--write-docs", type=path, help="replace the section of figures in here")
+    parser.add_argument("--json", type=Path, help="write everything measured to this file")
+    parser.add_argument("--write-docs", type=Path, help="replace the section of figures in here")
 
 
 def contenders(options: argparse.Namespace) -> list[Contender]:
