@@ -51,7 +51,8 @@ def prepare(backing: str, mountpoint: str, *, may_cover_files: bool) -> None:
 
 def _clear_dead_mount(mountpoint: str) -> None:
     try:
-        os.stat(mountpoint)
+        # Not stat: the kernel may still answer that for a dead mount, from its memory.
+        os.statvfs(mountpoint)
     except OSError as error:
         if error.errno not in _DEAD:
             return

@@ -86,12 +86,13 @@ def exclusive(fd: int, *, without_locks: bool) -> Iterator[bool]:
         yield taken
     finally:
         if lock_fd == fd:
-            _unlock(fd)
+            unlock(fd)
         else:
             backing.close(lock_fd)
 
 
-def _unlock(fd: int) -> None:
+def unlock(fd: int) -> None:
+    """Gives a flock back, if the file system has any."""
     try:
         backing.unlock(fd)
     except OSError as error:

@@ -20,7 +20,7 @@ from pixfs.volume.attributes import Signature
 from pixfs.volume.contents import BadContent, ContainerContent, Content, RawContent
 from pixfs.volume.errors import from_codec, oserror
 from pixfs.volume.heads import Head, Kind
-from pixfs.volume.locks import exclusive, lock_shared
+from pixfs.volume.locks import exclusive, lock_shared, unlock
 from pixfs.volume.metadata import copy_metadata
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _exclusive(file: LogicalFile, old: Content) -> Iterator[None]:
     fd = backing.reopen(file.node.fd, os.O_RDWR)
     try:
         if own >= 0:
-            backing.unlock(own)
+            unlock(own)
         try:
             with exclusive(fd, without_locks=True) as taken:
                 if not taken:
