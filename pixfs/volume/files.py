@@ -159,6 +159,11 @@ class LogicalFile:
         assert self._content is not None
         return self._content
 
+    def describe(self) -> str:
+        """The file's path, quoted, for the log."""
+        path = self._core.nodes.path(self.node)
+        return repr(os.fsdecode(path)) if path else f"a file without a name ({self.node!r})"
+
     def content_of(self, fd: int) -> Content:
         """The content a backing descriptor holds; takes it over unless it raises OSError."""
         st = backing.fstat(fd)
@@ -168,12 +173,19 @@ class LogicalFile:
         if head.kind is Kind.CONTAINER:
             try:
                 core = self._core
-                return ContainerContent(fd, head, core.cache, core.stats, core.readahead)
+                return ContainerContent(
+                    fd,
+                    head,
+                    cache=core.cache,
+                    stats=core.stats,
+                    readahead=core.readahead,
+                    describe=self.describe,
+                )
             except CodecError as error:
                 head = Head(Kind.BAD, head.length, str(error))
         if not self._bad_reported:
             self._bad_reported = True
-            log.error("inode %d cannot be read: %s", st.st_ino, head.reason)
+            log.error("%s cannot be read: %s", self.describe(), head.reason)
         return BadContent(fd, head)
 
     def _begin_writing(self, content: Content) -> None:
