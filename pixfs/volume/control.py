@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import codec
 from codec import CodecError
 from pixfs.volume import backing, verdict
-from pixfs.volume.attributes import Signature
 from pixfs.volume.contents import ContainerContent, Content
 from pixfs.volume.errors import oserror
 from pixfs.volume.heads import Kind
@@ -215,10 +214,10 @@ class Control:
             return Status("error", head.reason)
         if head.kind is Kind.CONTAINER:
             return self._container_status(file)
+        found = self._core.verdicts.get(st)
         if self._is_waiting(node):
-            return Status("queued", "")
-        found = file.verdict
-        if found is not None and found.signature == Signature.of(st):
+            return Status("queued", found.reason if found is not None else "")
+        if found is not None:
             return Status(found.state, found.reason)
         if file.writers:
             return Status("raw", "open for writing")

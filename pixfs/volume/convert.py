@@ -31,7 +31,6 @@ from pixfs.volume.errors import (
 from pixfs.volume.heads import Kind, classify
 from pixfs.volume.locks import exclusive
 from pixfs.volume.metadata import copy_metadata
-from pixfs.volume.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,8 +200,7 @@ class Converter:
                 raise BusyError("changed while it was looked at")
             if reason == "incompressible":
                 verdict.remember(source.fd, reason)
-            signature = Signature.of(backing.fstat(source.fd))
-            file.verdict = Verdict(signature, "verbatim", reason)
+            self._core.verdicts.put(backing.fstat(source.fd), "verbatim", reason)
         self._core.stats.add("verbatim")
         return Result.VERBATIM
 
@@ -235,7 +233,6 @@ class Converter:
                     raise BusyError("changed while it was compressed")
                 with self._alone(source):
                     self._place(file, source, temp)
-                file.verdict = None
                 if file.content is not None and content is not None:
                     file.install(content)
                     content = None

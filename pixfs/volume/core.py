@@ -9,6 +9,7 @@ from pixfs.volume.blockcache import BlockCache
 from pixfs.volume.heads import HeadCache
 from pixfs.volume.locks import DirectoryLocks
 from pixfs.volume.stats import Stats
+from pixfs.volume.verdict import Verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,7 @@ class Core:
     on_step: Callable[[str], None] = _no_step
     stats: Stats = field(default_factory=Stats)
     heads: HeadCache = field(default_factory=HeadCache)
+    verdicts: Verdicts = field(default_factory=Verdicts)
     directories: DirectoryLocks = field(default_factory=DirectoryLocks)
     cache: BlockCache = field(init=False)
 

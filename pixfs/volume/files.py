@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from pixfs.volume.attributes import Buffer
     from pixfs.volume.core import Core
     from pixfs.volume.nodes import Node
-    from pixfs.volume.verdict import Verdict
 
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,6 @@ class LogicalFile:
         conversion: held for the whole of a conversion, so that there is one at a time.
         generation: grows with every opening for writing and every change, so that a
             conversion can tell that what it encoded is no longer the file.
-        verdict: why the raw file is left as it is, or why the last conversion failed.
         fsync_failed: an fsync failed, so bytes may be lost that were reported written; stays
             until the file is emptied.
         busy_rounds: conversions in a row that found the file in use.
@@ -57,7 +55,6 @@ class LogicalFile:
         self.conversion = threading.Lock()
         self.generation = 0
         self.writers = 0
-        self.verdict: Verdict | None = None
         self.fsync_failed = False
         self.busy_rounds = 0
         self._handles = 0
@@ -382,7 +379,6 @@ class LogicalFile:
             else:
                 self._empty_container()
         self.fsync_failed = False
-        self.verdict = None
 
     def _empty_container(self) -> None:
         wfd = backing.reopen(self.node.fd, os.O_RDWR)

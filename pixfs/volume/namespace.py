@@ -197,7 +197,9 @@ class Namespace:
         if flags & ~(backing.RENAME_NOREPLACE | backing.RENAME_EXCHANGE):
             raise oserror(errno.EINVAL)
         with self._core.directories.holding(parent.key, parent2.key):
-            node = self._find(parent, name)
+            # At hand even if nobody has looked it up: under its new name the policy may
+            # want it compressed.
+            node = self._adopt(parent, name)
             node2 = self._find(parent2, name2)
             try:
                 backing.rename(parent.fd, name, parent2.fd, name2, flags)
@@ -208,15 +210,14 @@ class Namespace:
                     else:
                         self._lost(node2, parent2, name2)
             finally:
-                self._unpin(node)
                 self._unpin(node2)
+                self._core.nodes.forget(node, 1)
 
-    def _moved(self, node: Node | None, parent: Node, name: bytes, to: Node, name2: bytes) -> None:
-        if node is not None:
-            self._core.nodes.add_name(node, to, name2)
-            if not self._still_there(node, parent, name):
-                self._core.nodes.drop_name(node, parent, name)
-            self._on_renamed(node)
+    def _moved(self, node: Node, parent: Node, name: bytes, to: Node, name2: bytes) -> None:
+        self._core.nodes.add_name(node, to, name2)
+        if not self._still_there(node, parent, name):
+            self._core.nodes.drop_name(node, parent, name)
+        self._on_renamed(node)
 
     def _still_there(self, node: Node, parent: Node, name: bytes) -> bool:
         # rename(2) of two names of one inode onto each other does nothing.

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING
 from codec import CodecError
 from pixfs.volume import backing, verdict
 from pixfs.volume.area import HIDDEN
-from pixfs.volume.attributes import Signature
 from pixfs.volume.convert import Converter, Result
 from pixfs.volume.errors import BusyError, ConversionRefusedError, NoSpaceError
 from pixfs.volume.heads import Kind
 from pixfs.volume.queue import ConversionQueue, Workers
-from pixfs.volume.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,9 +174,7 @@ class Scheduler:
         self._judge(node, "error", str(error))
 
     def _judge(self, node: Node, state: verdict.State, reason: str) -> None:
-        if node.file is not None and node.fd >= 0:
-            signature = Signature.of(backing.fstat(node.fd))
-            node.file.verdict = Verdict(signature, state, reason)
+        self._core.verdicts.put(backing.fstat(node.fd), state, reason)
 
     # At start
 

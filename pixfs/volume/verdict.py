@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import codec
 from pixfs.volume import backing
+from pixfs.volume.attributes import Signature
 
 if TYPE_CHECKING:
     import os
 
-    from pixfs.volume.attributes import Signature
+    from pixfs.volume.attributes import Key
     from pixfs.volume.policy import Policy
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,35 @@ class Verdict:
     signature: Signature
     state: State
     reason: str
+
+
+class Verdicts:
+    """The latest verdict of each backing inode, for longer than its node lives.
+
+    Bounded: the oldest are forgotten. A verdict counts only while its signature is the
+    file's, so a reused inode number does no harm. Any thread.
+    """
+
+    def __init__(self, limit: int = 1 << 16) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._verdicts: OrderedDict[Key, Verdict] = OrderedDict()
+
+    def get(self, st: os.stat_result) -> Verdict | None:
+        """The verdict on the file as it is now."""
+        signature = Signature.of(st)
+        with self._lock:
+            found = self._verdicts.get(signature.key)
+        return found if found is not None and found.signature == signature else None
+
+    def put(self, st: os.stat_result, state: State, reason: str) -> None:
+        """Notes a verdict on the file as it is now."""
+        signature = Signature.of(st)
+        with self._lock:
+            self._verdicts[signature.key] = Verdict(signature, state, reason)
+            self._verdicts.move_to_end(signature.key)
+            if len(self._verdicts) > self._limit:
+                self._verdicts.popitem(last=False)
 
 
 def reason_to_leave(policy: Policy, fd: int, st: os.stat_result) -> str | None:

@@ -281,7 +281,7 @@ def pack_row(planes: list[list[int]], e: Element) -> bytes:
     elif e.packing == 2:
         row = b""
         for i in range(0, len(samples), 3):
-            group = (samples[i : i + 3] + [0, 0])[:3]
+            group = [*samples[i : i + 3], 0, 0][:3]
             if e.flags & 2:
                 group.reverse()
             word = sum(s << (e.shift + 20 - 10 * n) for n, s in enumerate(group))

@@ -46,7 +46,7 @@ def test_the_specification_alone_decodes_it(flavor: dict[str, Any], kind: str) -
     assert oracle.decode(encoded.container) == file
 
 
-@pytest.mark.parametrize("width,height", SIZES)
+@pytest.mark.parametrize(("width", "height"), SIZES)
 @pytest.mark.parametrize("flavor", FLAVORS[1::9], ids=flavor_id)
 def test_odd_sizes(flavor: dict[str, Any], width: int, height: int) -> None:
     assert_round_trip(frame("picture", width, height, flavor))

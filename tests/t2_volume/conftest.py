@@ -7,15 +7,17 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from pixfs.volume import Policy, check
 
+from pixfs.volume import Policy, check
 from tests.t2_volume.user import User
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pixfs.volume import Clock
 
 POLICY = Policy(mode="manual", settle_s=0.0, encode_threads=1, reserve_bytes=0, rescan=False)
 
@@ -29,7 +31,7 @@ class Volumes:
         # Extended attributes of every namespace and file handles: not on a memory file system.
         self.directory = Path(tempfile.mkdtemp(prefix="pixfs-t2-", dir="/var/tmp"))
 
-    def make(self, name: str = "backing", clock: Any = None, **policy: Any) -> User:
+    def make(self, name: str = "backing", clock: Clock | None = None, **policy: object) -> User:
         backing = self.directory / name
         backing.mkdir(exist_ok=True)
         user = User(backing, dataclasses.replace(POLICY, **policy), clock)

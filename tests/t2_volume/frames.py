@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from functools import cache
 
 import codec
@@ -23,8 +24,11 @@ def container(seed: int = 0) -> bytes:
 @cache
 def noise(size: int = 20_000) -> bytes:
     """Bytes no format is known of."""
-    state, out = 1, bytearray()
-    while len(out) < size:
-        state = state * 6364136223846793005 + 1442695040888963407 & (1 << 64) - 1
-        out += (state >> 24).to_bytes(5, "little")
-    return bytes(out[:size])
+    return random.Random(size).randbytes(size)
+
+
+@cache
+def noisy_dpx() -> bytes:
+    """A DPX frame of which every sample is noise, so that it does not get smaller."""
+    frame = synthetic.dpx_frame(320, 256, bits=8)
+    return frame[:2048] + noise(len(frame) - 2048)

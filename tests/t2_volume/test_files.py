@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.t2_volume.frames import dpx, noise
+from tests.t2_volume.frames import dpx
 from tests.t2_volume.user import OWNER, read_all
 
 if TYPE_CHECKING:
