@@ -86,11 +86,13 @@ def test_quit_leaves_the_queue_to_the_next_mount(mount: Mounted) -> None:
 
 
 def test_ending_with_an_open_file_keeps_what_was_written(mount: Mounted) -> None:
-    with open(mount.path / "open.dpx", "wb", buffering=0) as file:
-        file.write(b"written before the end")
-        assert mount.stop() == 0
-        with pytest.raises(OSError, match="not connected"):
-            file.write(b"too late")
+    fd = os.open(mount.path / "open.dpx", os.O_WRONLY | os.O_CREAT)
+    os.write(fd, b"written before the end")
+    assert mount.stop() == 0
+    with pytest.raises(OSError, match="not connected"):
+        os.write(fd, b"too late")
+    with pytest.raises(OSError, match="not connected"):
+        os.close(fd)
     assert (mount.backing / "open.dpx").read_bytes() == b"written before the end"
     assert check(mount.backing) == []
 
