@@ -19,6 +19,7 @@ from pixfs.volume.errors import from_codec, oserror
 from pixfs.volume.heads import Head, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Executor
 
     from pixfs.volume.attributes import Buffer
@@ -153,9 +154,18 @@ class ContainerContent(Content):
     """
 
     def __init__(
-        self, fd: int, head: Head, cache: BlockCache, stats: Stats, readahead: Executor | None
+        self,
+        fd: int,
+        head: Head,
+        *,
+        cache: BlockCache,
+        stats: Stats,
+        readahead: Executor | None,
+        describe: Callable[[], str],
     ) -> None:
+        """``describe`` names the file for the log."""
         super().__init__(fd, head)
+        self._describe = describe
         self.reader = codec.Reader(fd)
         if self.reader.original_length != head.length:
             raise codec.DamagedError("header", "its length is not the index's")
@@ -259,4 +269,4 @@ class ContainerContent(Content):
         if self._reported:
             return oserror(errno.EIO)
         self._reported = True
-        return from_codec(error, f"container of inode {self.identity[1]}")
+        return from_codec(error, self._describe())

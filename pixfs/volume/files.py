@@ -79,13 +79,14 @@ class LogicalFile:
                     self._begin_writing(content)
                 if flags & os.O_TRUNC:
                     self._truncate(0)
+                view = self._view()
             except BaseException:
                 self._rest()
                 raise
             self._handles += 1
             self.writers += writable
             self._rest()
-            self._seen = self._view()
+            self._seen = view
             return unchanged
 
     def open_created(self, fd: int, *, writable: bool) -> None:
@@ -97,6 +98,7 @@ class LogicalFile:
                 if writable and isinstance(content, RawContent) and content.wfd < 0:
                     lock_shared(fd)
                     content.wfd = backing.dup(fd)
+                view = self._view()
             except BaseException:
                 self._rest()
                 raise
@@ -105,16 +107,18 @@ class LogicalFile:
             self.generation += 1
             self._handles += 1
             self.writers += writable
-            self._seen = self._view()
+            self._seen = view
 
     def release(self, *, writable: bool) -> None:
         """Ends one handle."""
         with self.mutex:
             self._handles -= 1
             self.writers -= writable
-            if writable:
-                self._seen = self._view()
-            self._rest()
+            try:
+                if writable:
+                    self._seen = self._view()
+            finally:
+                self._rest()
         if writable:
             self._core.on_release(self.node)
 
@@ -159,6 +163,11 @@ class LogicalFile:
         assert self._content is not None
         return self._content
 
+    def describe(self) -> str:
+        """The file's path, quoted, for the log."""
+        path = self._core.nodes.path(self.node)
+        return repr(os.fsdecode(path)) if path else f"a file without a name ({self.node!r})"
+
     def content_of(self, fd: int) -> Content:
         """The content a backing descriptor holds; takes it over unless it raises OSError."""
         st = backing.fstat(fd)
@@ -168,12 +177,19 @@ class LogicalFile:
         if head.kind is Kind.CONTAINER:
             try:
                 core = self._core
-                return ContainerContent(fd, head, core.cache, core.stats, core.readahead)
+                return ContainerContent(
+                    fd,
+                    head,
+                    cache=core.cache,
+                    stats=core.stats,
+                    readahead=core.readahead,
+                    describe=self.describe,
+                )
             except CodecError as error:
                 head = Head(Kind.BAD, head.length, str(error))
         if not self._bad_reported:
             self._bad_reported = True
-            log.error("inode %d cannot be read: %s", st.st_ino, head.reason)
+            log.error("%s cannot be read: %s", self.describe(), head.reason)
         return BadContent(fd, head)
 
     def _begin_writing(self, content: Content) -> None:

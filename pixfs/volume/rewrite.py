@@ -44,7 +44,7 @@ def restore(core: Core, file: LogicalFile) -> RawContent:
     try:
         head = bytes(content.block(0))[: codec.HEAD_SIZE] if content.reader.blocks else b""
     except CodecError as error:
-        raise from_codec(error, "a file to be restored") from error
+        raise from_codec(error, file.describe()) from error
     # What was wrapped because it begins like a container goes back into a wrap.
     restored = _rewrite(core, file, content, wrap_it=codec.is_container_head(head))
     core.stats.add("restores")
@@ -73,7 +73,7 @@ def _rewrite(core: Core, file: LogicalFile, old: Content, *, wrap_it: bool) -> R
             core.on_step("restore-synced")
             return _place(core, area, file, temp, signature, wrap_it=wrap_it)
         except CodecError as error:
-            raise from_codec(error, "a file to be restored") from error
+            raise from_codec(error, file.describe()) from error
         finally:
             temp.close()
 
@@ -92,8 +92,10 @@ def _exclusive(file: LogicalFile, old: Content) -> Iterator[None]:
                     raise oserror(errno.EBUSY)
                 yield
         finally:
-            if own >= 0 and file.content is old:
-                lock_shared(own)
+            # Whatever stands there now, old or new, is open for writing.
+            content = file.content
+            if isinstance(content, RawContent) and content.wfd >= 0:
+                lock_shared(content.wfd)
     finally:
         backing.close(fd)
 
@@ -107,6 +109,8 @@ def _place(
         return _place_in_place(core, area, file, temp, wrap_it=wrap_it)
     content = _raw_content(temp.fd, wrap_it=wrap_it)
     try:
+        # Before anybody else can find it under its name.
+        lock_shared(content.wfd)
         if links == 0 and not core.nodes.names(node):
             swap.place_unnamed(core, node, temp)
         elif not swap.place(core, node, temp, old):
@@ -141,10 +145,9 @@ def _place_in_place(
 
 
 def _raw_content(fd: int, *, wrap_it: bool) -> RawContent:
-    """Content with descriptors of its own on the open file ``fd``, marked as being written."""
+    """Content with descriptors of its own on the open file ``fd``."""
     wfd = backing.reopen(fd, os.O_RDWR)
     try:
-        lock_shared(wfd)
         return RawContent(backing.reopen(fd, os.O_RDONLY), wrap=wrap_it, wfd=wfd)
     except BaseException:
         backing.close(wfd)

@@ -157,7 +157,7 @@ class Scheduler:
             self._judge(node, "raw", str(refusal))
             self._retry(node)
         except ConversionRefusedError as refusal:
-            log.info("not compressed: %s", refusal)
+            log.debug("not compressed: %s", refusal)
             self._judge(node, "raw", str(refusal))
 
     def _retry(self, node: Node) -> None:
@@ -170,7 +170,8 @@ class Scheduler:
 
     def _fail(self, node: Node, error: Exception) -> None:
         self._core.stats.add("failed")
-        log.error("inode %d was not compressed and stays as it is: %s", node.key.ino, error)
+        name = node.file.describe() if node.file is not None else repr(node)
+        log.error("%s was not compressed and stays as it is: %s", name, error)
         self._judge(node, "error", str(error))
 
     def _judge(self, node: Node, state: verdict.State, reason: str) -> None:
