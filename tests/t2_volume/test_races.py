@@ -232,6 +232,27 @@ def test_readers_at_every_step_of_a_restore(user: User, step: str) -> None:
     handle.release()
 
 
+@pytest.mark.parametrize("step", ["restored", "restore-synced"])
+@pytest.mark.parametrize("change", ["rename", "rename-over", "unlink"])
+def test_names_change_during_a_restore(user: User, step: str, change: str) -> None:
+    """The writer is told nothing of it: its bytes go where the file went."""
+    user.write("other.dpx", dpx(9))
+    user.write("a.dpx", FRAME)
+    user.compress("a.dpx")
+    handle = user.open("a.dpx", os.O_RDWR)
+    at_step(user, step, lambda: CHANGES[change](user, handle.node))
+    assert handle.write(3000, b"changed") == 7
+    expected = FRAME[:3000] + b"changed" + FRAME[3007:]
+    assert read_all(handle) == expected
+    if change == "rename":
+        assert user.stored("b.dpx") == expected
+    elif change == "rename-over":
+        assert user.read("a.dpx") == dpx(9)
+    else:
+        assert user.names() == [b"other.dpx"]
+    handle.release()
+
+
 # Another volume, or another process, on the same backing directory
 
 
@@ -289,6 +310,8 @@ def test_two_volumes_restore_one_container(volumes: Volumes) -> None:
     first.compress("a.dpx")
     mine, theirs = first.open("a.dpx", os.O_RDWR), second.open("a.dpx", os.O_RDWR)
     mine.write(0, b"X")
+    with pytest.raises(OSError, match="Stale"):
+        theirs.write(1, b"Y")
     with pytest.raises(OSError, match="Stale"):
         theirs.write(1, b"Y")
     theirs.release()
