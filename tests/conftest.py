@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 import codec
 from tests.checklogs import expect_logs, log_check
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["expect_logs", "log_check"]
 
+# Compilation and a busy machine make any deadline a coin toss.
+settings.register_profile("pixfs", deadline=None)
+settings.load_profile("pixfs")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a mount where nothing can be mounted."""
@@ -25,6 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if reason is not None and item.get_closest_marker("fuse"):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of the collections that follow each test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,12 @@ def frame(number: int = 1001) -> bytes:
     return dpx_frame(WIDTH, HEIGHT, frame=number)
 
 
+@functools.cache
+def tall_frame() -> bytes:
+    """A frame of several tiles."""
+    return dpx_frame(WIDTH, 4 * HEIGHT, frame=1001)
+
+
 def _with_u32(data: bytes, offset: int, value: int) -> bytes:
     """A copy of a big-endian DPX file with one header field changed."""
     return data[:offset] + struct.pack(">I", value) + data[offset + 4 :]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -217,7 +218,8 @@ def _read_into(fd: int, buffer: memoryview) -> int:
 
 def table(outcome: Outcome) -> Table:
     """The outcome as the demo prints it, sizes and rates in units of 1,000,000 bytes."""
-    grid = Table(title=f"{outcome.format}: every byte came back equal", title_justify="left")
+    title = f"{outcome.format}: every byte came back equal"
+    grid = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE)
     for heading in ("frames", "logical MB", "stored MB", "ratio", "write MB/s", "read MB/s"):
         grid.add_column(heading, justify="right")
     megabytes = outcome.logical_bytes / 1e6

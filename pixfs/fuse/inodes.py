@@ -36,6 +36,7 @@ class Inode:
         generation: differs for every entry ever made under this number.
         node: the volume's file behind it; holds ``nlookup`` references.
         nlookup: the kernel's lookup count.
+        closing: releases of its handles that are under way; for the trio thread only.
         parent: number of the directory it was last found in ("..", for directories).
     """
 
@@ -44,6 +45,7 @@ class Inode:
     node: Node
     nlookup: int
     parent: int = ROOT_NUMBER
+    closing: int = 0
 
 
 class InodeTable:

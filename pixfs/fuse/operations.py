@@ -48,6 +48,7 @@ class Operations(pyfuse3.Operations):
         self.inodes = InodeTable(volume.root)
         self._files: HandleTable[OpenFile] = HandleTable()
         self._directories: HandleTable[OpenDirectory] = HandleTable()
+        self._released = trio.lowlevel.ParkingLot()
         self.initialized = trio.Event()
 
     def init(self) -> None:
@@ -300,7 +301,23 @@ class Operations(pyfuse3.Operations):
     @answered
     async def release(self, fh: int) -> None:
         file = self._files.remove(fh)
-        await in_thread(self._threads.data, _close, file.inode, file.file.release)
+        # No await before this: see _closed.
+        file.inode.closing += 1
+        try:
+            await in_thread(self._threads.data, _close, file.inode, file.file.release)
+        finally:
+            file.inode.closing -= 1
+            self._released.unpark_all()
+
+    async def _closed(self, inode: Inode) -> None:
+        """Wait until the handles of inode that have been closed are released.
+
+        close(2) returns before the kernel has its release answered. Whoever closes a file and
+        then asks for its conversion must not be told that it is open: the release was sent
+        first, so it has been counted by the time the question is read.
+        """
+        while inode.closing:
+            await self._released.park()
 
     # Directories
 
@@ -360,6 +377,8 @@ class Operations(pyfuse3.Operations):
         xattrs.check_get(name)
         if name == xattrs.PID and inode == ROOT_NUMBER:
             return str(os.getpid()).encode()
+        if name.startswith(xattrs.CONTROL_PREFIX):
+            await self._closed(known)
         limiter = self._threads.conversions if name == xattrs.VERIFY else self._threads.metadata
         return await in_thread(limiter, self._volume.getxattr, known.node, name, _caller(ctx))
 
@@ -369,6 +388,8 @@ class Operations(pyfuse3.Operations):
     ) -> None:
         known = self.inodes.get(inode)
         xattrs.check_set(name)
+        if name == xattrs.STATE:
+            await self._closed(known)
         limiter = self._threads.conversions if name == xattrs.STATE else self._threads.metadata
         # CREATE and REPLACE have been checked by pyfuse3 before it calls.
         await in_thread(limiter, self._volume.setxattr, known.node, name, value, 0, _caller(ctx))

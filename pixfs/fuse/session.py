@@ -142,15 +142,21 @@ class Session:
     def _drain(self) -> None:
         """Finish the queue, telling the service manager that this takes its time."""
         abandoning = self._signals.abandoning
+        if abandoning.is_set():
+            log.info("leaving the queue to the next mount")
+            self._volume.close(drain=False)
+            return
         # Closed in a thread, so that a signal can still be acted on here.
         closing = threading.Thread(target=self._volume.close, name="pixfs-drain")
         closing.start()
-        while closing.is_alive() and not abandoning.wait(_DRAIN_STEP_S):
+        closing.join(_DRAIN_STEP_S)
+        while closing.is_alive() and not abandoning.is_set():
             self._manager.notify(
                 f"EXTEND_TIMEOUT_USEC={_DRAIN_EXTENSION_S * 1_000_000}",
                 "WATCHDOG=1",
                 "STATUS=finishing queued conversions",
             )
+            closing.join(_DRAIN_STEP_S)
         if closing.is_alive():
             log.info("leaving the rest of the queue to the next mount")
             self._volume.close(drain=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
+CONTROL_PREFIX = b"user.pixfs."
 # Root only: the daemon's process id. Answered without a thread, which makes reading it a probe
 # of the request loop alone.
 PID = b"user.pixfs.pid"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import numpy as np
@@ -60,7 +60,7 @@ def _check(code: int) -> None:
         raise BenchError(f"CharLS failed with error {code}")
 
 
-def _address(array: NDArray[np.uint8] | NDArray[np.uint16]) -> ctypes.c_void_p:
+def _address(array: NDArray[Any]) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
@@ -81,9 +81,7 @@ def encode(samples: NDArray[np.uint16], bits: int, interleave: int) -> NDArray[n
         _check(library.charls_jpegls_encoder_set_frame_info(encoder, ctypes.byref(info)))
         _check(library.charls_jpegls_encoder_set_interleave_mode(encoder, interleave))
         room = ctypes.c_size_t(out.nbytes)
-        _check(
-            library.charls_jpegls_encoder_set_destination_buffer(encoder, _address(out), room)
-        )
+        _check(library.charls_jpegls_encoder_set_destination_buffer(encoder, _address(out), room))
         size = ctypes.c_size_t(source.nbytes)
         _check(
             library.charls_jpegls_encoder_encode_from_buffer(

@@ -60,15 +60,15 @@ class _OfFile(Contender):
     def prepare(self, frame: Frame) -> bytes:
         return frame.file
 
-    def check(self, source: bytes, decoded: bytes) -> None:
-        if bytes(decoded) != source:
+    def check(self, source: bytes, decoded: bytes | bytearray) -> None:
+        if decoded != source:
             raise NotLosslessError(f"{self.name} is not lossless")
 
 
 class PixFS(_OfFile):
     """The codec under test, from DPX bytes to a container and back."""
 
-    def __init__(self, level: str, *, verify: bool) -> None:
+    def __init__(self, level: codec.Level, *, verify: bool) -> None:
         self._level = level
         self._verify = verify
         self.name = f"PixFS {level}" + (" + verify" if verify else "")
@@ -81,7 +81,7 @@ class PixFS(_OfFile):
     def encode(self, source: bytes) -> bytes:
         return codec.encode(source, level=self._level, threads=1, verify=self._verify).container
 
-    def decode(self, stored: bytes) -> bytes:
+    def decode(self, stored: bytes) -> bytearray:
         return codec.decompress(stored, threads=1)
 
 
@@ -97,9 +97,9 @@ class JpegLs(Contender):
         )
         self._interleaved: dict[str, bool] = {}
 
-    def prepare(self, frame: Frame) -> list[tuple[NDArray[np.uint16], int, int]]:
+    def prepare(self, frame: Frame) -> list[tuple[NDArray[Any], int, int]]:
         samples, bits = frame.picture.samples, frame.picture.bits
-        item = np.uint8 if bits == 8 else np.uint16
+        item: type[np.unsignedinteger[Any]] = np.uint8 if bits == 8 else np.uint16
         planes = [
             (np.ascontiguousarray(samples[:, :, channel : channel + 1], item), bits, charls.PLANAR)
             for channel in range(samples.shape[2])
@@ -145,7 +145,7 @@ class JpegXl(Contender):
             samples = samples[:, :, 0]
         return np.ascontiguousarray(samples, np.uint8 if bits == 8 else np.uint16), bits
 
-    def encode(self, source: tuple[NDArray[Any], int]) -> bytes:
+    def encode(self, source: tuple[NDArray[Any], int]) -> bytes | bytearray:
         samples, bits = source
         return imagecodecs.jpegxl_encode(
             samples, effort=self._effort, lossless=True, bitspersample=bits, numthreads=1
@@ -173,7 +173,7 @@ class HtJ2k(Contender):
         # The wrapper declares 16 bits: unsigned samples would then sit far from the middle.
         return np.ascontiguousarray(samples.astype(np.int16) - np.int16(1 << (bits - 1)))
 
-    def encode(self, source: NDArray[Any]) -> bytes:
+    def encode(self, source: NDArray[Any]) -> bytes | bytearray:
         return imagecodecs.htj2k_encode(source, reversible=True)
 
     def decode(self, stored: bytes) -> NDArray[Any]:
@@ -188,8 +188,8 @@ class Zstd(_OfFile):
         self.name = f"zstd-{level}"
         self.method = f"zstd level {level} on the DPX file's bytes"
 
-    def encode(self, source: bytes) -> bytes:
+    def encode(self, source: bytes) -> bytes | bytearray:
         return imagecodecs.zstd_encode(source, level=self._level)
 
-    def decode(self, stored: bytes) -> bytes:
+    def decode(self, stored: bytes) -> bytes | bytearray:
         return imagecodecs.zstd_decode(stored)

@@ -24,10 +24,11 @@ _FILLED_A = 1
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Samples of (height, width, channels), each below 2**bits."""
+    """Samples of (height, width, channels), each below 2**bits, and their bytes in the file."""
 
     samples: NDArray[np.uint16]
     bits: int
+    size_bytes: int
 
 
 def read_picture(file: bytes) -> Picture:
@@ -57,7 +58,7 @@ def read_picture(file: bytes) -> Picture:
         raise UnreadableFrameError("shorter than its header says")
     lines = np.frombuffer(file, np.uint8, size * height, offset).reshape(height, size)
     samples = _unpack(lines, width * channels, bits, packing, order, luma=channels == 1)
-    return Picture(samples.reshape(height, width, channels), bits)
+    return Picture(samples.reshape(height, width, channels), bits, size * height)
 
 
 def _line_size(samples: int, bits: int, packing: int) -> int:

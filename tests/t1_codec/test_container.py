@@ -1,0 +1,170 @@
+"""The container's structure, and containers made to hurt."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import tracemalloc
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import codec
+from codec.container import (
+    FEATURES,
+    HEAD_SIZE,
+    MAGIC,
+    Directory,
+    Header,
+    checksum,
+    parse_directory,
+    parse_header,
+)
+from codec.tile import decode_tile
+from codec.types import Block, BlockKind, Element, Packing
+from tests.flavors import FLAVORS, frame
+
+FILE = frame("picture", 60, 40, {**FLAVORS[6], "descriptor": "rgb"}, trailing=b"tail")
+CONTAINER = codec.compress(FILE)
+
+
+def forge(directory: Directory, payloads: bytes, original: int) -> bytes:
+    """A container with every checksum right, whatever it claims."""
+    packed = directory.pack()
+    total = HEAD_SIZE + len(packed) + len(payloads)
+    header = Header("container", original, total, len(packed), bytes(16), checksum(packed))
+    return header.pack() + packed + payloads
+
+
+def parts() -> tuple[Directory, bytes]:
+    header = parse_header(CONTAINER[:HEAD_SIZE])
+    stop = HEAD_SIZE + header.directory_length
+    return parse_directory(CONTAINER[HEAD_SIZE:stop], header), CONTAINER[stop:]
+
+
+def test_the_magic_breaks_visibly_under_text_transfers() -> None:
+    assert MAGIC.replace(b"\r\n", b"\n") != MAGIC
+    assert MAGIC.replace(b"\n", b"\r\n") != MAGIC
+    assert bytes(b & 0x7F for b in MAGIC) != MAGIC
+
+
+def test_a_later_version_is_refused_by_number() -> None:
+    head = bytearray(CONTAINER[:56])
+    head[8] = 2
+    later = bytes(head) + checksum(bytes(head)) + CONTAINER[64:]
+    with pytest.raises(codec.UnsupportedVersionError, match="version 2"):
+        codec.Reader(later)
+
+
+def test_features_that_are_lacking_are_all_named() -> None:
+    directory, payloads = parts()
+    directory.features += ["wavelets-9", "dreams-1"]
+    with pytest.raises(codec.UnsupportedFeatureError, match="wavelets-9, dreams-1"):
+        codec.Reader(forge(directory, payloads, len(FILE)))
+    assert set(parts()[0].features) <= FEATURES
+
+
+def test_what_is_no_container_is_said_to_be_none() -> None:
+    for raw in (b"", b"SDPX", FILE, b"\0" * 100):
+        assert not codec.is_container_head(raw[:64])
+        with pytest.raises(codec.NotAContainerError):
+            codec.Reader(raw)
+
+
+def test_a_wrap_reads_as_what_stands_behind_it() -> None:
+    wrap = codec.make_wrap_header() + CONTAINER
+    assert len(codec.make_wrap_header()) == codec.WRAP_SIZE
+    assert codec.parse_header(wrap[:64]).kind == "wrap"
+    reader = codec.Reader(wrap)
+    assert reader.original_length == len(CONTAINER)
+    assert reader.read(0, 1 << 20) == CONTAINER
+    assert reader.verify() == []
+    assert codec.Reader(codec.make_wrap_header()).read(0, 10) == b""
+
+
+ELEMENT = Element(0, 4, 4, 16, 3, 10, Packing.FILLED, 2, True, False, (1, 0, 2))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"order": (0, 0, 2)},
+        {"row_bytes": 15},
+        {"rows": 0},
+        {"shift": 3},
+        {"bits": 12},
+        {"width": 5},
+        {"components": 0},
+        {"offset": 16},
+    ],
+)
+def test_an_element_the_kernels_could_not_trust_is_damage(change: dict[str, object]) -> None:
+    element = dataclasses.replace(ELEMENT, **change)  # type: ignore[arg-type]
+    block = Block(BlockKind.TILE, 0, 64, 0, 9, checksum(b"x" * 9), 0, 0, 4)
+    directory = Directory(["tile-predicted-1"], {}, [element], [block])
+    with pytest.raises(codec.DamagedError):
+        codec.Reader(forge(directory, b"x" * 9, 64))
+
+
+def test_a_bomb_is_refused_before_it_takes_memory() -> None:
+    """Lengths that claim terabytes: an error at once, in little memory."""
+    huge = 1 << 31
+    block = Block(BlockKind.FILL, 0, huge, 0, 1, checksum(b"\0"), 0, 0, 0)
+    deflated = zlib.compress(bytes(1 << 24))
+    expands = Block(BlockKind.DEFLATE, 0, 1000, 0, len(deflated), checksum(deflated), 0, 0, 0)
+    bombs = [
+        forge(Directory([], {}, [], [block] * 500), b"\0" * 500, 500 * huge),
+        forge(Directory([], {}, [], [expands]), deflated, 1000),
+        forge(Directory([], {}, [], []), b"", 1 << 40),
+    ]
+    tracemalloc.start()
+    try:
+        for bomb in bombs:
+            with pytest.raises(codec.DamagedError):
+                codec.decompress(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_a_tile_of_any_bytes_yields_its_rows_or_an_error(data: st.DataObject) -> None:
+    """Checksums right, payload hostile: the kernels stay inside their arrays."""
+    directory, payloads = parts()
+    block = next(b for b in directory.blocks if b.kind is BlockKind.TILE)
+    base = HEAD_SIZE + len(CONTAINER) - len(payloads) - HEAD_SIZE
+    payload = bytearray(payloads[block.stored_start - base : block.stored_stop - base])
+    element = directory.elements[0]
+    head_length = int.from_bytes(payload[4:8], "little")
+    heads = bytearray(zlib.decompress(payload[12 : 12 + head_length]))
+    rest = bytearray(payload[12 + head_length :])
+    for target in (heads, rest):
+        for _ in range(data.draw(st.integers(0, 6))):
+            target[data.draw(st.integers(0, len(target) - 1))] = data.draw(st.integers(0, 255))
+    packed = zlib.compress(bytes(heads))
+    hostile = payload[:4] + len(packed).to_bytes(4, "little") + payload[8:12] + packed + rest
+    try:
+        rows = decode_tile(bytes(hostile), block.rows, element)
+    except codec.DamagedError:
+        return
+    assert rows.size == block.rows * element.row_bytes
+
+
+def test_a_thousand_hostile_directories() -> None:
+    """Mutations under a right checksum: an error of ours or the original's length, no more."""
+    random_bytes = random.Random(5)
+    header = parse_header(CONTAINER[:HEAD_SIZE])
+    stop = HEAD_SIZE + header.directory_length
+    for _ in range(1000):
+        packed = bytearray(CONTAINER[HEAD_SIZE:stop])
+        for _ in range(random_bytes.randint(1, 4)):
+            packed[random_bytes.randrange(len(packed))] = random_bytes.randrange(256)
+        forged = dataclasses.replace(header, directory_checksum=checksum(bytes(packed)))
+        try:
+            out = codec.decompress(forged.pack() + bytes(packed) + CONTAINER[stop:])
+        except codec.CodecError:
+            continue
+        assert out == FILE

@@ -1,0 +1,40 @@
+"""The service unit is one systemd accepts, and keeps the mount visible."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).resolve().parents[2] / "systemd" / "pixfs-mount@.service"
+
+# Each of these gives the service a mount namespace of its own: the unit would be active and the
+# mount invisible to everybody else.
+HIDES_THE_MOUNT = re.compile(
+    r"^\s*(Protect(System|Home|Kernel\w+|ControlGroups|Proc)|ProcSubset|Private(Tmp|Devices|Users"
+    r"|Mounts)|(ReadOnly|ReadWrite|Inaccessible|Exec|NoExec)Paths|TemporaryFileSystem|Bind\w*Paths"
+    r"|Root(Directory|Image)|DynamicUser|MountAPIVFS)\s*=",
+    re.MULTILINE,
+)
+
+
+def test_systemd_accepts_the_unit() -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not installed")
+    result = subprocess.run([program, "verify", str(UNIT)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert UNIT.name.partition("@")[0] not in result.stderr, result.stderr
+
+
+def test_no_directive_hides_the_mount() -> None:
+    assert HIDES_THE_MOUNT.search(UNIT.read_text()) is None
+    planted = UNIT.read_text().replace("UMask=0077", "UMask=0077\nProtectSystem=strict")
+    assert HIDES_THE_MOUNT.search(planted) is not None
+
+
+def test_the_codec_may_compile() -> None:
+    assert not re.search(r"^MemoryDenyWriteExecute\s*=\s*yes", UNIT.read_text(), re.MULTILINE)
