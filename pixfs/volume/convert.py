@@ -28,7 +28,7 @@ from pixfs.volume.errors import (
     RestoreConflictError,
     UnconvertibleError,
 )
-from pixfs.volume.heads import Kind, classify
+from pixfs.volume.heads import Kind, read_head
 from pixfs.volume.locks import exclusive
 from pixfs.volume.metadata import copy_metadata
 
@@ -140,8 +140,7 @@ class Converter:
             return source
 
     def _examine(self, file: LogicalFile, fd: int) -> _Source | None:
-        st = backing.fstat(fd)
-        head = classify(backing.pread(fd, codec.HEAD_SIZE, 0), st.st_size)
+        st, head = read_head(fd)
         if head.kind is Kind.CONTAINER:
             return None
         if head.kind is Kind.BAD:
@@ -258,7 +257,7 @@ class Converter:
         if Signature.of(backing.fstat(source.fd)) != source.signature:
             raise BusyError("changed from outside while it was compressed")
         try:
-            swap.place(self._core, file.node, temp, source.signature)
+            swap.place(self._core, file.node, temp, source.signature, strict=True)
         except RestoreConflictError as error:
             raise BusyError("renamed or replaced while it was compressed") from error
 

@@ -22,8 +22,9 @@ from pixfs.volume import backing, rewrite
 from pixfs.volume.attributes import Signature, Stat
 from pixfs.volume.contents import BadContent, ContainerContent, Content, RawContent
 from pixfs.volume.errors import RestoreConflictError, oserror
-from pixfs.volume.heads import Head, Kind, classify
+from pixfs.volume.heads import Head, Kind, begins_like_container, read_head
 from pixfs.volume.locks import lock_shared
+from pixfs.volume.slot import ContentSlot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,9 +59,7 @@ class LogicalFile:
         self.fsync_failed = False
         self.busy_rounds = 0
         self._handles = 0
-        self._content: Content | None = None
-        self._gate = threading.Condition()
-        self._frozen = False
+        self._slot = ContentSlot()
         self._bad_reported = False
         self._seen: tuple[int, int] | None = None
 
@@ -129,7 +128,7 @@ class LogicalFile:
             content = self._load()
             self._handles += 1
         try:
-            with self.pinned() as content:
+            with self._slot.pinned() as content:
                 yield content
         finally:
             with self.mutex:
@@ -144,24 +143,23 @@ class LogicalFile:
 
     def _rest(self) -> None:
         """Gives back descriptors that no handle needs."""
-        content = self._content
+        content = self._slot.current
         if self.writers == 0 and isinstance(content, RawContent):
             content.close_writer()
-        if self._handles == 0 and content is not None:
-            with self._gate:
-                self._content = None
-            content.retire()
+        if self._handles == 0:
+            self._slot.install(None)
 
     def _load(self) -> Content:
-        if self._content is None:
+        content = self._slot.current
+        if content is None:
             fd = backing.reopen(self.node.fd, os.O_RDONLY)
             try:
-                self.install(self.content_of(fd))
+                content = self.content_of(fd)
             except BaseException:
                 backing.close(fd)
                 raise
-        assert self._content is not None
-        return self._content
+            self.install(content)
+        return content
 
     def describe(self) -> str:
         """The file's path, quoted, for the log."""
@@ -170,8 +168,7 @@ class LogicalFile:
 
     def content_of(self, fd: int) -> Content:
         """The content a backing descriptor holds; takes it over unless it raises OSError."""
-        st = backing.fstat(fd)
-        head = classify(backing.pread(fd, codec.HEAD_SIZE, 0), st.st_size)
+        _, head = read_head(fd)
         if head.kind in (Kind.RAW, Kind.WRAP):
             return RawContent(fd, wrap=head.kind is Kind.WRAP)
         if head.kind is Kind.CONTAINER:
@@ -213,55 +210,24 @@ class LogicalFile:
 
     # The content
 
-    @contextmanager
-    def pinned(self) -> Iterator[Content]:
-        """The content as it is now, kept open meanwhile. EBADF if no handle is open."""
-        content = self._enter()
-        if content is None:
-            raise oserror(errno.EBADF)
-        try:
-            yield content
-        finally:
-            content.leave()
-
-    def _enter(self) -> Content | None:
-        with self._gate:
-            self._gate.wait_for(lambda: not self._frozen)
-            if self._content is not None:
-                self._content.enter()
-            return self._content
-
     @property
     def content(self) -> Content | None:
         """The content if a handle is open; stays for as long as ``mutex`` is held."""
-        return self._content
+        return self._slot.current
 
     def install(self, content: Content) -> None:
         """Makes ``content`` (taken over) the file's content. Holding ``mutex``."""
-        with self._gate:
-            old, self._content = self._content, content
-        if old is not None:
-            old.retire()
+        self._slot.install(content)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Nobody reads meanwhile: for the changes that keep the inode but not the meaning of
-        its bytes. Holding ``mutex``."""
-        with self._gate:
-            self._frozen = True
-            content = self._content
-        try:
-            if content is not None:
-                content.wait_empty()
+        """Nobody reads meanwhile. Holding ``mutex``."""
+        with self._slot.frozen():
             yield
-        finally:
-            with self._gate:
-                self._frozen = False
-                self._gate.notify_all()
 
     def look(self) -> tuple[os.stat_result, Head]:
         """Attributes of what is stored, and what it is. Any thread."""
-        content = self._enter()
+        content = self._slot.enter()
         if content is not None:
             try:
                 st = backing.fstat(content.fd)
@@ -283,8 +249,7 @@ class LogicalFile:
             # An unprivileged daemon cannot look into a file its user cannot read.
             return st, Head(Kind.RAW, st.st_size)
         try:
-            st = backing.fstat(fd)
-            head = classify(backing.pread(fd, codec.HEAD_SIZE, 0), st.st_size)
+            st, head = read_head(fd)
         finally:
             backing.close(fd)
         self._core.heads.put(Signature.of(st), head)
@@ -303,7 +268,7 @@ class LogicalFile:
 
     def read(self, offset: int, size: int) -> Buffer:
         """Logical bytes; short at the end. EIO where they cannot be given back exactly."""
-        with self.pinned() as content:
+        with self._slot.pinned() as content:
             try:
                 return content.read(offset, size)
             except OSError as error:
@@ -313,11 +278,9 @@ class LogicalFile:
 
     def read_cached(self, offset: int, size: int) -> Buffer | None:
         """The same without waiting for storage, decoding or locks, else None."""
-        with self._gate:
-            content = self._content
-            if self._frozen or content is None:
-                return None
-            content.enter()
+        content = self._slot.try_enter()
+        if content is None:
+            return None
         try:
             return content.read_cached(offset, size)
         finally:
@@ -325,7 +288,7 @@ class LogicalFile:
 
     def read_ahead(self, offset: int) -> None:
         """A reader has come to ``offset`` in sequence."""
-        content = self._enter()
+        content = self._slot.enter()
         if content is not None:
             try:
                 if isinstance(content, ContainerContent):
@@ -431,15 +394,8 @@ class LogicalFile:
         container: such bytes never lie bare on the backing."""
         if content.kind is Kind.WRAP:
             return content
-        view = memoryview(buf).cast("B")
-        length = max(size, offset + len(view) if len(view) else 0)
-        head = bytearray(min(length, codec.HEAD_SIZE))
-        stored = backing.pread(content.wfd, len(head), 0)
-        head[: len(stored)] = stored
-        if offset < codec.HEAD_SIZE:
-            piece = view[: len(head) - offset]
-            head[offset : offset + len(piece)] = piece
-        if not codec.is_container_head(bytes(head)):
+        length = max(size, offset + len(buf) if len(buf) else 0)
+        if not begins_like_container(content.wfd, length, offset, buf):
             return content
         if content.length == 0:
             self._begin_wrap(content)
@@ -469,7 +425,7 @@ class LogicalFile:
     def flush(self) -> None:
         """Reports what close(2) of the writing descriptor would."""
         with self.mutex:
-            content = self._content
+            content = self._slot.current
             if isinstance(content, RawContent) and content.wfd >= 0:
                 backing.flush(content.wfd)
 
@@ -478,7 +434,7 @@ class LogicalFile:
         is emptied: what was lost then is not known to be on the storage now."""
         if self.fsync_failed:
             raise oserror(errno.EIO)
-        with self.pinned() as content:
+        with self._slot.pinned() as content:
             try:
                 (backing.fdatasync if datasync else backing.fsync)(content.fd)
             except OSError:

@@ -10,7 +10,7 @@ import codec
 from codec import CodecError
 from pixfs.volume import backing
 from pixfs.volume.area import HIDDEN, LOCK, LOST_FOUND, TMP
-from pixfs.volume.heads import Kind, classify
+from pixfs.volume.heads import Kind, read_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,8 +53,7 @@ def _check_file(path_fd: int, path: bytes) -> Iterator[str]:
     shown = os.fsdecode(path)
     fd = backing.reopen(path_fd, os.O_RDONLY)
     try:
-        st = backing.fstat(fd)
-        head = classify(backing.pread(fd, codec.HEAD_SIZE, 0), st.st_size)
+        _, head = read_head(fd)
         if head.kind is Kind.BAD:
             yield f"{shown}: {head.reason}"
         elif head.kind is Kind.CONTAINER:

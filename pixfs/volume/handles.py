@@ -85,7 +85,7 @@ class Handle:
         """Writes; a compressed file is restored first. Returns the bytes written, fewer than
         asked only if an error stopped it (the next call meets that error)."""
         self._check(self._writable)
-        return self._file.write(offset, buf, append=self._append)
+        return self._file.write(offset, memoryview(buf).cast("B"), append=self._append)
 
     def truncate(self, size: int) -> None:
         """Sets the size through this handle; EINVAL if it is not open for writing."""

@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 
 import codec
 from codec import CodecError
+from pixfs.volume import backing
 
 if TYPE_CHECKING:
-    from pixfs.volume.attributes import Signature
+    import os
+
+    from pixfs.volume.attributes import Buffer, Signature
 
 _REMEMBERED = 1 << 16
 _SETTLED_NS = 2 * 10**9
@@ -55,6 +58,24 @@ def classify(head: bytes, size: int) -> Head:
             return Head(Kind.BAD, size, "the wrap's header is cut off")
         return Head(Kind.WRAP, size - codec.WRAP_SIZE)
     return Head(Kind.CONTAINER, header.original_length)
+
+
+def read_head(fd: int) -> tuple[os.stat_result, Head]:
+    """Attributes and head of the backing file behind ``fd``. Raises OSError."""
+    st = backing.fstat(fd)
+    return st, classify(backing.pread(fd, codec.HEAD_SIZE, 0), st.st_size)
+
+
+def begins_like_container(fd: int, size: int, offset: int, buf: Buffer) -> bool:
+    """Whether the raw file behind ``fd`` would begin like a container once it is ``size`` bytes
+    long and ``buf`` stands at ``offset``. Raises OSError."""
+    head = bytearray(min(size, codec.HEAD_SIZE))
+    stored = backing.pread(fd, len(head), 0)
+    head[: len(stored)] = stored
+    if offset < len(head):
+        piece = memoryview(buf).cast("B")[: len(head) - offset]
+        head[offset : offset + len(piece)] = piece
+    return codec.is_container_head(bytes(head))
 
 
 class HeadCache:

@@ -18,7 +18,7 @@ from codec import CodecError
 from pixfs.volume import backing, swap
 from pixfs.volume.attributes import Signature
 from pixfs.volume.contents import BadContent, ContainerContent, Content, RawContent
-from pixfs.volume.errors import from_codec, oserror
+from pixfs.volume.errors import RestoreConflictError, from_codec, oserror
 from pixfs.volume.heads import Head, Kind
 from pixfs.volume.locks import exclusive, lock_shared, unlock
 from pixfs.volume.metadata import copy_metadata
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pixfs.volume.area import Area, Temp
     from pixfs.volume.core import Core
     from pixfs.volume.files import LogicalFile
+    from pixfs.volume.nodes import Node
 
 _CHUNK = 8 << 20
 
@@ -104,22 +105,31 @@ def _place(
     core: Core, area: Area, file: LogicalFile, temp: Temp, old: Signature, *, wrap_it: bool
 ) -> RawContent:
     node = file.node
-    links = backing.fstat(node.fd).st_nlink
-    if links > 1:
+    if backing.fstat(node.fd).st_nlink > 1:
         return _place_in_place(core, area, file, temp, wrap_it=wrap_it)
     content = _raw_content(temp.fd, wrap_it=wrap_it)
     try:
         # Before anybody else can find it under its name.
         lock_shared(content.wfd)
-        if links == 0 and not core.nodes.names(node):
-            swap.place_unnamed(core, node, temp)
-        elif not swap.place(core, node, temp, old):
+        if not _swap(core, node, temp, old):
             file.fsync_failed = True
     except BaseException:
         content.retire()
         raise
     file.install(content)
     return content
+
+
+def _swap(core: Core, node: Node, temp: Temp, old: Signature) -> bool:
+    """Puts ``temp`` in the place of a file with one name or, open but unlinked, with none;
+    returns whether that is durable."""
+    try:
+        return swap.place(core, node, temp, old, strict=False)
+    except RestoreConflictError:
+        if core.nodes.names(node) or backing.fstat(node.fd).st_nlink:
+            raise
+    swap.place_unnamed(core, node, temp)
+    return True
 
 
 def _place_in_place(

@@ -36,18 +36,24 @@ log = logging.getLogger(__name__)
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-def place(core: Core, node: Node, temp: Temp, old: Signature) -> bool:
+def place(core: Core, node: Node, temp: Temp, old: Signature, *, strict: bool) -> bool:
     """Replaces the file under the node's name by ``temp``.
+
+    ``strict`` also compares the ctime, which a conversion needs: it holds nothing while it
+    encodes. A restore holds the file's ``mutex`` from beginning to end, so that a changed ctime
+    only means that the file was renamed meanwhile.
 
     Returns whether the new name is known to be durable. Raises RestoreConflictError when no
     name of the node leads to the old file as it was; OSError from the system calls. In both
     cases the old file stands.
     """
-    for parent, name in core.nodes.names(node):
-        if parent.fd >= 0 and _leads_to(parent, name, old):
-            _exchange(core, node, temp, old, parent, name)
+    tried: set[tuple[Node, bytes]] = set()
+    while untried := [pair for pair in core.nodes.names(node) if pair not in tried]:
+        parent, name = untried[0]
+        # A rename meanwhile leaves another name to try.
+        tried.add(untried[0])
+        if _exchange(core, node, temp, old, parent, name, strict=strict):
             return _settle(core, temp, parent)
-        core.nodes.drop_name(node, parent, name)
     raise RestoreConflictError
 
 
@@ -137,21 +143,24 @@ def _reserve(wfd: int, st: os.stat_result, wanted: int) -> None:
         raise
 
 
-def _leads_to(parent: Node, name: bytes, old: Signature) -> bool:
-    try:
-        st = backing.stat_at(parent.fd, name)
-    except FileNotFoundError:
-        return False
-    return (st.st_dev, st.st_ino) == old.key
-
-
 def _exchange(
-    core: Core, node: Node, temp: Temp, old: Signature, parent: Node, name: bytes
-) -> None:
+    core: Core,
+    node: Node,
+    temp: Temp,
+    old: Signature,
+    parent: Node,
+    name: bytes,
+    *,
+    strict: bool,
+) -> bool:
+    """Steps 1 to 4; False if the name does not lead to the old inode.
+
+    The node keeps such a name: a file without names is one that was unlinked through the
+    volume, not one that was replaced behind its back.
+    """
     with core.directories.holding(parent.key):
-        st = backing.stat_at(parent.fd, name)
-        if Signature.of(st) != old or st.st_nlink != 1:
-            raise RestoreConflictError
+        if not _leads_to(parent, name, old, strict=strict):
+            return False
         core.on_step("checked")
         parent_mtime_ns = backing.fstat(parent.fd).st_mtime_ns
         path_fd = temp.open_path()
@@ -168,6 +177,20 @@ def _exchange(
         except OSError as error:
             # Only the directory's owner may set its times: a cosmetic loss.
             log.debug("the directory's mtime was not put back: %s", error)
+    return True
+
+
+def _leads_to(parent: Node, name: bytes, old: Signature, *, strict: bool) -> bool:
+    try:
+        st = backing.stat_at(parent.fd, name)
+    except FileNotFoundError:
+        return False
+    found = Signature.of(st)
+    if found.key != old.key:
+        return False
+    if found[:4] != old[:4] or (strict and found != old) or st.st_nlink != 1:
+        raise RestoreConflictError
+    return True
 
 
 def _exchange_names(temp: Temp, parent: Node, name: bytes, old: Signature) -> None:
