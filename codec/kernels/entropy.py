@@ -29,6 +29,7 @@ STREAMS = 4
 BLOCK = 64
 DIRECT_BITS = 10
 MAX_SAMPLE_BITS = MAX_LENGTH + 16
+_CODE_MASK = np.uint64((1 << MAX_LENGTH) - 1)
 
 
 @kernel
@@ -326,39 +327,31 @@ def emit_rows_direct(z: Any, context: Any, coded: Any, direct: Any, out: Any, en
 
 
 @inlined
+def _take(word: Any, table: Any, context: Any, z: Any, x: Any) -> Any:
+    """Decode column x from the low bits of ``word``; how many bits it took."""
+    index = (np.uint64(context[x]) << np.uint64(MAX_LENGTH)) | (word & _CODE_MASK)
+    entry = np.uint64(table[index])
+    length = entry & np.uint64(15)
+    low = (entry >> np.uint64(4)) & np.uint64(31)
+    raw = (word >> length) & ((np.uint64(1) << low) - np.uint64(1))
+    z[x] = np.uint16(((entry >> np.uint64(9)) << low) + raw)
+    return length + low
+
+
+@inlined
 def _take2(data: Any, position: Any, table: Any, context: Any, z: Any, x: Any) -> Any:
     """Decode columns x and x + 4 from one word; the position in bits after them."""
-    word = load64(data, position >> 3) >> np.uint64(position & 7)
-    mask = np.uint64((1 << MAX_LENGTH) - 1)
-    entry = np.uint64(table[(np.uint64(context[x]) << np.uint64(MAX_LENGTH)) | (word & mask)])
-    length = entry & np.uint64(15)
-    low = (entry >> np.uint64(4)) & np.uint64(31)
-    z[PAD + x] = ((entry >> np.uint64(9)) << low) + (
-        (word >> length) & ((np.uint64(1) << low) - np.uint64(1))
-    )
-    used = length + low
-    word >>= used
-    entry = np.uint64(table[(np.uint64(context[x + 4]) << np.uint64(MAX_LENGTH)) | (word & mask)])
-    length = entry & np.uint64(15)
-    low = (entry >> np.uint64(4)) & np.uint64(31)
-    z[PAD + x + 4] = ((entry >> np.uint64(9)) << low) + (
-        (word >> length) & ((np.uint64(1) << low) - np.uint64(1))
-    )
-    return position + np.int64(used + length + low)
+    word = load64(data, np.int64(position >> np.uint64(3))) >> (position & np.uint64(7))
+    first = _take(word, table, context, z, x)
+    second = _take(word >> first, table, context, z, x + np.uint64(STREAMS))
+    return position + first + second
 
 
 @inlined
 def _take1(data: Any, position: Any, table: Any, context: Any, z: Any, x: Any) -> Any:
     """Decode column x; the position in bits after it."""
-    word = load64(data, position >> 3) >> np.uint64(position & 7)
-    mask = np.uint64((1 << MAX_LENGTH) - 1)
-    entry = np.uint64(table[(np.uint64(context[x]) << np.uint64(MAX_LENGTH)) | (word & mask)])
-    length = entry & np.uint64(15)
-    low = (entry >> np.uint64(4)) & np.uint64(31)
-    z[PAD + x] = ((entry >> np.uint64(9)) << low) + (
-        (word >> length) & ((np.uint64(1) << low) - np.uint64(1))
-    )
-    return position + np.int64(length + low)
+    word = load64(data, np.int64(position >> np.uint64(3))) >> (position & np.uint64(7))
+    return position + _take(word, table, context, z, x)
 
 
 @kernel
@@ -371,10 +364,13 @@ def take_row(
     guarantees that each has at least ``(width // STREAMS + 1) * MAX_SAMPLE_BITS + 64`` bits of
     ``data`` after it, which bounds every load whatever the bits are.
     """
-    p0 = positions[0]
-    p1 = positions[1]
-    p2 = positions[2]
-    p3 = positions[3]
+    # Unsigned indices spare numba's test for negative ones.
+    p0 = np.uint64(positions[0])
+    p1 = np.uint64(positions[1])
+    p2 = np.uint64(positions[2])
+    p3 = np.uint64(positions[3])
+    row = z[PAD : PAD + width]
+    one = np.uint64(1)
     blocks = (width + BLOCK - 1) // BLOCK
     b = 0
     while b < blocks:
@@ -384,26 +380,28 @@ def take_row(
             b += 1
         stop = min(b * BLOCK, width)
         if is_coded == 0:
-            for x in range(start, stop):
-                z[PAD + x] = 0
+            for i in range(start, stop):
+                row[i] = 0
             continue
         pairs = (stop - start) >> 3
-        for i in range(pairs):
-            x = start + 8 * i
-            p0 = _take2(data, p0, table, context, z, x)
-            p1 = _take2(data, p1, table, context, z, x + 1)
-            p2 = _take2(data, p2, table, context, z, x + 2)
-            p3 = _take2(data, p3, table, context, z, x + 3)
-        for x in range(start + 8 * pairs, stop):
-            s = x & 3
-            if s == 0:
-                p0 = _take1(data, p0, table, context, z, x)
-            elif s == 1:
-                p1 = _take1(data, p1, table, context, z, x)
-            elif s == 2:
-                p2 = _take1(data, p2, table, context, z, x)
+        x = np.uint64(start)
+        for _ in range(pairs):
+            p0 = _take2(data, p0, table, context, row, x)
+            p1 = _take2(data, p1, table, context, row, x + one)
+            p2 = _take2(data, p2, table, context, row, x + one + one)
+            p3 = _take2(data, p3, table, context, row, x + one + one + one)
+            x += np.uint64(2 * STREAMS)
+        while x < np.uint64(stop):
+            s = x & np.uint64(3)
+            if s == np.uint64(0):
+                p0 = _take1(data, p0, table, context, row, x)
+            elif s == np.uint64(1):
+                p1 = _take1(data, p1, table, context, row, x)
+            elif s == np.uint64(2):
+                p2 = _take1(data, p2, table, context, row, x)
             else:
-                p3 = _take1(data, p3, table, context, z, x)
+                p3 = _take1(data, p3, table, context, row, x)
+            x += one
     positions[0] = p0
     positions[1] = p1
     positions[2] = p2

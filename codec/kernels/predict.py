@@ -139,9 +139,11 @@ def median_residual_row(row: Any, above: Any, starts: Any, bits: int, z: Any, wi
 
 
 @inlined
-def _median_step(value: Any, above: Any, x: Any, residual: Any, mask: Any) -> Any:
-    p = _median(value, np.int32(above[PAD + x]), np.int32(above[PAD + x - 1]))
-    return np.int32((p + np.int32(residual[x])) & mask)
+def _median_step(value: Any, above: Any, residual: Any, x: Any, mask: Any) -> Any:
+    """The sample at x of a run, from the one before it; ``above`` begins one sample left."""
+    north_west = np.int32(above[x])
+    north = np.int32(above[x + np.uint64(1)])
+    return np.int32((_median(value, north, north_west) + np.int32(residual[x])) & mask)
 
 
 @kernel
@@ -156,20 +158,33 @@ def median_rebuild_row(
     v1 = np.int32(starts[1])
     v2 = np.int32(starts[2])
     v3 = np.int32(starts[3])
-    for x in range(last):
-        v0 = _median_step(v0, above, x, residual, mask)
-        v1 = _median_step(v1, above, x + length, residual, mask)
-        v2 = _median_step(v2, above, x + 2 * length, residual, mask)
-        v3 = _median_step(v3, above, x + 3 * length, residual, mask)
-        row[PAD + x] = v0
-        row[PAD + x + length] = v1
-        row[PAD + x + 2 * length] = v2
-        row[PAD + x + 3 * length] = v3
+    a0 = above[PAD - 1 :]
+    a1 = above[PAD - 1 + length :]
+    a2 = above[PAD - 1 + 2 * length :]
+    a3 = above[PAD - 1 + 3 * length :]
+    e1 = residual[length:]
+    e2 = residual[2 * length :]
+    e3 = residual[3 * length :]
+    o0 = row[PAD:]
+    o1 = row[PAD + length :]
+    o2 = row[PAD + 2 * length :]
+    o3 = row[PAD + 3 * length :]
+    for i in range(last):
+        x = np.uint64(i)
+        v0 = _median_step(v0, a0, residual, x, mask)
+        v1 = _median_step(v1, a1, e1, x, mask)
+        v2 = _median_step(v2, a2, e2, x, mask)
+        v3 = _median_step(v3, a3, e3, x, mask)
+        o0[x] = v0
+        o1[x] = v1
+        o2[x] = v2
+        o3[x] = v3
     for s in range(SEGMENTS - 1):
         value = v0 if s == 0 else (v1 if s == 1 else v2)
-        for x in range(s * length + last, min((s + 1) * length, width)):
-            value = _median_step(value, above, x, residual, mask)
-            row[PAD + x] = value
+        for i in range(s * length + last, min((s + 1) * length, width)):
+            x = np.uint64(i)
+            value = _median_step(value, a0, residual, x, mask)
+            o0[x] = value
 
 
 @kernel

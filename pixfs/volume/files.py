@@ -79,13 +79,14 @@ class LogicalFile:
                     self._begin_writing(content)
                 if flags & os.O_TRUNC:
                     self._truncate(0)
+                view = self._view()
             except BaseException:
                 self._rest()
                 raise
             self._handles += 1
             self.writers += writable
             self._rest()
-            self._seen = self._view()
+            self._seen = view
             return unchanged
 
     def open_created(self, fd: int, *, writable: bool) -> None:
@@ -97,6 +98,7 @@ class LogicalFile:
                 if writable and isinstance(content, RawContent) and content.wfd < 0:
                     lock_shared(fd)
                     content.wfd = backing.dup(fd)
+                view = self._view()
             except BaseException:
                 self._rest()
                 raise
@@ -105,16 +107,18 @@ class LogicalFile:
             self.generation += 1
             self._handles += 1
             self.writers += writable
-            self._seen = self._view()
+            self._seen = view
 
     def release(self, *, writable: bool) -> None:
         """Ends one handle."""
         with self.mutex:
             self._handles -= 1
             self.writers -= writable
-            if writable:
-                self._seen = self._view()
-            self._rest()
+            try:
+                if writable:
+                    self._seen = self._view()
+            finally:
+                self._rest()
         if writable:
             self._core.on_release(self.node)
 

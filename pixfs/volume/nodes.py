@@ -153,8 +153,10 @@ class NodeTable:
         other. The caller holds the lock of the directory, so no lookup comes between.
         """
         with self._lock:
-            backing.replace_fd(fd, node.fd)
-            backing.close(fd)
+            try:
+                backing.replace_fd(fd, node.fd)
+            finally:
+                backing.close(fd)
             if self._nodes.get(node.key) is node:
                 del self._nodes[node.key]
             node.key = key
