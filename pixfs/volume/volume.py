@@ -140,6 +140,16 @@ class Volume:
     def on_content_changed(self, callback: Callable[[Node], None] | None) -> None:
         self._core.on_content_changed = callback
 
+    @property
+    def on_step(self) -> Callable[[str], None]:
+        """Called between the steps of conversions, restores and swaps, with the step's name
+        and whatever locks that step holds (see docs/internals/volume.md)."""
+        return self._core.on_step
+
+    @on_step.setter
+    def on_step(self, callback: Callable[[str], None]) -> None:
+        self._core.on_step = callback
+
     def stats(self) -> dict[str, object]:
         """Counters since the start, the queue and the block cache; plain JSON values."""
         return {

@@ -1,0 +1,104 @@
+"""The queue of files that wait for compression."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from pixfs.volume.queue import ConversionQueue, Workers
+from tests.t2_volume.clocks import ManualClock
+
+
+def node() -> Any:  # noqa: ANN401
+    """Something that can wait; the queue looks at nothing in it."""
+    return object()
+
+
+def test_order_is_that_of_settling() -> None:
+    clock = ManualClock()
+    queue = ConversionQueue(clock, 10)
+    first, second, third = node(), node(), node()
+    assert queue.put(first, 3.0)
+    assert queue.put(second, 1.0)
+    assert queue.put(third, 2.0)
+    # Written to once more.
+    assert not queue.put(second, 9.0)
+    clock.advance(5.0)
+    assert queue.take() is third
+    assert queue.take() is first
+    clock.advance(5.0)
+    assert queue.take() is second
+    assert queue.snapshot() == {"queued": 0, "deferred": 0, "converting": 3}
+
+
+def test_limit_turns_away_and_asks_for_a_walk() -> None:
+    queue = ConversionQueue(ManualClock(), 2)
+    nodes = [node() for _ in range(3)]
+    assert queue.put(nodes[0], 0)
+    assert queue.put(nodes[1], 0)
+    assert not queue.put(nodes[2], 0)
+    assert not queue.is_waiting(nodes[2])
+    for _ in range(2):
+        queue.done(queue.take())  # type: ignore[arg-type]
+    assert not queue.is_idle()
+    assert queue.wait_overflowed()
+    queue.walking(-1)
+    assert queue.is_idle()
+
+
+def test_deferred_is_not_waited_for() -> None:
+    queue = ConversionQueue(ManualClock(), 10)
+    item = node()
+    assert queue.defer(item, 60.0)
+    assert queue.is_idle()
+    assert queue.is_waiting(item)
+    assert not queue.put(item, 0.0)
+    assert not queue.is_idle()
+    assert queue.discard(item)
+    assert not queue.discard(item)
+    assert queue.wait_idle(0)
+
+
+def test_close_with_and_without_draining() -> None:
+    for drain in (True, False):
+        queue = ConversionQueue(ManualClock(), 10)
+        pending, deferred = node(), node()
+        queue.put(pending, 1e9)
+        queue.defer(deferred, 1e9)
+        done: list[object] = []
+        workers = Workers(queue, 2, done.append)
+        workers.start()
+        dropped = queue.close(drain=drain)
+        workers.join()
+        assert done == ([pending] if drain else [])
+        assert set(dropped) == ({deferred} if drain else {pending, deferred})
+        assert not queue.put(node(), 0)
+        assert not queue.wait_for_room()
+        assert not queue.wait_overflowed()
+
+
+def test_node_queued_again_while_it_is_converted() -> None:
+    queue = ConversionQueue(ManualClock(), 10)
+    item = node()
+    queue.put(item, 0)
+    assert queue.take() is item
+    assert queue.put(item, 0)
+    queue.done(item)
+    assert queue.is_waiting(item)
+    assert queue.take() is item
+    queue.done(item)
+    assert queue.is_idle()
+
+
+def test_wait_for_room_wakes_up() -> None:
+    queue = ConversionQueue(ManualClock(), 4)
+    items = [node() for _ in range(4)]
+    for item in items:
+        queue.put(item, 0)
+    answers: list[bool] = []
+    thread = threading.Thread(target=lambda: answers.append(queue.wait_for_room()))
+    thread.start()
+    for item in items:
+        queue.discard(item)
+    thread.join()
+    assert answers == [True]
