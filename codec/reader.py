@@ -62,8 +62,10 @@ class BufferSource:
 class FileSource:
     """A container in a file, by its descriptor, which stays the caller's to close."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, owner: BinaryIO | None = None) -> None:
+        """``owner``, if any, is kept alive: a file nobody refers to closes its descriptor."""
         self._fd = fd
+        self._owner = owner
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
@@ -85,7 +87,7 @@ def open_source(source: Source) -> ByteSource:
     if isinstance(source, int):
         return FileSource(source)
     if isinstance(source, io.IOBase):
-        return FileSource(source.fileno())
+        return FileSource(source.fileno(), cast("BinaryIO", source))
     return BufferSource(cast("Buffer", source))
 
 

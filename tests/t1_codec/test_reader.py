@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,7 @@ from tests.flavors import FLAVORS, frame
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import BinaryIO
 
 RGB10 = FLAVORS[6]
 FILE = frame("picture", 2048, 200, {**RGB10, "descriptor": "rgb"}, trailing=b"tail" * 100)
@@ -55,6 +58,24 @@ def test_a_file_is_read_by_descriptor(tmp_path: Path) -> None:
     with path.open("rb") as file:
         assert codec.Reader(file).read(5, 9000) == FILE[5:9005]
         assert codec.Reader(file.fileno()).verify() == []
+
+
+def test_a_reader_keeps_the_file_it_was_given_open(tmp_path: Path) -> None:
+    path = tmp_path / "frame.pxf"
+    path.write_bytes(CONTAINER)
+
+    def reader_of_a_file_nobody_else_holds() -> codec.Reader:
+        file = path.open("rb")
+        files.append(weakref.ref(file))
+        return codec.Reader(file)
+
+    files: list[weakref.ref[BinaryIO]] = []
+    reader = reader_of_a_file_nobody_else_holds()
+    gc.collect()
+    file = files[0]()
+    assert file is not None
+    assert reader.read(0, 10) == FILE[:10]
+    file.close()
 
 
 def test_many_threads_read_at_once() -> None:
