@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 CODEC_NAME = "pxf-1"
 TOO_SMALL = 4096
 SIDE_BLOCK = 1 << 20
+HEAD_BLOCK = 1 << 14
+"""What a kernel reads at once when a program asks for a header: kept out of the tiles..."""
+HEAD_BLOCK_FROM = 1 << 20
+"""... of files at least this long, where the rows in it cost next to nothing."""
 _WORTH = 0.97
 _MIN_TILE_ROWS = 16
 _FEATURE = "tile-predicted-1"
@@ -232,10 +236,12 @@ def _side_pieces(start: int, stop: int) -> Iterator[_Piece]:
 def _pieces(elements: Iterable[Element], size: int, effort: Effort) -> Iterator[_Piece]:
     """The file cut into side data and tiles, in order and without holes."""
     at = 0
+    head = HEAD_BLOCK if size >= HEAD_BLOCK_FROM else 0
     for index, element in enumerate(elements):
-        yield from _side_pieces(at, element.offset)
+        first = min(max(-(-(head - element.offset) // element.row_bytes), 0), element.rows)
+        yield from _side_pieces(at, element.offset + first * element.row_bytes)
         step = tile_rows(element, effort)
-        for row in range(0, element.rows, step):
+        for row in range(first, element.rows, step):
             rows = min(step, element.rows - row)
             start = element.offset + row * element.row_bytes
             yield _Piece(start, start + rows * element.row_bytes, index, row, rows)

@@ -24,6 +24,12 @@ def tall_frame() -> bytes:
     return dpx_frame(WIDTH, 4 * HEIGHT, frame=1001)
 
 
+@functools.cache
+def big_frame(number: int = 1001) -> bytes:
+    """A frame long enough that the head a kernel reads ahead is kept out of its tiles."""
+    return dpx_frame(960, 540, frame=number)
+
+
 def _with_u32(data: bytes, offset: int, value: int) -> bytes:
     """A copy of a big-endian DPX file with one header field changed."""
     return data[:offset] + struct.pack(">I", value) + data[offset + 4 :]

@@ -13,14 +13,15 @@ Facts
     in most single-component files. 12 bits filled: a sample in each 16 bits.
 
 Liars met
-    "Offset to image data" of 0 or all ones in the element (the file header's is used), file size
-    fields that are wrong (ignored), versions and ditto keys out of range (ignored), padding bits
+    "Offset to image data" of 0 or all ones in the element (the file header's is used) or in the
+    file header (the element's is used), file size fields that are wrong (ignored: half of all
+    writers leave one behind when a frame is cropped or converted), versions and ditto keys out of range (ignored), padding bits
     that are not zero (kept), trailing bytes and user data (kept), end-of-line padding of all ones
     (none), a packing of 0 written for 10-bit filled data (told apart by the bytes there are).
 
 What stays verbatim
     Run-length encoding, 1-, 32- and 64-bit samples, 4:2:2 subsampling, elements that overlap,
-    data that is cut short.
+    data that is cut short, and headers that name two different places for the image data.
 """
 
 from __future__ import annotations
@@ -128,8 +129,11 @@ def _element(
     if r.descriptor not in _ORDERS:
         raise NotUnderstood(f"unsupported: DPX descriptor {r.descriptor}", name)
     offset = r.offset
-    if offset in (0, _UNDEFINED) and index == 0:
-        offset = data_offset
+    if index == 0:
+        if offset in (0, _UNDEFINED):
+            offset = data_offset
+        elif data_offset not in (0, _UNDEFINED, offset):
+            raise NotUnderstood("unsupported: DPX header names two places for its image data", name)
     if not HEADER_SIZE <= offset < size:
         raise NotUnderstood("unsupported: DPX image data begins outside the file", name)
     components = len(_ORDERS[r.descriptor][1])

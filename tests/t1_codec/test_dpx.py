@@ -19,6 +19,12 @@ def with_u32(offset: int, value: int) -> bytes:
     return GOOD[:offset] + struct.pack(">I", value) + GOOD[offset + 4 :]
 
 
+def with_both(offset: int) -> bytes:
+    """Header and element agree on an offset that is wrong."""
+    field = struct.pack(">I", offset)
+    return GOOD[:4] + field + GOOD[8:808] + field + GOOD[812:]
+
+
 def with_u16(offset: int, value: int) -> bytes:
     return GOOD[:offset] + struct.pack(">H", value) + GOOD[offset + 2 :]
 
@@ -46,8 +52,11 @@ def test_every_flavor_is_named(flavor: dict[str, object]) -> None:
         (with_u32(772, 0), "unsupported: DPX of 0x48 pixels"),
         (with_u32(772, 1 << 21), "unsupported: DPX of 2097152x48 pixels"),
         (with_u32(776, 100_000), "unsupported: DPX image data is cut short"),
-        (with_u32(808, 1 << 30), "unsupported: DPX image data begins outside the file"),
-        (with_u32(808, 100), "unsupported: DPX image data begins outside the file"),
+        (with_u32(808, 1 << 30), "unsupported: DPX header names two places for its image data"),
+        (with_u32(4, 100), "unsupported: DPX header names two places for its image data"),
+        (with_both(1 << 30), "unsupported: DPX image data begins outside the file"),
+        (with_both(100), "unsupported: DPX image data begins outside the file"),
+        (with_both(6000), "unsupported: DPX image data is cut short"),
         (with_u16(806, 1), "unsupported: DPX run-length encoding"),
         (GOOD[:800] + b"\x64" + GOOD[801:], "unsupported: DPX 4:2:2 subsampling"),
         (GOOD[:800] + b"\x99" + GOOD[801:], "unsupported: DPX descriptor 153"),
@@ -64,6 +73,11 @@ def test_what_is_not_understood_says_why(file: bytes, reason: str) -> None:
 def test_a_small_file_that_declares_twelve_gigabytes() -> None:
     file = with_u32(772, 65536)[:776] + struct.pack(">I", 49152) + GOOD[780:]
     assert codec.encode(file[:20480]).reason == "unsupported: DPX image data is cut short"
+
+
+@pytest.mark.parametrize("lie", [0, 0xFFFFFFFF])
+def test_a_file_header_without_an_offset_leaves_it_to_the_element(lie: int) -> None:
+    assert codec.encode(with_u32(4, lie)).reason is None
 
 
 @pytest.mark.parametrize("lie", [0, 0xFFFFFFFF])

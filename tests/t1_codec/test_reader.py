@@ -30,11 +30,17 @@ def test_any_range_reads_as_the_original(offset: int, size: int) -> None:
 
 
 def test_the_header_decodes_no_tile() -> None:
+    """Not even when a kernel reads 16 KiB ahead; the rows in those are not lost in a tile."""
     reader = codec.Reader(CONTAINER)
-    assert reader.read(0, 2048) == FILE[:2048]
+    assert reader.read(0, 16384) == FILE[:16384]
     assert reader.tiles_decoded == 0
-    assert reader.read(2047, 2) == FILE[2047:2049]
+    first = reader.block_range(1)[0]
+    assert reader.read(first - 1, 2) == FILE[first - 1 : first + 1]
     assert reader.tiles_decoded == 1
+
+
+def test_a_small_frame_keeps_all_its_rows_in_tiles() -> None:
+    assert codec.Reader(codec.compress(SMALL)).block_range(1)[0] == 2048
 
 
 def test_blocks_partition_the_original() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.frames import frame, not_understood
+from tests.frames import big_frame, frame, not_understood
 from tests.fuse_session import TIMEOUT_S, Mounted, xattr
 
 if TYPE_CHECKING:
@@ -141,17 +141,9 @@ def test_oiiotool_writes_and_reads(mount: Mounted, tmp_path: Path) -> None:
     assert "PASS" in run(oiiotool, kept, made, "--diff")
 
 
-# The kernel reads whole pages, and reads ahead four of them at the first read of a file: what
-# arrives is a request for more than the 2048 bytes of the header.
-needs_stored_head = pytest.mark.xfail(
-    strict=True, reason="the first bytes behind the header are stored only inside the first tile"
-)
-
-
-@needs_stored_head
 def test_reading_the_header_decodes_no_tile(mount: Mounted) -> None:
     target = mount.path / "shot.1001.dpx"
-    target.write_bytes(frame())
+    target.write_bytes(big_frame())
     assert mount.wait_settled(target) == "compressed"
     # A new daemon has nothing in its cache, and the kernel none of the file's pages.
     mount.stop()
@@ -160,23 +152,22 @@ def test_reading_the_header_decodes_no_tile(mount: Mounted) -> None:
     fd = os.open(target, os.O_RDONLY)
     try:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-        assert os.pread(fd, 2048, 0) == frame()[:2048]
+        assert os.pread(fd, 2048, 0) == big_frame()[:2048]
         assert mount.stats()["tiles_decoded"] == before
-        assert os.pread(fd, 10, len(frame()) - 10) == frame()[-10:]
+        assert os.pread(fd, 10, len(big_frame()) - 10) == big_frame()[-10:]
         assert mount.stats()["tiles_decoded"] > before
     finally:
         os.close(fd)
 
 
-@needs_stored_head
 def test_head_of_a_compressed_frame_decodes_no_tile(mount: Mounted) -> None:
     target = mount.path / "shot.1001.dpx"
-    target.write_bytes(frame())
+    target.write_bytes(big_frame())
     assert mount.wait_settled(target) == "compressed"
     mount.stop()
     mount.start()
     out = subprocess.run(["head", "-c", "2048", str(target)], capture_output=True, check=True)
-    assert out.stdout == frame()[:2048]
+    assert out.stdout == big_frame()[:2048]
     assert mount.stats()["tiles_decoded"] == 0
 
 
@@ -186,10 +177,8 @@ def test_what_is_not_understood_stays_verbatim_with_a_reason(mount: Mounted, nam
     target = mount.path / name
     target.write_bytes(data)
     assert target.read_bytes() == data
-    state = mount.wait_settled(target)
-    # A frame whose header lies may be seen through, as long as every byte comes back.
-    assert state == "verbatim" or (state == "compressed" and name.startswith("lie-"))
-    assert xattr(target, "reason") or state == "compressed"
+    assert mount.wait_settled(target) == "verbatim"
+    assert xattr(target, "reason")
     assert target.read_bytes() == data
     assert target.stat().st_size == len(data)
     mount.pixfs("verify", target)
