@@ -60,7 +60,7 @@ class _Workspace:
     trial: NDArray[np.uint16]
     magnitudes: NDArray[np.int16]
     activity: NDArray[np.int16]
-    contexts: NDArray[np.uint8]
+    contexts: NDArray[np.int16]
     coded: NDArray[np.uint8]
     streams: NDArray[np.uint8]
     histogram: NDArray[np.int32]
@@ -87,7 +87,7 @@ def _workspace(components: int, rows: int, width: int) -> _Workspace:
         trial=np.zeros((rows, padded), np.uint16),
         magnitudes=np.zeros((components, rows + 2, padded), np.int16),
         activity=np.zeros((rows, width), np.int16),
-        contexts=np.zeros((rows, width), np.uint8),
+        contexts=np.zeros((rows, width), np.int16),
         coded=np.zeros((rows, blocks), np.uint8),
         streams=np.zeros((entropy.STREAMS, capacity), np.uint8),
         histogram=np.zeros(context.MAX_ACTIVITY, np.int32),
@@ -265,7 +265,7 @@ class _Heads:
         blocks = -(-e.width // entropy.BLOCK)
         self.coefficients = np.zeros((n, predict.COEFFICIENTS), np.int32)
         self.thresholds = np.zeros((n, context.THRESHOLDS), np.int16)
-        self.tables = np.zeros((n, context.CONTEXTS << entropy.MAX_LENGTH), np.uint16)
+        self.tables = np.zeros((n, context.CONTEXTS << entropy.MAX_LENGTH), np.uint32)
         self.coded = np.zeros((n, rows, blocks), np.uint8)
         self.ends = np.zeros((n, entropy.STREAMS), np.int64)
         self.bits = np.zeros(n, np.int64)

@@ -8,6 +8,8 @@ Each residual leaves a magnitude ``m = min(z >> magnitude_shift, 900)``. The act
 
 and the context is how many of the plane's 15 thresholds are ``<= S``. Magnitudes beside the
 image are 0; those above a tile's first row are a constant of the tile.
+
+Contexts are kept times `CONTEXT_STEP`, which makes them the offsets of their tables.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from codec.kernels.packing import PAD
 CONTEXTS = 16
 THRESHOLDS = CONTEXTS - 1
 MAX_MAGNITUDE = 900
+CONTEXT_STEP = 1 << 10
 CROSS_PLANES = 2
 MAX_ACTIVITY = 1 << 15
 
@@ -59,7 +62,7 @@ def activity_cross(m: Any, cross: int, activity: Any, width: int) -> None:
 
 @kernel
 def quantise(activity: Any, thresholds: Any, context: Any, width: int) -> None:
-    """Contexts (uint8) of activities (int16); ``thresholds`` are int16."""
+    """Contexts (int16, times `CONTEXT_STEP`) of activities (int16); ``thresholds`` are int16."""
     t0 = thresholds[0]
     t1 = thresholds[1]
     t2 = thresholds[2]
@@ -77,20 +80,20 @@ def quantise(activity: Any, thresholds: Any, context: Any, width: int) -> None:
     t14 = thresholds[14]
     for x in range(width):
         s = activity[x]
-        context[x] = np.uint8(
-            np.uint8(s >= t0)
-            + np.uint8(s >= t1)
-            + np.uint8(s >= t2)
-            + np.uint8(s >= t3)
-            + np.uint8(s >= t4)
-            + np.uint8(s >= t5)
-            + np.uint8(s >= t6)
-            + np.uint8(s >= t7)
-            + np.uint8(s >= t8)
-            + np.uint8(s >= t9)
-            + np.uint8(s >= t10)
-            + np.uint8(s >= t11)
-            + np.uint8(s >= t12)
-            + np.uint8(s >= t13)
-            + np.uint8(s >= t14)
+        context[x] = np.int16(CONTEXT_STEP) * np.int16(
+            np.int16(s >= t0)
+            + np.int16(s >= t1)
+            + np.int16(s >= t2)
+            + np.int16(s >= t3)
+            + np.int16(s >= t4)
+            + np.int16(s >= t5)
+            + np.int16(s >= t6)
+            + np.int16(s >= t7)
+            + np.int16(s >= t8)
+            + np.int16(s >= t9)
+            + np.int16(s >= t10)
+            + np.int16(s >= t11)
+            + np.int16(s >= t12)
+            + np.int16(s >= t13)
+            + np.int16(s >= t14)
         )

@@ -6,8 +6,8 @@ as `ESCAPE` followed by z in ``bits`` bits. Codes are written from their most si
 everything else from the least; bits fill bytes from the low end. Column x of a row goes to
 stream ``x % STREAMS``.
 
-A table entry for decoding, indexed by context and the next `MAX_LENGTH` bits, is uint16:
-``length | k << 4 | symbol << 9`` (for an escape k is ``bits`` and the symbol 0).
+A table entry for decoding, indexed by context and the next `MAX_LENGTH` bits, is uint32:
+``length | (length + k) << 8 | (symbol << k) << 16`` (for an escape k is ``bits``, the symbol 0).
 An entry for encoding, indexed by context and symbol, is uint32: ``code | length << 16 | k << 24``.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from codec.kernels.context import CONTEXTS
+from codec.kernels.context import CONTEXT_STEP, CONTEXTS
 from codec.kernels.jit import inlined, kernel
 from codec.kernels.memory import load64, store64
 from codec.kernels.packing import PAD
@@ -29,6 +29,7 @@ STREAMS = 4
 BLOCK = 64
 DIRECT_BITS = 10
 MAX_SAMPLE_BITS = MAX_LENGTH + 16
+assert 1 << MAX_LENGTH == 1 << DIRECT_BITS == CONTEXT_STEP
 _CODE_MASK = np.uint64((1 << MAX_LENGTH) - 1)
 
 
@@ -118,7 +119,7 @@ def canonical_codes(lengths: Any, codes: Any) -> int:
 
 @kernel
 def decoding_table(lengths: Any, k: Any, bits: int, table: Any) -> bool:
-    """Fill ``table`` (uint16[CONTEXTS << MAX_LENGTH]); False if a code over-fills its tree."""
+    """Fill ``table`` (uint32[CONTEXTS << MAX_LENGTH]); False if a code over-fills its tree."""
     codes = np.empty(SYMBOLS, np.uint32)
     table[:] = 0
     for c in range(CONTEXTS):
@@ -131,7 +132,7 @@ def decoding_table(lengths: Any, k: Any, bits: int, table: Any) -> bool:
                 continue
             low = bits if s == ESCAPE else np.int64(k[c])
             value = 0 if s == ESCAPE else s
-            entry = length | (low << 4) | (value << 9)
+            entry = length | ((length + low) << 8) | (((value << low) & 0xFFFF) << 16)
             for i in range(np.int64(codes[s]), 1 << MAX_LENGTH, 1 << length):
                 table[first + i] = entry
     return True
@@ -171,8 +172,7 @@ def direct_table(table: Any, k: Any, bits: int, direct: Any) -> None:
 @inlined
 def _put_direct(z: Any, c: Any, direct: Any, acc: Any, filled: Any) -> Any:
     """``acc`` and ``filled`` after one more residual below ``1 << DIRECT_BITS``."""
-    index = (np.uint64(c) << np.uint64(DIRECT_BITS)) | np.uint64(z)
-    entry = np.uint64(direct[index])
+    entry = np.uint64(direct[np.uint64(np.uint16(c)) | np.uint64(z)])
     field = entry & np.uint64(0x7FFFFFF)
     return acc | (field << filled), filled + (entry >> np.uint64(27))
 
@@ -181,10 +181,11 @@ def _put_direct(z: Any, c: Any, direct: Any, acc: Any, filled: Any) -> Any:
 def _put(z: Any, c: Any, k: Any, table: Any, acc: Any, filled: Any) -> Any:
     """``acc`` and ``filled`` after one more residual."""
     value = np.uint64(z)
-    symbol = value >> np.uint64(k[c])
+    of = np.uint64(np.uint16(c)) >> np.uint64(MAX_LENGTH)
+    symbol = value >> np.uint64(k[of])
     if symbol > np.uint64(ESCAPE):
         symbol = np.uint64(ESCAPE)
-    entry = np.uint64(table[np.uint64(c) * np.uint64(SYMBOLS) + symbol])
+    entry = np.uint64(table[of * np.uint64(SYMBOLS) + symbol])
     length = (entry >> np.uint64(16)) & np.uint64(0xFF)
     low = entry >> np.uint64(24)
     code = entry & np.uint64(0xFFFF)
@@ -205,7 +206,7 @@ def _flush(out: Any, position: Any, acc: Any, filled: Any) -> Any:
 def emit_rows(z: Any, context: Any, coded: Any, k: Any, table: Any, out: Any, ends: Any) -> None:
     """Write a plane's residuals into four streams.
 
-    ``z`` uint16[rows, PAD + width + PAD], ``context`` uint8[rows, width], ``coded``
+    ``z`` uint16[rows, PAD + width + PAD], ``context`` int16[rows, width], ``coded``
     uint8[rows, blocks] (0: the block of `BLOCK` columns is all zero and not written).
     ``out`` uint8[STREAMS, capacity] where capacity is at least
     ``rows * (width // STREAMS + 1) * MAX_SAMPLE_BITS / 8 + 16``; ``ends`` int64[STREAMS] gets
@@ -329,13 +330,12 @@ def emit_rows_direct(z: Any, context: Any, coded: Any, direct: Any, out: Any, en
 @inlined
 def _take(word: Any, table: Any, context: Any, z: Any, x: Any) -> Any:
     """Decode column x from the low bits of ``word``; how many bits it took."""
-    index = (np.uint64(context[x]) << np.uint64(MAX_LENGTH)) | (word & _CODE_MASK)
-    entry = np.uint64(table[index])
+    entry = np.uint64(table[np.uint64(np.uint16(context[x])) | (word & _CODE_MASK)])
     length = entry & np.uint64(15)
-    low = (entry >> np.uint64(4)) & np.uint64(31)
-    raw = (word >> length) & ((np.uint64(1) << low) - np.uint64(1))
-    z[x] = np.uint16(((entry >> np.uint64(9)) << low) + raw)
-    return length + low
+    used = (entry >> np.uint64(8)) & np.uint64(31)
+    raw = (word & ((np.uint64(1) << used) - np.uint64(1))) >> length
+    z[x] = np.uint16((entry >> np.uint64(16)) + raw)
+    return used
 
 
 @inlined

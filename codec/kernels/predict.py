@@ -195,6 +195,13 @@ def unfold_row(z: Any, residual: Any, width: int) -> None:
         residual[x] = (v >> np.int32(1)) ^ -(v & np.int32(1))
 
 
+@inlined
+def _linear_step(value: Any, w: Any, base: Any, residual: Any, x: Any, mask: Any) -> Any:
+    """The sample at x of a run, from the one before it."""
+    p = np.int32(np.int32(base[x]) + w * value) >> np.int32(FRACTION)
+    return np.int32((p + np.int32(residual[x])) & mask)
+
+
 @kernel
 def rebuild_row(
     base: Any, west: int, residual: Any, starts: Any, bits: int, row: Any, width: int
@@ -208,31 +215,32 @@ def rebuild_row(
     v1 = np.int32(starts[1])
     v2 = np.int32(starts[2])
     v3 = np.int32(starts[3])
-    f = np.int32(FRACTION)
     b1 = base[length:]
     b2 = base[2 * length :]
     b3 = base[3 * length :]
-    r1 = residual[length:]
-    r2 = residual[2 * length :]
-    r3 = residual[3 * length :]
+    e1 = residual[length:]
+    e2 = residual[2 * length :]
+    e3 = residual[3 * length :]
     o0 = row[PAD:]
     o1 = row[PAD + length :]
     o2 = row[PAD + 2 * length :]
     o3 = row[PAD + 3 * length :]
-    for x in range(last):
-        v0 = np.int32(((np.int32(base[x] + w * v0) >> f) + np.int32(residual[x])) & mask)
-        v1 = np.int32(((np.int32(b1[x] + w * v1) >> f) + np.int32(r1[x])) & mask)
-        v2 = np.int32(((np.int32(b2[x] + w * v2) >> f) + np.int32(r2[x])) & mask)
-        v3 = np.int32(((np.int32(b3[x] + w * v3) >> f) + np.int32(r3[x])) & mask)
+    for i in range(last):
+        x = np.uint64(i)
+        v0 = _linear_step(v0, w, base, residual, x, mask)
+        v1 = _linear_step(v1, w, b1, e1, x, mask)
+        v2 = _linear_step(v2, w, b2, e2, x, mask)
+        v3 = _linear_step(v3, w, b3, e3, x, mask)
         o0[x] = v0
         o1[x] = v1
         o2[x] = v2
         o3[x] = v3
     for s in range(SEGMENTS - 1):
         value = v0 if s == 0 else (v1 if s == 1 else v2)
-        for x in range(s * length + last, min((s + 1) * length, width)):
-            value = np.int32(((np.int32(base[x] + w * value) >> f) + np.int32(residual[x])) & mask)
-            row[PAD + x] = value
+        for i in range(s * length + last, min((s + 1) * length, width)):
+            x = np.uint64(i)
+            value = _linear_step(value, w, base, residual, x, mask)
+            o0[x] = value
 
 
 @kernel

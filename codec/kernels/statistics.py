@@ -12,7 +12,7 @@ from codec.kernels.context import (
     THRESHOLDS,
     activity_cross,
 )
-from codec.kernels.entropy import BLOCK, ESCAPE, SYMBOLS
+from codec.kernels.entropy import BLOCK, ESCAPE, MAX_LENGTH, SYMBOLS
 from codec.kernels.jit import kernel
 from codec.kernels.packing import PAD
 
@@ -174,7 +174,7 @@ def count_symbols(
             if coded[r, b] == 0:
                 continue
             for x in range(b * BLOCK, min((b + 1) * BLOCK, width)):
-                c = context[r, x]
+                c = np.uint64(np.uint16(context[r, x])) >> np.uint64(MAX_LENGTH)
                 number[c] += 1
                 total[c] += np.int64(z[r, PAD + x])
     for c in range(CONTEXTS):
@@ -191,6 +191,6 @@ def count_symbols(
             if coded[r, b] == 0:
                 continue
             for x in range(b * BLOCK, min((b + 1) * BLOCK, width)):
-                c = context[r, x]
+                c = np.uint64(np.uint16(context[r, x])) >> np.uint64(MAX_LENGTH)
                 symbol = np.int64(z[r, PAD + x]) >> np.int64(k[c])
                 counts[c, min(symbol, ESCAPE)] += 2

@@ -187,7 +187,7 @@ def decode_rows(
     base = np.empty(width, np.int32)
     residual = np.empty(width, np.int16)
     activity = np.empty(width, np.int16)
-    context = np.empty(width, np.uint8)
+    context = np.empty(width, np.int16)
     starts = np.empty(SEGMENTS, np.int32)
     first = np.empty(COEFFICIENTS, np.int32)
     linear = np.empty(width * count + 3, np.uint16)

@@ -111,9 +111,15 @@ class Scheduler:
         OSError: EBUSY, ENOSPC, ENOTSUP with the reason as its text when it cannot be now, EIO
         when the encoder failed its own check; the reason is kept with the file.
         """
+        # Out of the queue first: a writer that closes the file meanwhile puts it back.
+        waiting = self.queue.discard(node)
+        if waiting:
+            self._core.nodes.unpin(node)
         try:
             return self._converter.convert(node, threads=self._core.policy.encode_threads)
         except ConversionRefusedError as refusal:
+            if waiting:
+                self.settle(node)
             self._judge(node, "raw", str(refusal))
             raise OSError(refusal.errno, str(refusal)) from refusal
         except CodecError as error:

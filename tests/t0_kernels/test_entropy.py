@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codec.kernels import entropy
-from codec.kernels.context import CONTEXTS
+from codec.kernels.context import CONTEXT_STEP, CONTEXTS
 from codec.kernels.packing import PAD
 
 COUNTS = st.lists(st.integers(0, 10**6), min_size=entropy.SYMBOLS, max_size=entropy.SYMBOLS)
@@ -67,7 +67,7 @@ def test_streams_give_residuals_back(width: int, bits: int, seed: int) -> None:
     coded = random.integers(0, 2, (rows, blocks)).astype(np.uint8)
     for b in range(blocks):
         z[coded[:, b] == 0, PAD + b * 64 : min(PAD + b * 64 + 64, PAD + width)] = 0
-    context = random.integers(0, CONTEXTS, (rows, width)).astype(np.uint8)
+    context = (random.integers(0, CONTEXTS, (rows, width)) * CONTEXT_STEP).astype(np.int16)
     k = random.integers(0, bits + 1, CONTEXTS).astype(np.uint8)
     counts = random.integers(1, 1000, (CONTEXTS, entropy.SYMBOLS))
     lengths = np.zeros((CONTEXTS, entropy.SYMBOLS), np.uint8)
@@ -89,7 +89,7 @@ def test_streams_give_residuals_back(width: int, bits: int, seed: int) -> None:
             assert out[s, : ends[s]].tolist() == again[s, : ends[s]].tolist()
     data = np.concatenate([out[s, : ends[s]] for s in range(4)] + [np.zeros(4096, np.uint8)])
     positions = np.concatenate([[0], np.cumsum(ends)[:-1]]) * 8
-    decoding = np.zeros(CONTEXTS << entropy.MAX_LENGTH, np.uint16)
+    decoding = np.zeros(CONTEXTS << entropy.MAX_LENGTH, np.uint32)
     assert entropy.decoding_table(lengths, k, bits, decoding)
     row = np.zeros(width + 2 * PAD, np.uint16)
     for r in range(rows):
@@ -100,5 +100,5 @@ def test_streams_give_residuals_back(width: int, bits: int, seed: int) -> None:
 
 def test_an_over_full_code_is_refused() -> None:
     lengths = np.ones((CONTEXTS, entropy.SYMBOLS), np.uint8)
-    table = np.zeros(CONTEXTS << entropy.MAX_LENGTH, np.uint16)
+    table = np.zeros(CONTEXTS << entropy.MAX_LENGTH, np.uint32)
     assert not entropy.decoding_table(lengths, np.zeros(CONTEXTS, np.uint8), 10, table)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import json
+import mmap
 import os
 import stat
 import struct
@@ -16,6 +19,9 @@ from tests.frames import frame
 from tests.fuse_session import Mounted, xattr
 
 pytestmark = pytest.mark.fuse
+
+AT_FDCWD = -100
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 
 
 @pytest.fixture
@@ -164,7 +170,7 @@ def test_symbolic_links_and_directories(manual_mount: Mounted, shot: Path) -> No
 def test_a_large_directory_is_listed_whole_and_once(manual_mount: Mounted) -> None:
     folder = manual_mount.path / "many"
     folder.mkdir()
-    expected = {f"frame.{number:05d}.dpx" for number in range(3000)}
+    expected = {f"frame.{number:05d}.dpx" for number in range(1200)}
     for name in expected:
         (folder / name).touch()
     listed = os.listdir(folder)
@@ -319,3 +325,71 @@ class TestAsAnotherUser:
         os.chmod(tool, 0o6777)
         as_nobody("open(sys.argv[1], 'r+b').write(b'xx')", tool)
         assert stat.S_IMODE(tool.stat().st_mode) == 0o777
+
+
+def test_rename_flags(manual_mount: Mounted, shot: Path) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    other = manual_mount.path / "other"
+    other.write_bytes(b"other")
+
+    def rename(flags: int) -> int:
+        names = os.fsencode(shot), os.fsencode(other)
+        failed = libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], flags)
+        return ctypes.get_errno() if failed else 0
+
+    assert rename(RENAME_NOREPLACE) == errno.EEXIST
+    assert rename(RENAME_EXCHANGE) == 0
+    assert shot.read_bytes() == b"other"
+    assert other.read_bytes() == frame()
+    assert manual_mount.state(other) == "compressed"
+
+
+def test_open_flags(manual_mount: Mounted, shot: Path) -> None:
+    with pytest.raises(FileExistsError):
+        os.open(shot, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    fd = os.open(shot, os.O_RDONLY | os.O_DIRECT)
+    try:
+        with mmap.mmap(-1, 8192) as buffer:
+            assert os.preadv(fd, [buffer], 4096) == 8192
+            assert buffer[:] == frame()[4096 : 4096 + 8192]
+    finally:
+        os.close(fd)
+    path = manual_mount.path / "appended"
+    for line in (b"one", b"two"):
+        fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.lseek(fd, 0, os.SEEK_SET)
+        os.write(fd, line)
+        os.close(fd)
+    assert path.read_bytes() == b"onetwo"
+
+
+def test_a_shared_mapping_writes_into_a_compressed_frame(shot: Path) -> None:
+    with open(shot, "r+b") as file, mmap.mmap(file.fileno(), 0) as pages:
+        pages[5000:5004] = b"mmap"
+        pages.flush()
+    assert shot.read_bytes() == frame()[:5000] + b"mmap" + frame()[5004:]
+
+
+def test_sparse_files_and_special_files(manual_mount: Mounted) -> None:
+    sparse = manual_mount.path / "sparse"
+    with open(sparse, "wb") as file:
+        file.truncate(1 << 40)
+        file.seek(1 << 39)
+        file.write(b"island")
+    assert sparse.stat().st_size == 1 << 40
+    assert sparse.stat().st_blocks * 512 < 1 << 20
+    with open(sparse, "rb") as file:
+        file.seek((1 << 39) - 4)
+        assert file.read(12) == b"\0\0\0\0island\0\0"
+    fifo = manual_mount.path / "fifo"
+    os.mkfifo(fifo)
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+
+
+def test_locks_between_processes_of_one_host(shot: Path) -> None:
+    with open(shot, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        refused = subprocess.run(["flock", "--nonblock", str(shot), "true"], check=False)
+        assert refused.returncode == 1
+        fcntl.flock(file, fcntl.LOCK_UN)
+        subprocess.run(["flock", "--nonblock", str(shot), "true"], check=True)
