@@ -146,6 +146,7 @@ def assert_sound(backing: Path, case: Case) -> None:
     )
 
 
+@pytest.mark.slow
 @each_case
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=["EIO", "ENOSPC"])
 def test_failing_at_every_call(
@@ -203,6 +204,7 @@ def read_or_none(user: User) -> bytes | None:
         return None
 
 
+@pytest.mark.slow
 @each_case
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_killed_at_every_call(
