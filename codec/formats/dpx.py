@@ -14,10 +14,10 @@ Facts
 
 Liars met
     "Offset to image data" of 0 or all ones in the element (the file header's is used) or in the
-    file header (the element's is used), file size fields that are wrong (ignored: half of all
-    writers leave one behind when a frame is cropped or converted), versions and ditto keys out of range (ignored), padding bits
-    that are not zero (kept), trailing bytes and user data (kept), end-of-line padding of all ones
-    (none), a packing of 0 written for 10-bit filled data (told apart by the bytes there are).
+    file header (the element's is used). File size fields that are wrong (ignored: many
+    writers leave the old one behind when a frame was cropped or converted). Versions and ditto keys
+    out of range (ignored). Padding bits that are not zero, trailing bytes, user data (kept).
+    End-of-line padding of all ones (none).
 
 What stays verbatim
     Run-length encoding, 1-, 32- and 64-bit samples, 4:2:2 subsampling, elements that overlap,
