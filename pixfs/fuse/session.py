@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import pyfuse3
 import trio
 
+import codec
 from pixfs.errors import MountError
 from pixfs.fuse import mountinfo, mountpoint, xattrs
 from pixfs.fuse.heartbeat import Heartbeat
@@ -115,12 +116,21 @@ class Session:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._announce, operations, heartbeat)
+                nursery.start_soon(self._warm_kernels)
                 self._signals.wake_with(lambda: token.run_sync_soon(pyfuse3.terminate))
                 await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
                 nursery.cancel_scope.cancel()
         finally:
             # pyfuse3.terminate uses the session, which is closed next.
             self._signals.wake_with(None)
+
+    async def _warm_kernels(self) -> None:
+        """Load the codec's kernels now, so that the first reader does not wait for it."""
+        try:
+            # Abandoned when the mount ends first: a compilation may take most of a minute.
+            await trio.to_thread.run_sync(codec.warmup, abandon_on_cancel=True)
+        except codec.CodecError:
+            log.exception("the codec fails its own check: no frame will be compressed")
 
     @property
     def _mountpoint(self) -> str:
