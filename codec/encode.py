@@ -76,7 +76,10 @@ def find_layout(head: bytes, size: int) -> Layout:
     for element in layout.elements:
         if element.row_bytes > MAX_BLOCK:
             raise NotUnderstood("unsupported: rows are too long", layout.format)
-        check_element(element)
+        try:
+            check_element(element)
+        except ValueError as error:
+            raise NotUnderstood(f"unsupported: {error}", layout.format) from error
     return layout
 
 
