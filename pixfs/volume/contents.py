@@ -45,12 +45,6 @@ class Content:
         return self.head.kind
 
     @property
-    def is_closed(self) -> bool:
-        """Whether the descriptors are gone."""
-        with self._gate:
-            return self._retired and not self._inside
-
-    @property
     def length(self) -> int:
         """Logical length in bytes."""
         return self.head.length
