@@ -19,12 +19,13 @@ from codec.container import (
     checksum,
     is_container_head,
 )
+from codec.effort import EFFORTS, Effort
 from codec.errors import VerifyError
 from codec.formats import FORMATS
 from codec.formats.base import PROBE_SIZE, NotUnderstood
 from codec.pieces import Extent, Piece, cut, side_pieces
 from codec.reader import Reader, as_array, redone_payload
-from codec.tile import EFFORTS, Effort, decode_tile, encode_tile
+from codec.tile import decode_tile, encode_tile
 from codec.types import Block, BlockKind, Element, Encoded, Layout, Level, Probe
 
 if TYPE_CHECKING:

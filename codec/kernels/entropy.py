@@ -234,8 +234,8 @@ def emit_row(
 
     ``z`` uint16[PAD + width + PAD], ``context`` int16[width] times ``1 << DIRECT_BITS``, ``coded``
     uint8[blocks] (0: the block of `BLOCK` columns is all zero and not written), ``table`` and
-    ``direct`` from `encoding_table` and `direct_table`. ``out`` uint8[STREAMS, capacity] where capacity is at
-    least ``rows * (width // STREAMS + 1) * MAX_SAMPLE_BITS / 8 + 16``. ``state``
+    ``direct`` from `encoding_table` and `direct_table`. ``out`` uint8[STREAMS, capacity] where
+    capacity is at least ``rows * (width // STREAMS + 1) * MAX_SAMPLE_BITS / 8 + 16``. ``state``
     uint64[2, STREAMS] holds each stream's position in bytes and the bits that wait, ``filled``
     uint64[STREAMS] how many those are.
     """

@@ -46,6 +46,7 @@ from codec.kernels.predict import (
     unfold_row,
 )
 from codec.kernels.statistics import mark_blocks
+from codec.kernels.values import finish_row
 
 OFFSET = 0
 STRIDE = 1
@@ -65,51 +66,6 @@ SEGMENT_FIELDS = 12
 `OFFSET` is where the samples of its first row begin in the tile's bytes; `STRIDE` leads to the
 next row, besides `BAND_HEADER` bytes at every `BAND_ROWS`-th row (0: none).
 """
-
-_SIGN = np.uint16(0x8000)
-_MAGNITUDE = np.uint16(0x7FFF)
-
-
-@kernel
-def fold_signed(planes: Any, component: int, rows: int, width: int) -> None:
-    """Order the samples of a sign-and-magnitude component as the numbers they stand for."""
-    for r in range(rows):
-        row = planes[component, r]
-        for x in range(width):
-            v = np.uint16(row[PAD + x])
-            row[PAD + x] = np.uint16(~v) if v & _SIGN else np.uint16(v | _SIGN)
-
-
-@kernel
-def _finish_row(row: Any, out: Any, shift: int, signed: int, width: int) -> None:
-    """Samples as the file has them: low zero bits put back, sign and magnitude restored."""
-    up = np.uint16(shift)
-    for x in range(width):
-        out[PAD + x] = row[PAD + x] << up
-    if signed:
-        for x in range(width):
-            v = np.uint16(out[PAD + x])
-            out[PAD + x] = np.uint16(v & _MAGNITUDE) if v & _SIGN else np.uint16(~v)
-
-
-@kernel
-def shift_planes(planes: Any, rows: int, width: int, shifts: Any) -> None:
-    """Drop the low bits that are zero in all of a component; ``shifts`` gets how many."""
-    for c in range(planes.shape[0]):
-        joined = np.uint16(0)
-        for r in range(rows):
-            row = planes[c, r]
-            for x in range(width):
-                joined |= row[PAD + x]
-        shift = 0
-        while shift < 15 and joined and not (joined >> np.uint16(shift)) & 1:
-            shift += 1
-        shifts[c] = shift
-        if shift:
-            for r in range(rows):
-                row = planes[c, r]
-                for x in range(width):
-                    row[PAD + x] >>= np.uint16(shift)
 
 
 @kernel
@@ -259,10 +215,17 @@ def decode_rows(
     rows: int,
     width: int,
     signed: Any,
+    mapped: Any,
+    maps: Any,
+    given: Any,
     segments: Any,
     out: Any,
 ) -> bool:
     """Decode a tile's samples into ``out`` (uint8), which holds its regions one after another.
+
+    Per component also ``signed``, ``mapped`` and ``maps`` (see `codec.values`). Where ``given``
+    (uint16[planes, rows, width]) is not empty it holds the folded residuals, and there are no
+    streams.
 
     ``segments`` is int64[segments, SEGMENT_FIELDS]: see `SEGMENT_FIELDS`.
 
@@ -275,6 +238,7 @@ def decode_rows(
     ``limit``, which only damaged data can cause.
     """
     count = order.size
+    is_given = given.size > 0
     ring = np.zeros((2, count, width + 2 * PAD), np.uint16)
     m = np.zeros((count, 2, width + 2 * PAD), np.int16)
     z = np.zeros(width + 2 * PAD, np.uint16)
@@ -291,7 +255,7 @@ def decode_rows(
     finished = np.zeros((count, width + 2 * PAD), np.uint16)
     finish = False
     for p in range(count):
-        finish = finish or shifts[p] > 0 or signed[p] != 0
+        finish = finish or shifts[p] > 0 or signed[p] != 0 or mapped[p] != 0
         for x in range(width):
             m[p, 0, PAD + x] = starts_m[p]
             m[p, 1, PAD + x] = starts_m[p]
@@ -300,17 +264,22 @@ def decode_rows(
         before = 1 - now
         for p in range(count):
             component = order[p]
-            for s in range(STREAMS):
-                if positions[p, s] > limit:
-                    return False
-            activity_own(m[p, before], m[p, now], activity, width)
-            if crosses[p]:
-                for q in range(max(p - CROSS_PLANES, 0), p):
-                    activity_cross(m[q, now], crosses[p], activity, width)
-            quantise(activity, thresholds[p], 1 << MAX_LENGTH, context, width)
-            take_row(data, positions[p], tables[p], context, coded[p, r], entries, taken, width)
-            split_row(entries, taken, bits[component], z, width)
-            magnitude_row(z, magnitude_shifts[p], m[p, now], width)
+            if is_given:
+                for x in range(width):
+                    z[PAD + x] = given[p, r, x]
+            else:
+                for s in range(STREAMS):
+                    if positions[p, s] > limit:
+                        return False
+                activity_own(m[p, before], m[p, now], activity, width)
+                if crosses[p]:
+                    for q in range(max(p - CROSS_PLANES, 0), p):
+                        activity_cross(m[q, now], crosses[p], activity, width)
+                quantise(activity, thresholds[p], 1 << MAX_LENGTH, context, width)
+                coded_row = coded[p, r]
+                take_row(data, positions[p], tables[p], context, coded_row, entries, taken, width)
+                split_row(entries, taken, bits[component], z, width)
+                magnitude_row(z, magnitude_shifts[p], m[p, now], width)
             if r == 0:
                 first_row_coefficients(first, p)
             use = first if r == 0 else coefficients[p]
@@ -339,7 +308,9 @@ def decode_rows(
         rows_now = ring[now]
         if finish:
             for c in range(count):
-                _finish_row(rows_now[c], finished[c], shifts[c], signed[c], width)
+                finish_row(
+                    rows_now[c], finished[c], mapped[c], maps[c], shifts[c], signed[c], width
+                )
             rows_now = finished
         for s in range(segments.shape[0]):
             held = segments[s]

@@ -1,0 +1,135 @@
+"""Which values the samples of a tile take: dead low bits, and codes that never occur.
+
+Archives are full of 12 bits in 16, of 8 bits scaled up, of scans through a lookup table. Low bits
+that are zero in all of a component are dropped; where few of the values that are left occur, the
+samples become their ranks among those that do.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from codec.kernels import values as kernels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MAP = struct.Struct("<HB")
+_SAMPLED_ROWS = 4
+_SPARSE = 0.7
+"""Ranks are used where at most this share of the values up to the largest occurs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """How the samples of a tile became those that are coded.
+
+    ``shifts`` and ``bits`` are int64[components]: low bits dropped, and bits of what is coded.
+    ``maps`` is uint16[components, n]: the value (before its shift) that each rank stands for,
+    where ``mapped[component]`` is not 0.
+    """
+
+    shifts: NDArray[np.int64]
+    bits: NDArray[np.int64]
+    mapped: NDArray[np.int64]
+    maps: NDArray[np.uint16]
+
+
+def reduce_values(
+    planes: NDArray[np.uint16], rows: int, width: int, bits: NDArray[np.int64]
+) -> tuple[bytes, NDArray[np.int64]]:
+    """Reduce the samples of ``planes`` in place; how, and the bits that each component has left.
+
+    ``planes`` uint16[components, rows, PAD + width + PAD]. Components of one depth share their
+    map, so that equal samples stay equal.
+    """
+    components = planes.shape[0]
+    shifts = np.zeros(components, np.int64)
+    kernels.shift_planes(planes, rows, width, shifts)
+    left = bits - shifts
+    parts = [shifts.astype(np.uint8).tobytes()]
+    maps = []
+    for depth in sorted(set(left.tolist())):
+        members = np.flatnonzero(left == depth)
+        used = np.zeros(1 << depth, np.uint8)
+        step = max(rows // _SAMPLED_ROWS, 1)
+        if not _sparse(planes, members, rows, width, step, used):
+            continue
+        if not _sparse(planes, members, rows, width, 1, used):
+            continue
+        ranks = (np.cumsum(used, dtype=np.int64) - 1).astype(np.uint16)
+        for component in members.tolist():
+            kernels.map_plane(planes[component], rows, width, ranks)
+            left[component] = _rank_bits(int(used.sum()))
+        mask = sum(1 << component for component in members.tolist())
+        maps.append(_MAP.pack(mask, depth) + np.packbits(used, bitorder="little").tobytes())
+    return b"".join([*parts, bytes([len(maps)]), *maps]), left
+
+
+def _sparse(
+    planes: NDArray[np.uint16],
+    members: NDArray[np.int64],
+    rows: int,
+    width: int,
+    step: int,
+    used: NDArray[np.uint8],
+) -> bool:
+    """Mark the values of every ``step``-th row in ``used``; whether they are few."""
+    for component in members.tolist():
+        kernels.mark_values(planes[component], rows, width, step, used)
+    occurring = np.flatnonzero(used)
+    count, top = occurring.size, int(occurring[-1]) + 1
+    looked_at = members.size * -(-rows // step) * width
+    # Of as many random values, some would be missing by chance.
+    expected = top * (1.0 - np.exp(-looked_at / top))
+    return bool(count <= _SPARSE * expected and _rank_bits(count) <= (top - 1).bit_length())
+
+
+def _rank_bits(count: int) -> int:
+    return max((count - 1).bit_length(), 1)
+
+
+def parse_values(raw: memoryview, bits: NDArray[np.int64]) -> tuple[Values, int]:
+    """What `reduce_values` said, and how many bytes of ``raw`` that took.
+
+    Raises ValueError where it makes no sense for components of ``bits``.
+    """
+    components = bits.size
+    shifts = np.frombuffer(raw, np.uint8, components).astype(np.int64)
+    if (shifts >= bits).any():
+        raise ValueError("more low bits are dropped than there are")
+    left = bits - shifts
+    mapped = np.zeros(components, np.int64)
+    tables: list[tuple[int, NDArray[np.uint16]]] = []
+    at = components
+    (count,) = struct.unpack_from("<B", raw, at)
+    at += 1
+    for _ in range(count):
+        mask, depth = _MAP.unpack_from(raw, at)
+        at += _MAP.size
+        if depth > 16:
+            raise ValueError("a map of values is too large")
+        size = max((1 << depth) // 8, 1)
+        packed = np.frombuffer(raw, np.uint8, size, at)
+        at += size
+        used = np.unpackbits(packed, count=1 << depth, bitorder="little")
+        occurring = np.flatnonzero(used).astype(np.uint16)
+        for component in range(16):
+            if not mask >> component & 1:
+                continue
+            if component >= components or mapped[component] or left[component] != depth:
+                raise ValueError("a map of values is not its components'")
+            if not occurring.size:
+                raise ValueError("a map of values is empty")
+            mapped[component] = 1
+            left[component] = _rank_bits(occurring.size)
+            tables.append((component, occurring))
+    widest = max((int(left[component]) for component, _ in tables), default=0)
+    maps = np.zeros((components, 1 << widest), np.uint16)
+    for component, occurring in tables:
+        maps[component, : occurring.size] = occurring
+    return Values(shifts, left, mapped, maps), at
