@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codec.errors import DamagedError
+from codec.gaps import put_gaps, take_gaps
 from codec.kernels import context, entropy, fit, predict, statistics
 from codec.kernels import tile as drivers
 from codec.kernels.packing import PAD, pack_row, unpack_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
     from codec.types import Element, Level
 
 MODE_PREDICTED = 1
-_FIXED = struct.Struct("<BBHII")
+_FIXED = struct.Struct("<BBHIII")
 _PLANE = struct.Struct("<BBBBHi")
-_RESIDUE_SLACK = 64
 _MAX_HEAD = 1 << 24
 _PREDICTOR_ROWS = 4
 _MEDIAN_GAIN = 0.98
@@ -40,13 +42,14 @@ class Effort:
     fit_samples: int
     fit_rounds: int
     step: int
+    cross_step: int
     tile_pixels: int
 
 
 EFFORTS: dict[Level, Effort] = {
-    "fast": Effort(fit_samples=512, fit_rounds=1, step=4, tile_pixels=1 << 17),
-    "balanced": Effort(fit_samples=2048, fit_rounds=2, step=4, tile_pixels=1 << 17),
-    "max": Effort(fit_samples=8192, fit_rounds=4, step=1, tile_pixels=1 << 16),
+    "fast": Effort(fit_samples=512, fit_rounds=1, step=8, cross_step=32, tile_pixels=1 << 17),
+    "balanced": Effort(fit_samples=2048, fit_rounds=2, step=8, cross_step=32, tile_pixels=1 << 17),
+    "max": Effort(fit_samples=8192, fit_rounds=4, step=1, cross_step=8, tile_pixels=1 << 16),
 }
 
 
@@ -57,13 +60,10 @@ class _Workspace:
     shape: tuple[int, int, int]
     planes: NDArray[np.uint16]
     z: NDArray[np.uint16]
-    trial: NDArray[np.uint16]
     magnitudes: NDArray[np.int16]
-    activity: NDArray[np.int16]
-    contexts: NDArray[np.int16]
     coded: NDArray[np.uint8]
     streams: NDArray[np.uint8]
-    histogram: NDArray[np.int32]
+    histogram: NDArray[np.int64]
     direct: NDArray[np.uint32]
 
 
@@ -84,13 +84,10 @@ def _workspace(components: int, rows: int, width: int) -> _Workspace:
         shape=shape,
         planes=np.zeros((components, rows, padded), np.uint16),
         z=np.zeros((rows, padded), np.uint16),
-        trial=np.zeros((rows, padded), np.uint16),
         magnitudes=np.zeros((components, rows + 2, padded), np.int16),
-        activity=np.zeros((rows, width), np.int16),
-        contexts=np.zeros((rows, width), np.int16),
         coded=np.zeros((rows, blocks), np.uint8),
         streams=np.zeros((entropy.STREAMS, capacity), np.uint8),
-        histogram=np.zeros(context.MAX_ACTIVITY, np.int32),
+        histogram=np.zeros((2, context.MAX_ACTIVITY), np.int64),
         direct=np.zeros(context.CONTEXTS << entropy.DIRECT_BITS, np.uint32),
     )
     _local.workspace = made
@@ -98,34 +95,28 @@ def _workspace(components: int, rows: int, width: int) -> _Workspace:
 
 
 def encode_tile(
-    source: NDArray[np.uint8], offset: int, rows: int, element: Element, effort: Effort
+    regions: Sequence[NDArray[np.uint8]], rows: int, element: Element, effort: Effort
 ) -> bytes:
-    """The payload of ``rows`` rows that begin at byte ``offset`` of ``source``.
+    """The payload of ``rows`` rows, given the bytes of each of the element's regions.
 
-    ``source`` is a read-only uint8 array that holds them. Any thread may call this; the work
-    is done without the GIL.
+    The rows begin with a band where regions have any. Any thread may call this; the work is
+    done without the GIL.
     """
     e = element
     work = _workspace(e.components, rows, e.width)
-    stray = unpack_rows(
-        source,
-        offset,
-        e.row_bytes,
-        rows,
-        e.width,
-        e.components,
-        int(e.packing),
-        e.bits,
-        e.shift,
-        e.big_endian,
-        e.reverse,
-        work.planes,
-    )
-    residue = _residue(source, offset, rows, e, work.planes) if stray else b""
+    segments = _segment_table(e, rows)
+    starts = _region_starts(e, rows)
+    stray = 0
+    for segment, held in zip(e.segments, segments, strict=True):
+        stray |= _unpack(regions[segment.region], starts[segment.region], rows, e, held, work)
+    residue = _residue(regions, rows, e, segments, work.planes) if stray else b""
+    gaps = take_gaps(regions, rows, e)
+    for component in e.signed:
+        drivers.fold_signed(work.planes, component, rows, e.width)
     order = np.array(e.order, np.int64)
     shifts = np.zeros(e.components, np.int64)
     drivers.shift_planes(work.planes, rows, e.width, shifts)
-    bits = e.bits - shifts
+    bits = component_bits(e) - shifts
     drivers.pad_planes(work.planes, rows, e.width, bits)
     heads: list[bytes] = []
     streams: list[bytes] = []
@@ -137,8 +128,81 @@ def encode_tile(
         heads.append(head)
         streams.append(body)
     head = zlib.compress(b"".join(heads), 6)
-    fixed = _FIXED.pack(MODE_PREDICTED, 0, 0, len(head), len(residue))
-    return b"".join([fixed, head, *streams, residue])
+    fixed = _FIXED.pack(MODE_PREDICTED, 0, 0, len(head), len(gaps), len(residue))
+    return b"".join([fixed, head, gaps, *streams, residue])
+
+
+def component_bits(e: Element) -> NDArray[np.int64]:
+    """Bits of each component's samples."""
+    return np.array([s.bits for s in e.segments for _ in range(s.components)], np.int64)
+
+
+def _region_starts(e: Element, rows: int) -> list[int]:
+    """Where each region begins in a tile's bytes, and where the last one ends."""
+    starts = [0]
+    for region in e.regions:
+        starts.append(starts[-1] + region.length(rows))
+    return starts
+
+
+def _segment_table(e: Element, rows: int) -> NDArray[np.int64]:
+    """The element's segments as the kernels take them: int64[segments, SEGMENT_FIELDS]."""
+    table = np.zeros((len(e.segments), drivers.SEGMENT_FIELDS), np.int64)
+    starts = _region_starts(e, rows)
+    component = 0
+    for held, s in zip(table, e.segments, strict=True):
+        region = e.regions[s.region]
+        held[drivers.OFFSET] = starts[s.region] + region.band_header + s.start
+        held[drivers.STRIDE] = region.row_bytes
+        held[drivers.ROW_BYTES] = s.row_bytes(e.width)
+        held[drivers.BAND_ROWS] = region.band_rows
+        held[drivers.BAND_HEADER] = region.band_header
+        held[drivers.FIRST_COMPONENT] = component
+        held[drivers.COMPONENTS] = s.components
+        held[drivers.PACKING] = int(s.packing)
+        held[drivers.BITS] = s.bits
+        held[drivers.SHIFT] = s.shift
+        held[drivers.BIG] = s.big_endian
+        held[drivers.REVERSE] = s.reverse
+        component += s.components
+    return table
+
+
+def _unpack(
+    source: NDArray[np.uint8],
+    start: int,
+    rows: int,
+    e: Element,
+    held: NDArray[np.int64],
+    work: _Workspace,
+) -> int:
+    """Unpack a segment's samples; nonzero if padding bits are set.
+
+    ``source`` is the region that begins at ``start`` of the tile.
+    """
+    band = int(held[drivers.BAND_ROWS]) or rows
+    first = int(held[drivers.FIRST_COMPONENT])
+    planes = work.planes[first : first + int(held[drivers.COMPONENTS])]
+    offset = int(held[drivers.OFFSET]) - start
+    stray = 0
+    for row in range(0, rows, band):
+        stray |= unpack_rows(
+            source,
+            offset,
+            int(held[drivers.STRIDE]),
+            int(held[drivers.ROW_BYTES]),
+            min(band, rows - row),
+            e.width,
+            int(held[drivers.COMPONENTS]),
+            int(held[drivers.PACKING]),
+            int(held[drivers.BITS]),
+            int(held[drivers.SHIFT]),
+            bool(held[drivers.BIG]),
+            bool(held[drivers.REVERSE]),
+            planes[:, row:],
+        )
+        offset += band * int(held[drivers.STRIDE]) + int(held[drivers.BAND_HEADER])
+    return stray
 
 
 def _encode_plane(
@@ -152,45 +216,65 @@ def _encode_plane(
     effort: Effort,
 ) -> tuple[bytes, bytes]:
     """Head and streams of the p-th plane coded."""
+    component = int(order[p])
     coefficients = np.zeros(predict.COEFFICIENTS, np.int32)
+    predictor, mean = predict.LINEAR, 0.0
     if rows > 1:
         fit.fit_plane(
             work.planes, order, p, rows, width, effort.fit_samples, effort.fit_rounds, coefficients
         )
-    drivers.plane_residuals(work.planes, order, p, rows, width, bits, coefficients, work.z)
-    predictor = _choose_predictor(work, int(order[p]), rows, width, bits)
-    statistics.mark_blocks(work.z, rows, width, work.coded)
-    mean = statistics.mean_residual(work.z, rows, width, effort.step)
-    magnitude_shift = max(int(mean) // 64, 0).bit_length()
-    first = int(statistics.mean_residual(work.z, 1, width, 1)) >> magnitude_shift
-    start = min(first, context.MAX_MAGNITUDE)
-    own = work.magnitudes[int(order[p])]
-    drivers.plane_magnitudes(work.z, rows, width, magnitude_shift, start, own)
-    drivers.plane_activity(own, rows, width, work.activity)
+        predictor, mean = _choose_predictor(work, order, p, rows, width, bits, coefficients)
+    drivers.first_residuals(work.planes, order, p, width, bits, work.z[0])
+    first = statistics.mean_residual(work.z[0], width)
+    if rows == 1:
+        mean = first
+    magnitude_shift = (int(mean) // 64).bit_length()
+    start = min(int(first) >> magnitude_shift, context.MAX_MAGNITUDE)
+    drivers.plane_residuals(
+        work.planes,
+        order,
+        p,
+        rows,
+        width,
+        bits,
+        coefficients,
+        predictor,
+        magnitude_shift,
+        start,
+        work.z,
+        work.coded,
+        work.magnitudes[component],
+    )
+    place = (work.magnitudes, order, p)
     cross = 0
     if p:
-        cross = statistics.choose_cross(
-            work.activity, work.z, work.magnitudes, order, p, rows, width, 16, _LEVELS
-        )
-    drivers.plane_contexts(work.magnitudes, order, p, rows, width, cross, work.activity)
+        cross = statistics.choose_cross(work.z, *place, rows, width, effort.cross_step, _LEVELS)
     thresholds = np.zeros(context.THRESHOLDS, np.int16)
-    statistics.choose_thresholds(
-        work.activity, work.coded, rows, width, 8, work.histogram, thresholds
-    )
-    drivers.quantise_rows(work.activity, thresholds, work.contexts, rows, width)
     k = np.zeros(context.CONTEXTS, np.uint8)
+    sampled = (work.coded, rows, width, cross, bits, effort.step)
+    statistics.choose_contexts(work.z, *place, *sampled, work.histogram, thresholds, k)
     counts = np.zeros((context.CONTEXTS, entropy.SYMBOLS), np.int64)
-    statistics.count_symbols(work.z, work.contexts, work.coded, bits, effort.step, k, counts)
+    statistics.count_symbols(work.z, *place, *sampled, thresholds, k, counts)
     lengths = np.zeros((context.CONTEXTS, entropy.SYMBOLS), np.uint8)
     entropy.all_code_lengths(counts, lengths)
     table = np.zeros(context.CONTEXTS * entropy.SYMBOLS, np.uint32)
     entropy.encoding_table(lengths, k, bits, table)
+    entropy.direct_table(table, k, bits, work.direct)
     ends = np.zeros(entropy.STREAMS, np.int64)
-    if bits <= entropy.DIRECT_BITS:
-        entropy.direct_table(table, k, bits, work.direct)
-        entropy.emit_rows_direct(work.z, work.contexts, work.coded, work.direct, work.streams, ends)
-    else:
-        entropy.emit_rows(work.z, work.contexts, work.coded, k, table, work.streams, ends)
+    drivers.emit_plane(
+        work.z,
+        *place,
+        rows,
+        width,
+        cross,
+        thresholds,
+        work.coded,
+        k,
+        table,
+        work.direct,
+        work.streams,
+        ends,
+    )
     head = b"".join(
         [
             _PLANE.pack(
@@ -207,22 +291,30 @@ def _encode_plane(
     return head, b"".join(work.streams[s, : ends[s]].tobytes() for s in range(entropy.STREAMS))
 
 
-def _choose_predictor(work: _Workspace, component: int, rows: int, width: int, bits: int) -> int:
-    """The predictor whose residuals look cheaper; ``work.z`` becomes that one's.
+def _choose_predictor(
+    work: _Workspace,
+    order: NDArray[np.int64],
+    p: int,
+    rows: int,
+    width: int,
+    bits: int,
+    coefficients: NDArray[np.int32],
+) -> tuple[int, float]:
+    """The predictor whose residuals look cheaper on a few rows, and their mean.
 
     Linear prediction averages noise away but blurs the peaks of planes that take few values,
     or are clipped; the median keeps those.
     """
-    if rows < 2:
-        return predict.LINEAR
     step = max(rows // _PREDICTOR_ROWS, 1)
-    linear = statistics.sampled_entropy(work.z, rows, width, step)
-    drivers.median_residuals(work.planes, component, rows, width, bits, step, work.trial)
-    median = statistics.sampled_entropy(work.trial, rows, width, step)
-    if median >= linear * _MEDIAN_GAIN:
-        return predict.LINEAR
-    drivers.median_residuals(work.planes, component, rows, width, bits, 1, work.z)
-    return predict.MEDIAN
+    moments = np.zeros((2, 2), np.float64)
+    for predictor in (predict.LINEAR, predict.MEDIAN):
+        sampled = (rows, width, bits, coefficients, predictor, step)
+        drivers.sampled_residuals(work.planes, order, p, *sampled, work.z)
+        statistics.sampled_cost(work.z, rows, width, step, moments[predictor])
+    chosen = predict.LINEAR
+    if moments[predict.MEDIAN, 0] < moments[predict.LINEAR, 0] * _MEDIAN_GAIN:
+        chosen = predict.MEDIAN
+    return chosen, float(moments[chosen, 1])
 
 
 def _taps(p: int) -> int:
@@ -231,30 +323,65 @@ def _taps(p: int) -> int:
 
 
 def _residue(
-    source: NDArray[np.uint8], offset: int, rows: int, e: Element, planes: NDArray[np.uint16]
+    regions: Sequence[NDArray[np.uint8]],
+    rows: int,
+    e: Element,
+    segments: NDArray[np.int64],
+    planes: NDArray[np.uint16],
 ) -> bytes:
-    """What must be XORed onto the repacked rows to give the file's own, deflated."""
-    packed = np.zeros(rows * e.row_bytes, np.uint8)
-    words = np.zeros(e.row_bytes + 16, np.uint8)
+    """What must be XORed onto the repacked rows to give the file's own, deflated.
+
+    Gaps between segments are not looked at: the residue is zero there.
+    """
+    parts = []
     linear = np.zeros(e.width * e.components + 3, np.uint16)
-    for r in range(rows):
-        pack_row(
-            packed,
-            r * e.row_bytes,
-            e.row_bytes,
-            e.width,
-            e.components,
-            int(e.packing),
-            e.bits,
-            e.shift,
-            e.big_endian,
-            e.reverse,
-            planes[:, r],
-            words,
-            linear,
-        )
-    packed ^= source[offset : offset + packed.size]
-    return zlib.compress(packed.tobytes(), 1)
+    for segment, held in zip(e.segments, segments, strict=True):
+        region = e.regions[segment.region]
+        first = int(held[drivers.FIRST_COMPONENT])
+        row_bytes = int(held[drivers.ROW_BYTES])
+        words = np.zeros(row_bytes + 16, np.uint8)
+        packed = np.zeros((rows, row_bytes), np.uint8)
+        for r in range(rows):
+            pack_row(
+                packed[r],
+                0,
+                row_bytes,
+                e.width,
+                segment.components,
+                int(segment.packing),
+                segment.bits,
+                segment.shift,
+                segment.big_endian,
+                segment.reverse,
+                planes[first : first + segment.components, r],
+                words,
+                linear,
+            )
+            at = region.length(r + 1) - region.row_bytes + segment.start
+            packed[r] ^= regions[segment.region][at : at + row_bytes]
+        parts.append(packed.tobytes())
+    return zlib.compress(b"".join(parts), 1)
+
+
+def _add_residue(
+    deflated: Buffer,
+    regions: Sequence[NDArray[np.uint8]],
+    rows: int,
+    e: Element,
+) -> None:
+    """XOR a tile's residue onto its repacked rows. Raises ValueError where it misfits."""
+    total = rows * sum(s.row_bytes(e.width) for s in e.segments)
+    raw = np.frombuffer(_inflate(deflated, total), np.uint8)
+    if raw.size != total:
+        raise ValueError("its residue has another length")
+    at = 0
+    for segment in e.segments:
+        region = e.regions[segment.region]
+        row_bytes = segment.row_bytes(e.width)
+        for r in range(rows):
+            start = region.length(r + 1) - region.row_bytes + segment.start
+            regions[segment.region][start : start + row_bytes] ^= raw[at : at + row_bytes]
+            at += row_bytes
 
 
 class _Heads:
@@ -263,9 +390,10 @@ class _Heads:
     def __init__(self, raw: bytes, rows: int, e: Element) -> None:
         n = e.components
         blocks = -(-e.width // entropy.BLOCK)
+        self._element_bits = component_bits(e)
         self.coefficients = np.zeros((n, predict.COEFFICIENTS), np.int32)
         self.thresholds = np.zeros((n, context.THRESHOLDS), np.int16)
-        self.tables = np.zeros((n, context.CONTEXTS << entropy.MAX_LENGTH), np.uint32)
+        self.tables = np.zeros((n, context.CONTEXTS << entropy.MAX_LENGTH), np.uint16)
         self.coded = np.zeros((n, rows, blocks), np.uint8)
         self.ends = np.zeros((n, entropy.STREAMS), np.int64)
         self.bits = np.zeros(n, np.int64)
@@ -292,13 +420,13 @@ class _Heads:
         at += _PLANE.size
         component = e.order[p]
         if (
-            shift >= e.bits
+            shift >= int(self._element_bits[component])
             or magnitude_shift > 15
             or cross > statistics.MAX_CROSS
             or predictor > predict.MEDIAN
         ):
             raise ValueError("a plane's head is out of range")
-        bits = e.bits - shift
+        bits = int(self._element_bits[component]) - shift
         self.shifts[component] = shift
         self.bits[component] = bits
         self.magnitude_shifts[p] = magnitude_shift
@@ -328,32 +456,50 @@ class _Heads:
         return at
 
 
-def decode_tile(payload: Buffer, rows: int, element: Element) -> NDArray[np.uint8]:
-    """The bytes of a tile's rows, from its payload.
+def decode_tile(payload: Buffer, rows: int, element: Element) -> list[NDArray[np.uint8]]:
+    """The bytes of a tile's rows in each of the element's regions, from its payload.
 
-    Any bytes are safe to give: they yield ``rows * row_bytes`` bytes or a DamagedError, in
-    memory bounded by those and the payload. Any thread may call this.
+    Any bytes are safe to give: they yield what the element says or a DamagedError, in memory
+    bounded by that and the payload. Any thread may call this.
     """
-    e = element
     payload = memoryview(payload).cast("B")
     try:
-        mode, _, _, head_length, residue_length = _FIXED.unpack_from(payload, 0)
-        streams_at = _FIXED.size + head_length
-        streams_stop = len(payload) - residue_length
-        if mode != MODE_PREDICTED or streams_at > streams_stop:
-            raise ValueError("its first bytes make no sense")
-        heads = _Heads(_inflate(payload[_FIXED.size : streams_at], _MAX_HEAD), rows, e)
-        if int(heads.ends.sum()) != streams_stop - streams_at:
-            raise ValueError("its streams do not fill it")
+        return _decode(payload, rows, element)
     except (ValueError, struct.error, zlib.error) as error:
         raise DamagedError("tile", str(error)) from error
-    slack = drivers.row_slack_bits(e.width)
-    size = streams_stop - streams_at
-    data = np.zeros(size + slack // 8 + 16, np.uint8)
-    data[:size] = np.frombuffer(payload, np.uint8, size, streams_at)
+
+
+def _decode(payload: memoryview, rows: int, e: Element) -> list[NDArray[np.uint8]]:
+    mode, _, _, head_length, gap_length, residue_length = _FIXED.unpack_from(payload, 0)
+    gaps_at = _FIXED.size + head_length
+    streams_at = gaps_at + gap_length
+    streams_stop = len(payload) - residue_length
+    if mode != MODE_PREDICTED or streams_at > streams_stop:
+        raise ValueError("its first bytes make no sense")
+    heads = _Heads(_inflate(payload[_FIXED.size : gaps_at], _MAX_HEAD), rows, e)
+    if int(heads.ends.sum()) != streams_stop - streams_at:
+        raise ValueError("its streams do not fill it")
+    starts = _region_starts(e, rows)
+    out = np.empty(starts[-1], np.uint8)
+    _decode_samples(payload[streams_at:streams_stop], heads, rows, e, out)
+    regions = [out[starts[i] : starts[i + 1]] for i in range(len(e.regions))]
+    put_gaps(payload[gaps_at:streams_at], regions, rows, e)
+    if residue_length:
+        _add_residue(payload[streams_stop:], regions, rows, e)
+    return regions
+
+
+def _decode_samples(
+    streams: memoryview, heads: _Heads, rows: int, e: Element, out: NDArray[np.uint8]
+) -> None:
+    """Decode all planes and pack them into ``out``."""
+    size = len(streams)
+    data = np.zeros(size + drivers.row_slack_bits(e.width) // 8 + 16, np.uint8)
+    data[:size] = np.frombuffer(streams, np.uint8)
     stops = np.cumsum(heads.ends.reshape(-1))
     positions = ((stops - heads.ends.reshape(-1)) * 8).reshape(e.components, entropy.STREAMS)
-    out = np.empty(rows * e.row_bytes, np.uint8)
+    signed = np.zeros(e.components, np.int64)
+    signed[list(e.signed)] = 1
     sound = drivers.decode_rows(
         data,
         positions,
@@ -371,36 +517,19 @@ def decode_tile(payload: Buffer, rows: int, element: Element) -> NDArray[np.uint
         heads.starts,
         rows,
         e.width,
-        e.row_bytes,
-        int(e.packing),
-        e.bits,
-        e.shift,
-        e.big_endian,
-        e.reverse,
+        signed,
+        _segment_table(e, rows),
         out,
     )
     ended = (positions.reshape(-1) + 7) // 8
     if not sound or not np.array_equal(ended, stops):
-        raise DamagedError("tile", "its streams do not end where they should")
-    if residue_length:
-        _apply_residue(payload[streams_stop:], out)
-    return out
+        raise ValueError("its streams do not end where they should")
 
 
 def _inflate(data: Buffer, limit: int) -> bytes:
     """Inflate a whole zlib stream to at most ``limit`` bytes; ValueError if it is not one."""
     inflater = zlib.decompressobj()
-    raw = inflater.decompress(data, limit)
-    if not inflater.eof or inflater.unused_data:
+    raw = inflater.decompress(data, limit + 1)
+    if len(raw) > limit or not inflater.eof or inflater.unused_data:
         raise ValueError("a deflated part is cut short or too long")
     return raw
-
-
-def _apply_residue(data: Buffer, out: NDArray[np.uint8]) -> None:
-    try:
-        residue = np.frombuffer(_inflate(data, out.size + _RESIDUE_SLACK), np.uint8)
-    except (ValueError, zlib.error) as error:
-        raise DamagedError("tile", f"its padding bits: {error}") from error
-    if residue.size != out.size:
-        raise DamagedError("tile", "its padding bits do not fit its rows")
-    out ^= residue
