@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 MODE_PREDICTED = 1
 _FIXED = struct.Struct("<BBHIII")
-_PLANE = struct.Struct("<BBBBHi")
+_PLANE = struct.Struct("<BBBBBHi")
 _MAX_HEAD = 1 << 24
 _PREDICTOR_ROWS = 4
+_LARGE = 1 << 16
 _MEDIAN_GAIN = 0.98
 
 
@@ -47,8 +48,8 @@ class Effort:
 
 
 EFFORTS: dict[Level, Effort] = {
-    "fast": Effort(fit_samples=512, fit_rounds=1, step=8, cross_step=32, tile_pixels=1 << 17),
-    "balanced": Effort(fit_samples=2048, fit_rounds=2, step=8, cross_step=32, tile_pixels=1 << 17),
+    "fast": Effort(fit_samples=512, fit_rounds=1, step=8, cross_step=32, tile_pixels=1 << 18),
+    "balanced": Effort(fit_samples=2048, fit_rounds=2, step=8, cross_step=32, tile_pixels=1 << 18),
     "max": Effort(fit_samples=8192, fit_rounds=4, step=1, cross_step=8, tile_pixels=1 << 16),
 }
 
@@ -86,7 +87,7 @@ def _workspace(components: int, rows: int, width: int) -> _Workspace:
         z=np.zeros((rows, padded), np.uint16),
         magnitudes=np.zeros((components, rows + 2, padded), np.int16),
         coded=np.zeros((rows, blocks), np.uint8),
-        streams=np.zeros((entropy.STREAMS, capacity), np.uint8),
+        streams=np.zeros((components, entropy.STREAMS, capacity), np.uint8),
         histogram=np.zeros((2, context.MAX_ACTIVITY), np.int64),
         direct=np.zeros(context.CONTEXTS << entropy.DIRECT_BITS, np.uint32),
     )
@@ -119,15 +120,16 @@ def encode_tile(
     bits = component_bits(e) - shifts
     drivers.pad_planes(work.planes, rows, e.width, bits)
     heads: list[bytes] = []
-    streams: list[bytes] = []
+    streams: list[memoryview] = []
     for p in range(e.components):
         component = e.order[p]
         head, body = _encode_plane(
             work, order, p, rows, e.width, int(bits[component]), int(shifts[component]), effort
         )
         heads.append(head)
-        streams.append(body)
-    head = zlib.compress(b"".join(heads), 6)
+        streams += body
+    coded = sum(map(len, streams))
+    head = zlib.compress(b"".join(heads), 1 if coded > _LARGE else 9)
     fixed = _FIXED.pack(MODE_PREDICTED, 0, 0, len(head), len(gaps), len(residue))
     return b"".join([fixed, head, gaps, *streams, residue])
 
@@ -214,8 +216,8 @@ def _encode_plane(
     bits: int,
     shift: int,
     effort: Effort,
-) -> tuple[bytes, bytes]:
-    """Head and streams of the p-th plane coded."""
+) -> tuple[bytes, list[memoryview]]:
+    """Head and streams of the p-th plane coded; the streams are the workspace's."""
     component = int(order[p])
     coefficients = np.zeros(predict.COEFFICIENTS, np.int32)
     predictor, mean = predict.LINEAR, 0.0
@@ -272,23 +274,29 @@ def _encode_plane(
         k,
         table,
         work.direct,
-        work.streams,
+        work.streams[p],
         ends,
     )
     head = b"".join(
         [
             _PLANE.pack(
-                shift, magnitude_shift, cross, predictor, start, int(coefficients[predict.BIAS])
+                int(work.coded.all()),
+                shift,
+                magnitude_shift,
+                cross,
+                predictor,
+                start,
+                int(coefficients[predict.BIAS]),
             ),
             coefficients[: _taps(p)].astype("<i2").tobytes(),
             thresholds.astype("<i2").tobytes(),
             k.tobytes(),
             (lengths[:, 0::2] | (lengths[:, 1::2] << 4)).tobytes(),
             ends.astype("<u4").tobytes(),
-            np.packbits(work.coded, bitorder="little").tobytes(),
+            b"" if work.coded.all() else np.packbits(work.coded, bitorder="little").tobytes(),
         ]
     )
-    return head, b"".join(work.streams[s, : ends[s]].tobytes() for s in range(entropy.STREAMS))
+    return head, [work.streams[p, s, : ends[s]].data for s in range(entropy.STREAMS)]
 
 
 def _choose_predictor(
@@ -416,7 +424,7 @@ class _Heads:
             return values
 
         blocks = self.coded.shape[2]
-        shift, magnitude_shift, cross, predictor, start, bias = _PLANE.unpack_from(raw, at)
+        whole, shift, magnitude_shift, cross, predictor, start, bias = _PLANE.unpack_from(raw, at)
         at += _PLANE.size
         component = e.order[p]
         if (
@@ -450,9 +458,12 @@ class _Heads:
         if not entropy.decoding_table(lengths, k.copy(), bits, self.tables[p]):
             raise ValueError("a code is over-full")
         self.ends[p] = take("<u4", entropy.STREAMS)
-        flags = take("u1", -(-rows * blocks // 8))
-        unpacked = np.unpackbits(flags, count=rows * blocks, bitorder="little")
-        self.coded[p] = unpacked.reshape(rows, blocks)
+        if whole:
+            self.coded[p] = 1
+        else:
+            flags = take("u1", -(-rows * blocks // 8))
+            unpacked = np.unpackbits(flags, count=rows * blocks, bitorder="little")
+            self.coded[p] = unpacked.reshape(rows, blocks)
         return at
 
 

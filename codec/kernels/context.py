@@ -9,7 +9,7 @@ Each residual leaves a magnitude ``m = min(z >> magnitude_shift, 900)``. The act
 and the context is how many of the plane's 15 thresholds are ``<= S``. Magnitudes beside the
 image are 0; those above a tile's first row are a constant of the tile.
 
-Contexts are kept times `CONTEXT_STEP`, which makes them the offsets of their tables.
+Contexts are kept times the length of a context's table, which makes them the tables' offsets.
 """
 
 from __future__ import annotations
@@ -24,19 +24,17 @@ from codec.kernels.packing import PAD
 CONTEXTS = 16
 THRESHOLDS = CONTEXTS - 1
 MAX_MAGNITUDE = 900
-CONTEXT_STEP = 1 << 9
 CROSS_PLANES = 2
 MAX_ACTIVITY = 1 << 15
 
 
 @kernel
-def magnitude_row(z: Any, bits: int, shift: int, m: Any, width: int) -> None:
-    """Magnitudes (int16) of folded residuals (uint16), of which the low ``bits`` bits count."""
-    mask = np.uint16((1 << bits) - 1)
+def magnitude_row(z: Any, shift: int, m: Any, width: int) -> None:
+    """Magnitudes (int16) of folded residuals (uint16)."""
     s = np.uint16(shift)
     limit = np.uint16(MAX_MAGNITUDE)
     for x in range(width):
-        v = np.uint16((z[PAD + x] & mask) >> s)
+        v = np.uint16(z[PAD + x] >> s)
         m[PAD + x] = limit if v > limit else v
 
 
@@ -62,8 +60,9 @@ def activity_cross(m: Any, cross: int, activity: Any, width: int) -> None:
 
 
 @kernel
-def quantise(activity: Any, thresholds: Any, context: Any, width: int) -> None:
-    """Contexts (int16, times `CONTEXT_STEP`) of activities (int16); ``thresholds`` are int16."""
+def quantise(activity: Any, thresholds: Any, step: int, context: Any, width: int) -> None:
+    """Contexts (int16, times ``step``) of activities (int16); ``thresholds`` are int16."""
+    times = np.int16(step)
     t0 = thresholds[0]
     t1 = thresholds[1]
     t2 = thresholds[2]
@@ -81,7 +80,7 @@ def quantise(activity: Any, thresholds: Any, context: Any, width: int) -> None:
     t14 = thresholds[14]
     for x in range(width):
         s = activity[x]
-        context[x] = np.int16(CONTEXT_STEP) * np.int16(
+        context[x] = times * np.int16(
             np.int16(s >= t0)
             + np.int16(s >= t1)
             + np.int16(s >= t2)

@@ -7,7 +7,7 @@ everything else from the least; bits fill bytes from the low end. Column x of a 
 stream ``x % STREAMS``.
 
 A table entry for decoding, indexed by context and the next `MAX_LENGTH` bits, is uint16:
-``length | (length + k) << 4 | symbol << 9`` (for an escape k is ``bits``). An entry for encoding,
+``length + k | symbol << 6 | length << 11`` (for an escape k is ``bits``). An entry for encoding,
 indexed by context and symbol, is uint32: ``code | length << 16 | k << 24``.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from codec.kernels.context import CONTEXT_STEP, CONTEXTS
+from codec.kernels.context import CONTEXTS
 from codec.kernels.jit import inlined, kernel
 from codec.kernels.memory import load64, store64
 from codec.kernels.packing import PAD
@@ -29,11 +29,11 @@ STREAMS = 4
 BLOCK = 64
 DIRECT_BITS = 8
 MAX_SAMPLE_BITS = MAX_LENGTH + 16
-assert 1 << MAX_LENGTH == CONTEXT_STEP
-_TO_DIRECT = np.uint64(MAX_LENGTH - DIRECT_BITS)
-_TO_SYMBOL = np.uint64(4)
-assert SYMBOLS << 4 == CONTEXT_STEP
+_TO_SYMBOL = np.uint64(3)
+assert SYMBOLS << 3 == 1 << DIRECT_BITS
 _CODE_MASK = np.uint64((1 << MAX_LENGTH) - 1)
+_USED = np.uint64(63)
+_LOW32 = np.uint64(0xFFFFFFFF)
 
 
 @kernel
@@ -146,7 +146,7 @@ def decoding_table(lengths: Any, k: Any, bits: int, table: Any) -> bool:
             if length == 0:
                 continue
             low = bits if s == ESCAPE else np.int64(k[c])
-            entry = np.uint16(length | ((length + low) << 4) | (s << 9))
+            entry = np.uint16((length + low) | (s << 6) | (length << 11))
             for i in range(np.int64(codes[s]), 1 << MAX_LENGTH, 1 << length):
                 table[first + i] = entry
     return True
@@ -187,7 +187,7 @@ def direct_table(table: Any, k: Any, bits: int, direct: Any) -> None:
 @inlined
 def _put_direct(z: Any, c: Any, direct: Any, acc: Any, filled: Any) -> Any:
     """``acc`` and ``filled`` after one more residual below ``1 << DIRECT_BITS``."""
-    entry = np.uint64(direct[(np.uint64(np.uint16(c)) >> _TO_DIRECT) | np.uint64(z)])
+    entry = np.uint64(direct[np.uint64(np.uint16(c)) | np.uint64(z)])
     field = entry & np.uint64(0x7FFFFFF)
     return acc | (field << filled), filled + (entry >> np.uint64(27))
 
@@ -197,7 +197,7 @@ def _put(z: Any, c: Any, k: Any, table: Any, acc: Any, filled: Any) -> Any:
     """``acc`` and ``filled`` after one more residual."""
     value = np.uint64(z)
     of = np.uint64(np.uint16(c))
-    symbol = value >> np.uint64(k[of >> np.uint64(MAX_LENGTH)])
+    symbol = value >> np.uint64(k[of >> np.uint64(DIRECT_BITS)])
     if symbol > np.uint64(ESCAPE):
         symbol = np.uint64(ESCAPE)
     entry = np.uint64(table[(of >> _TO_SYMBOL) + symbol])
@@ -232,9 +232,9 @@ def emit_row(
 ) -> None:
     """Write one row of a plane's residuals into its four streams.
 
-    ``z`` uint16[PAD + width + PAD], ``context`` int16[width], ``coded`` uint8[blocks] (0: the
-    block of `BLOCK` columns is all zero and not written), ``table`` and ``direct`` from
-    `encoding_table` and `direct_table`. ``out`` uint8[STREAMS, capacity] where capacity is at
+    ``z`` uint16[PAD + width + PAD], ``context`` int16[width] times ``1 << DIRECT_BITS``, ``coded``
+    uint8[blocks] (0: the block of `BLOCK` columns is all zero and not written), ``table`` and
+    ``direct`` from `encoding_table` and `direct_table`. ``out`` uint8[STREAMS, capacity] where capacity is at
     least ``rows * (width // STREAMS + 1) * MAX_SAMPLE_BITS / 8 + 16``. ``state``
     uint64[2, STREAMS] holds each stream's position in bytes and the bits that wait, ``filled``
     uint64[STREAMS] how many those are.
@@ -336,40 +336,50 @@ def finish_streams(out: Any, state: Any, filled: Any, ends: Any) -> None:
 
 
 @inlined
-def _take(word: Any, table: Any, context: Any, z: Any, x: Any) -> Any:
-    """Decode column x from the low bits of ``word``; how many bits it took.
-
-    Of an escaped residual only the low ``bits`` bits are its own.
-    """
-    entry = np.uint64(table[np.uint64(np.uint16(context[x])) | (word & _CODE_MASK)])
-    length = entry & np.uint64(15)
-    used = (entry >> np.uint64(4)) & np.uint64(31)
-    raw = word & ((np.uint64(1) << used) - np.uint64(1))
-    z[x] = np.uint16((((entry >> np.uint64(9)) << used) | raw) >> length)
-    return used
+def _take(word: Any, table: Any, context: Any, entries: Any, taken: Any, x: Any) -> Any:
+    """Find the code of column x in the low bits of ``word``; the table's entry."""
+    entry = table[np.uint64(np.uint16(context[x])) | (word & _CODE_MASK)]
+    entries[x] = entry
+    taken[x] = np.uint32(word & _LOW32)
+    return np.uint64(entry) & _USED
 
 
 @inlined
-def _take2(data: Any, position: Any, table: Any, context: Any, z: Any, x: Any) -> Any:
-    """Decode columns x and x + 4 from one word; the position in bits after them."""
+def _take2(
+    data: Any, position: Any, table: Any, context: Any, entries: Any, taken: Any, x: Any
+) -> Any:
+    """Take columns x and x + 4 from one word; the position in bits after them."""
     word = load64(data, np.int64(position >> np.uint64(3))) >> (position & np.uint64(7))
-    first = _take(word, table, context, z, x)
-    second = _take(word >> first, table, context, z, x + np.uint64(STREAMS))
+    first = _take(word, table, context, entries, taken, x)
+    second = _take(word >> first, table, context, entries, taken, x + np.uint64(STREAMS))
     return position + first + second
 
 
 @inlined
-def _take1(data: Any, position: Any, table: Any, context: Any, z: Any, x: Any) -> Any:
-    """Decode column x; the position in bits after it."""
+def _take1(
+    data: Any, position: Any, table: Any, context: Any, entries: Any, taken: Any, x: Any
+) -> Any:
+    """Take column x; the position in bits after it."""
     word = load64(data, np.int64(position >> np.uint64(3))) >> (position & np.uint64(7))
-    return position + _take(word, table, context, z, x)
+    return position + _take(word, table, context, entries, taken, x)
 
 
 @kernel
 def take_row(
-    data: Any, positions: Any, table: Any, context: Any, coded: Any, z: Any, width: int
+    data: Any,
+    positions: Any,
+    table: Any,
+    context: Any,
+    coded: Any,
+    entries: Any,
+    taken: Any,
+    width: int,
 ) -> None:
-    """Decode one row of a plane's four streams into ``z`` (uint16[PAD + width + PAD]).
+    """Find one row's codes in a plane's four streams.
+
+    ``context`` is int16[width] times ``1 << MAX_LENGTH``. ``entries`` (uint16[width]) gets each
+    column's entry of the table, 0 in blocks that are not coded, and ``taken`` (uint32[width])
+    the bits its code begins with; `split_row` makes residuals of them.
 
     ``positions`` int64[STREAMS] are bit positions in ``data`` and are moved on. The caller
     guarantees that each has at least ``(width // STREAMS + 1) * MAX_SAMPLE_BITS + 64`` bits of
@@ -380,8 +390,9 @@ def take_row(
     p1 = np.uint64(positions[1])
     p2 = np.uint64(positions[2])
     p3 = np.uint64(positions[3])
-    row = z[PAD : PAD + width]
     one = np.uint64(1)
+    two = np.uint64(2)
+    three = np.uint64(3)
     blocks = (width + BLOCK - 1) // BLOCK
     b = 0
     while b < blocks:
@@ -392,28 +403,43 @@ def take_row(
         stop = min(b * BLOCK, width)
         if is_coded == 0:
             for i in range(start, stop):
-                row[i] = 0
+                entries[i] = 0
             continue
         pairs = (stop - start) >> 3
         x = np.uint64(start)
         for _ in range(pairs):
-            p0 = _take2(data, p0, table, context, row, x)
-            p1 = _take2(data, p1, table, context, row, x + one)
-            p2 = _take2(data, p2, table, context, row, x + one + one)
-            p3 = _take2(data, p3, table, context, row, x + one + one + one)
+            p0 = _take2(data, p0, table, context, entries, taken, x)
+            p1 = _take2(data, p1, table, context, entries, taken, x + one)
+            p2 = _take2(data, p2, table, context, entries, taken, x + two)
+            p3 = _take2(data, p3, table, context, entries, taken, x + three)
             x += np.uint64(2 * STREAMS)
         while x < np.uint64(stop):
-            s = x & np.uint64(3)
+            s = x & three
             if s == np.uint64(0):
-                p0 = _take1(data, p0, table, context, row, x)
-            elif s == np.uint64(1):
-                p1 = _take1(data, p1, table, context, row, x)
-            elif s == np.uint64(2):
-                p2 = _take1(data, p2, table, context, row, x)
+                p0 = _take1(data, p0, table, context, entries, taken, x)
+            elif s == one:
+                p1 = _take1(data, p1, table, context, entries, taken, x)
+            elif s == two:
+                p2 = _take1(data, p2, table, context, entries, taken, x)
             else:
-                p3 = _take1(data, p3, table, context, row, x)
+                p3 = _take1(data, p3, table, context, entries, taken, x)
             x += one
     positions[0] = p0
     positions[1] = p1
     positions[2] = p2
     positions[3] = p3
+
+
+@kernel
+def split_row(entries: Any, taken: Any, bits: int, z: Any, width: int) -> None:
+    """Folded residuals ``z`` (uint16[PAD + width + PAD]) of what `take_row` found."""
+    limit = np.uint32((1 << bits) - 1)
+    ones = np.uint32(0xFFFFFFFF)
+    for x in range(width):
+        entry = np.uint32(entries[x])
+        used = np.uint32(entry & np.uint32(31))
+        symbol = np.uint32(np.uint32(entry >> np.uint32(6)) & np.uint32(31))
+        raw = np.uint32(taken[x] & np.uint32(ones ^ np.uint32(ones << used)))
+        value = np.uint32(np.uint32(symbol << used) | raw)
+        length = np.uint32(np.uint32(entry >> np.uint32(11)) & np.uint32(31))
+        z[PAD + x] = np.uint32(np.uint32(value >> length) & limit)

@@ -196,23 +196,21 @@ def median_rebuild_row(
 
 
 @kernel
-def unfold_row(z: Any, bits: int, residual: Any, width: int) -> None:
-    """Signed residuals (int16) of folded ones, of which only the low ``bits`` bits count."""
-    mask = np.int32((1 << bits) - 1)
+def unfold_row(z: Any, residual: Any, width: int) -> None:
+    """Signed residuals (int16) of folded ones."""
     for x in range(width):
-        v = np.int32(z[PAD + x]) & mask
+        v = np.int32(z[PAD + x])
         residual[x] = (v >> np.int32(1)) ^ -(v & np.int32(1))
 
 
 @kernel
-def base_residual(base: Any, z: Any, bits: int, width: int) -> None:
-    """Add to ``base`` the folded residuals, of which only the low ``bits`` bits count.
+def base_residual(base: Any, z: Any, width: int) -> None:
+    """Add the folded residuals to ``base``, shifted by `FRACTION`.
 
-    Shifted by `FRACTION`, so that ``(base + west * W) >> FRACTION`` is the sample itself.
+    ``(base + west * W) >> FRACTION`` then is the sample itself.
     """
-    mask = np.int32((1 << bits) - 1)
     for x in range(width):
-        v = np.int32(z[PAD + x]) & mask
+        v = np.int32(z[PAD + x])
         d = (v >> np.int32(1)) ^ -(v & np.int32(1))
         base[x] = np.int32(base[x]) + np.int32(d << np.int32(FRACTION))
 

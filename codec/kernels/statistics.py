@@ -13,7 +13,7 @@ from codec.kernels.context import (
     activity_row,
     quantise,
 )
-from codec.kernels.entropy import BLOCK, ESCAPE, MAX_LENGTH, SYMBOLS
+from codec.kernels.entropy import BLOCK, ESCAPE, SYMBOLS
 from codec.kernels.jit import kernel
 from codec.kernels.packing import PAD
 
@@ -211,16 +211,17 @@ def count_symbols(
     context = np.empty(width, np.int16)
     counts[:] = 0
     counts[:, ESCAPE] = 1
+    flat = counts.reshape(CONTEXTS * SYMBOLS)
     for r in range(0, rows, step):
         activity_row(magnitudes, order, p, r, cross, activity, width)
-        quantise(activity, thresholds, context, width)
+        quantise(activity, thresholds, SYMBOLS, context, width)
         for b in range(coded.shape[1]):
             if coded[r, b] == 0:
                 continue
             for x in range(b * BLOCK, min((b + 1) * BLOCK, width)):
-                c = np.uint64(np.uint16(context[x])) >> np.uint64(MAX_LENGTH)
-                symbol = np.int64(z[r, PAD + x]) >> np.int64(k[c])
-                counts[c, np.uint64(min(symbol, np.int64(ESCAPE)))] += 2
+                at = np.uint64(np.uint16(context[x]))
+                symbol = np.uint64(z[r, PAD + x]) >> np.uint64(k[at // np.uint64(SYMBOLS)])
+                flat[at + min(symbol, np.uint64(ESCAPE))] += 2
     for c in range(CONTEXTS):
         before = np.int64(0)
         for s in range(ESCAPE):

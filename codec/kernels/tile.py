@@ -14,7 +14,16 @@ from codec.kernels.context import (
     magnitude_row,
     quantise,
 )
-from codec.kernels.entropy import MAX_SAMPLE_BITS, STREAMS, emit_row, finish_streams, take_row
+from codec.kernels.entropy import (
+    DIRECT_BITS,
+    MAX_LENGTH,
+    MAX_SAMPLE_BITS,
+    STREAMS,
+    emit_row,
+    finish_streams,
+    split_row,
+    take_row,
+)
 from codec.kernels.jit import kernel
 from codec.kernels.packing import PAD, pack_row
 from codec.kernels.predict import (
@@ -199,7 +208,7 @@ def plane_residuals(
         elif r > 0:
             _linear_residual(planes, order, p, r, bits, c, base, starts, z[r])
         mark_blocks(z[r], width, coded[r])
-        magnitude_row(z[r], bits, shift, m[r + 2], width)
+        magnitude_row(z[r], shift, m[r + 2], width)
 
 
 @kernel
@@ -226,7 +235,7 @@ def emit_plane(
     filled = np.zeros(STREAMS, np.uint64)
     for r in range(rows):
         activity_row(magnitudes, order, p, r, cross, activity, width)
-        quantise(activity, thresholds, context, width)
+        quantise(activity, thresholds, 1 << DIRECT_BITS, context, width)
         emit_row(z[r], context, coded[r], k, table, direct, out, state, filled, width)
     finish_streams(out, state, filled, ends)
 
@@ -269,6 +278,8 @@ def decode_rows(
     ring = np.zeros((2, count, width + 2 * PAD), np.uint16)
     m = np.zeros((count, 2, width + 2 * PAD), np.int16)
     z = np.zeros(width + 2 * PAD, np.uint16)
+    entries = np.zeros(width, np.uint16)
+    taken = np.zeros(width, np.uint32)
     base = np.empty(width, np.int32)
     residual = np.empty(width, np.int16)
     activity = np.empty(width, np.int16)
@@ -296,9 +307,10 @@ def decode_rows(
             if crosses[p]:
                 for q in range(max(p - CROSS_PLANES, 0), p):
                     activity_cross(m[q, now], crosses[p], activity, width)
-            quantise(activity, thresholds[p], context, width)
-            take_row(data, positions[p], tables[p], context, coded[p, r], z, width)
-            magnitude_row(z, bits[component], magnitude_shifts[p], m[p, now], width)
+            quantise(activity, thresholds[p], 1 << MAX_LENGTH, context, width)
+            take_row(data, positions[p], tables[p], context, coded[p, r], entries, taken, width)
+            split_row(entries, taken, bits[component], z, width)
+            magnitude_row(z, magnitude_shifts[p], m[p, now], width)
             if r == 0:
                 first_row_coefficients(first, p)
             use = first if r == 0 else coefficients[p]
@@ -306,7 +318,7 @@ def decode_rows(
             above = ring[before, component]
             run_starts(above, r == 0, bits[component], width, starts)
             if r > 0 and predictors[p] == MEDIAN:
-                unfold_row(z, bits[component], residual, width)
+                unfold_row(z, residual, width)
                 median_rebuild_row(above, residual, starts, bits[component], row, width)
                 pad_row(row, above, False, bits[component], width)
                 continue
@@ -321,7 +333,7 @@ def decode_rows(
                     OWN_TAPS + REFERENCE_TAPS * q,
                     width,
                 )
-            base_residual(base, z, bits[component], width)
+            base_residual(base, z, width)
             rebuild_row(base, use[0], starts, bits[component], row, width)
             pad_row(row, above, r == 0, bits[component], width)
         rows_now = ring[now]
