@@ -24,6 +24,7 @@ from codec.errors import (
     VerifyError,
 )
 from codec.formats.base import PROBE_SIZE
+from codec.process import Mode, ProcessResult, Status, process
 from codec.reader import Reader
 from codec.types import LEVELS, Encoded, Level, Probe
 from codec.warmup import warmup
@@ -38,9 +39,12 @@ __all__ = [
     "Encoded",
     "Header",
     "Level",
+    "Mode",
     "NotAContainerError",
     "Probe",
+    "ProcessResult",
     "Reader",
+    "Status",
     "UnsupportedFeatureError",
     "UnsupportedVersionError",
     "VerifyError",
@@ -51,5 +55,6 @@ __all__ = [
     "make_wrap_header",
     "parse_header",
     "probe",
+    "process",
     "warmup",
 ]

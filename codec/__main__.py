@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from codec import LEVELS, CodecError, Reader, decompress, encode
+from codec import LEVELS, CodecError, Reader, decompress, encode, licence_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,8 @@ class Refused(Exception):
 def main(arguments: list[str] | None = None) -> int:
     """Run one command over its files; the exit code."""
     options = _parser().parse_args(arguments)
+    if "whole" in options:
+        return _whole(options)
     failures = 0
     for file in options.files:
         try:
@@ -36,6 +38,16 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{file}: {detail}", file=sys.stderr)
             failures += 1
     return 1 if failures else 0
+
+
+def _whole(options: argparse.Namespace) -> int:
+    """Run a command that is not about files one by one."""
+    try:
+        options.whole(options)
+    except (CodecError, OSError, licence_command.Refused) as error:
+        print(f"{options.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     add("decompress", _decompress, f"decode each FILE{SUFFIX} into FILE")
     add("verify", _verify, "decode each container and check every byte of it")
     add("info", _info, "say what each container holds")
+    text = "make and show licence keys"
+    licence = commands.add_parser("licence", help=text, description=text)
+    licence.set_defaults(command="licence")
+    licence_command.add_to(licence)
     return parser
 
 

@@ -1,0 +1,1 @@
+"""The codec as a C library: `build` makes it, `bridge` is what it calls."""
