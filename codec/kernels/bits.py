@@ -18,4 +18,4 @@ def _trailing_zeros(typing_context: Any, word: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
-trailing_zeros = intrinsic(_trailing_zeros)
+trailing_zeros: Any = intrinsic(_trailing_zeros)

@@ -73,7 +73,7 @@ def _equal(data: Any, a: Any, b: Any, most: Any) -> Any:
             break
         n += _EIGHT
     if n + _EIGHT <= most:
-        n += trailing_zeros(odd) >> np.uint64(3)
+        n += np.uint64(trailing_zeros(odd)) >> np.uint64(3)
     else:
         while n < most and data[a + n] == data[b + n]:
             n += _ONE

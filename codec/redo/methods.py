@@ -16,6 +16,7 @@ from codec.redo.filters import (
     Plain,
     exr_prefix,
     sgi_piece,
+    tiff_filter,
 )
 from codec.redo.runs import RunCoder
 from codec.redo.streams import DeflateCoder
