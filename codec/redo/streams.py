@@ -42,6 +42,11 @@ class DeflateCoder:
     whether the strategy was Z_FILTERED. The window's size is in the head.
     """
 
+    @property
+    def max_gain(self) -> int:
+        """A match of 258 bytes can be two bits, and blocks have heads."""
+        return 1032
+
     def decode(self, body: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], int]:
         """See `codec.redo.coder.Coder`."""
         inflater = zlib.decompressobj()
