@@ -64,7 +64,7 @@ def _hash(data: Any, at: Any, shift: Any, mask: Any) -> Any:
 
 
 @inlined
-def _equal(data: Any, a: Any, b: Any, most: Any) -> Any:
+def equal_bytes(data: Any, a: Any, b: Any, most: Any) -> Any:
     """How many bytes from ``a`` and ``b`` on are the same, at most ``most``."""
     n = np.uint64(0)
     while n + _EIGHT <= most:
@@ -111,7 +111,7 @@ def _longest(
     while True:
         place = candidate + base
         if load16(data, place + best - _ONE) == tail and load16(data, place) == head:
-            length = _equal(data, place, at, most)
+            length = equal_bytes(data, place, at, most)
             if length > best:
                 found = place
                 best = length
@@ -134,7 +134,7 @@ def _slide(table: Any, amount: Any) -> None:
 
 
 @kernel
-def _agreed(out: Any, start: int, stop: int, expected: Any) -> int:
+def agreed(out: Any, start: int, stop: int, expected: Any) -> int:
     """Where, from ``start`` on, bytes begin to differ from those expected."""
     at = start
     stop = min(stop, expected.size)
@@ -308,7 +308,7 @@ def deflate(
             )
             if written == FULL:
                 return FULL
-            if expected.size > 0 and _agreed(out, place, written, expected) < written:
+            if expected.size > 0 and agreed(out, place, written, expected) < written:
                 return DIFFERENT
             n = np.uint64(0)
             start = stop

@@ -16,18 +16,22 @@ import numpy as np
 from codec.kernels.jit import inlined, kernel
 from codec.kernels.memory import store64
 
-LITERALS = 286
-DISTANCES = 30
-LENGTH_CODES = 19
+# Typed, because a plain integer that is an argument would have the callee compiled once more.
+LITERALS = np.int64(286)
+DISTANCES = np.int64(30)
+LENGTH_CODES = np.int64(19)
+FIXED_LITERALS = np.int64(288)
 END = 256
-MAX_BITS = 15
-MAX_LENGTH_BITS = 7
+MAX_BITS = np.int64(15)
+MAX_LENGTH_BITS = np.int64(7)
 FULL = -1
 DIFFERENT = -2
 
-_NODES = 2 * LITERALS + 1
-_ROOM = 2 * LITERALS + 8
-_ORDER = np.array([16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15], np.int64)
+NODES = 2 * LITERALS + 1
+ROOM = 2 * LITERALS + 8
+_ZERO = np.int64(0)
+_FIRST = np.int64(1)
+ORDER = np.array([16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15], np.int64)
 
 
 def _length_tables() -> tuple[Any, Any, Any]:
@@ -51,11 +55,11 @@ def _distance_tables() -> tuple[Any, Any, Any]:
 
 
 _LENGTH_CODE, _LENGTH_EXTRA, _LENGTH_BASE = _length_tables()
-_DISTANCE_CODE, _DISTANCE_EXTRA, _DISTANCE_BASE = _distance_tables()
-_LITERAL_EXTRA = np.concatenate((np.zeros(257, np.int64), _LENGTH_EXTRA))
-_CODE_EXTRA = np.array([0] * 16 + [2, 3, 7], np.int64)
-_FIXED_LITERAL = np.array([8] * 144 + [9] * 112 + [7] * 24 + [8] * 8, np.int64)
-_FIXED_DISTANCE = np.full(30, 5, np.int64)
+_DISTANCE_CODE, DISTANCE_EXTRA, _DISTANCE_BASE = _distance_tables()
+LITERAL_EXTRA = np.concatenate((np.zeros(257, np.int64), _LENGTH_EXTRA))
+CODE_EXTRA = np.array([0] * 16 + [2, 3, 7], np.int64)
+FIXED_LITERAL = np.array([8] * 144 + [9] * 112 + [7] * 24 + [8] * 8, np.int64)
+FIXED_DISTANCE = np.full(30, 5, np.int64)
 _NO_FIXED = np.zeros(19, np.int64)
 
 
@@ -112,7 +116,7 @@ def _limit_lengths(
         at[bits + 1] += 2
         at[most] -= 1
         over -= 2
-    place = _NODES
+    place = NODES
     for bits in range(most, 0, -1):
         left = at[bits]
         while left > 0 and place > first:
@@ -127,40 +131,43 @@ def _limit_lengths(
 def _code_lengths(counts: Any, symbols: int, most: int, lengths: Any) -> int:
     """Huffman code lengths as zlib gives them; the last symbol that has a code.
 
-    ``counts`` and ``lengths`` have room for `_NODES` nodes. At least two symbols get a code:
+    ``counts`` and ``lengths`` have room for `NODES` nodes. At least two symbols get a code:
     where fewer occur, symbols from the first ones fill the tree up (and cost nothing).
     """
-    heap = np.empty(_NODES + 1, np.int64)
-    parent = np.empty(_NODES, np.int64)
-    depth = np.zeros(_NODES, np.int64)
-    size = 0
-    last = -1
+    heap = np.empty(NODES + 1, np.int64)
+    parent = np.empty(NODES, np.int64)
+    depth = np.zeros(NODES, np.int64)
+    size = np.int64(0)
+    last = np.int64(-1)
     for s in range(symbols):
         lengths[s] = 0
         if counts[s] > 0:
             size += 1
             heap[size] = s
             last = s
-    occurring = size
+    fillers = 2 - size
+    first_filler = np.int64(0)
+    second_filler = np.int64(0)
     while size < 2:
-        filler = 0
+        filler = np.int64(0)
         if last < 2:
             last += 1
             filler = last
         size += 1
         heap[size] = filler
         counts[filler] = 1
-    fillers = heap[occurring + 1 : size + 1].copy()
+        first_filler = second_filler
+        second_filler = filler
     for place in range(size // 2, 0, -1):
         _sift(heap, size, place, counts, depth)
     made = symbols
-    first = _NODES
-    nodes = np.empty(_NODES, np.int64)
+    first = NODES
+    nodes = np.empty(NODES, np.int64)
     while size >= 2:
         a = heap[1]
         heap[1] = heap[size]
         size -= 1
-        _sift(heap, size, 1, counts, depth)
+        _sift(heap, size, _FIRST, counts, depth)
         b = heap[1]
         nodes[first - 1] = a
         nodes[first - 2] = b
@@ -171,13 +178,13 @@ def _code_lengths(counts: Any, symbols: int, most: int, lengths: Any) -> int:
         parent[b] = made
         heap[1] = made
         made += 1
-        _sift(heap, size, 1, counts, depth)
+        _sift(heap, size, _FIRST, counts, depth)
     first -= 1
     nodes[first] = heap[1]
     lengths[heap[1]] = 0
     at = np.zeros(MAX_BITS + 1, np.int64)
-    over = 0
-    for place in range(first + 1, _NODES):
+    over = np.int64(0)
+    for place in range(first + 1, NODES):
         node = nodes[place]
         bits = lengths[parent[node]] + 1
         if bits > most:
@@ -188,13 +195,15 @@ def _code_lengths(counts: Any, symbols: int, most: int, lengths: Any) -> int:
             at[bits] += 1
     if over > 0:
         _limit_lengths(nodes, first, symbols, most, over, at, lengths)
-    for filler in fillers:
-        counts[filler] = 0
+    if fillers > 0:
+        counts[second_filler] = 0
+    if fillers > 1:
+        counts[first_filler] = 0
     return last
 
 
 @kernel
-def _canonical(lengths: Any, symbols: int, codes: Any) -> None:
+def canonical(lengths: Any, symbols: int, codes: Any) -> None:
     """Codes (RFC 1951, 3.2.2) bit-reversed for writing, with their length from bit 16 on."""
     at = np.zeros(MAX_BITS + 2, np.int64)
     for s in range(symbols):
@@ -220,7 +229,7 @@ def _canonical(lengths: Any, symbols: int, codes: Any) -> None:
 
 
 @kernel
-def _cost(counts: Any, lengths: Any, extra: Any, symbols: int) -> int:
+def cost(counts: Any, lengths: Any, extra: Any, symbols: int) -> int:
     """Bits that all symbols take, those after codes included."""
     total = np.int64(0)
     for s in range(symbols):
@@ -268,18 +277,23 @@ def _describe(lengths: Any, last: int, told: Any, extra: Any, n: int) -> int:
 
 
 @kernel
-def _put(out: Any, at: Any, bits: Any, value: Any, count: Any) -> Any:
+def _put_word(out: Any, at: Any, bits: Any, value: Any, count: Any) -> Any:
     """Append ``count`` <= 56 bits; ``bits`` is what is not written yet and how much that is."""
-    word = bits[0] | (np.uint64(value) << bits[1])
-    total = bits[1] + np.uint64(count)
+    word = bits[0] | (value << bits[1])
+    total = bits[1] + count
     store64(out, at, word)
     bits[0] = word >> (total & np.uint64(~np.uint64(7)))
     bits[1] = total & np.uint64(7)
     return at + np.int64(total >> np.uint64(3))
 
 
+@inlined
+def put(out: Any, at: Any, bits: Any, value: Any, count: Any) -> Any:
+    return _put_word(out, at, bits, np.uint64(value), np.uint64(count))
+
+
 @kernel
-def _put_symbols(
+def put_symbols(
     symbols: Any, n: int, literal: Any, distance: Any, out: Any, start: int, bits: Any
 ) -> Any:
     """Append all symbols and the end of the block in the given codes."""
@@ -307,7 +321,7 @@ def _put_symbols(
             word |= (code & np.uint64(0xFFFF)) << count
             count += code >> np.uint64(16)
             word |= (far - np.uint64(_DISTANCE_BASE[place])) << count
-            count += np.uint64(_DISTANCE_EXTRA[place])
+            count += np.uint64(DISTANCE_EXTRA[place])
         store64(out, at, word)
         at += np.int64(count >> np.uint64(3))
         word >>= count & np.uint64(~np.uint64(7))
@@ -315,11 +329,11 @@ def _put_symbols(
     bits[0] = word
     bits[1] = count
     code = np.uint64(literal[END])
-    return _put(out, at, bits, code & np.uint64(0xFFFF), code >> np.uint64(16))
+    return put(out, at, bits, code & np.uint64(0xFFFF), code >> np.uint64(16))
 
 
 @kernel
-def _put_trees(
+def put_trees(
     last_literal: int,
     last_distance: int,
     told: Any,
@@ -332,31 +346,31 @@ def _put_trees(
     bits: Any,
 ) -> Any:
     """Append the description of a dynamic block's codes."""
-    at = _put(out, start, bits, last_literal - 256, 5)
-    at = _put(out, at, bits, last_distance, 5)
-    at = _put(out, at, bits, last_code - 3, 4)
+    at = put(out, start, bits, last_literal - 256, 5)
+    at = put(out, at, bits, last_distance, 5)
+    at = put(out, at, bits, last_code - 3, 4)
     for i in range(last_code + 1):
-        at = _put(out, at, bits, code_lengths[_ORDER[i]], 3)
+        at = put(out, at, bits, code_lengths[ORDER[i]], 3)
     codes = np.empty(LENGTH_CODES, np.uint32)
-    _canonical(code_lengths, LENGTH_CODES, codes)
+    canonical(code_lengths, LENGTH_CODES, codes)
     for i in range(n):
         code = codes[told[i]]
-        at = _put(out, at, bits, code & np.uint32(0xFFFF), code >> np.uint32(16))
+        at = put(out, at, bits, code & np.uint32(0xFFFF), code >> np.uint32(16))
         if told[i] >= 16:
-            at = _put(out, at, bits, extra[i], _CODE_EXTRA[told[i]])
+            at = put(out, at, bits, extra[i], CODE_EXTRA[told[i]])
     return at
 
 
 @kernel
-def _put_stored(
+def put_stored(
     data: Any, start: int, stop: int, last: bool, out: Any, place: int, bits: Any
 ) -> Any:
     """Append ``data[start:stop]`` as it is."""
-    at = _put(out, place, bits, 1 if last else 0, 3)
+    at = put(out, place, bits, 1 if last else 0, 3)
     if bits[1] > np.uint64(0):
-        at = _put(out, at, bits, 0, np.uint64(8) - bits[1])
+        at = put(out, at, bits, 0, np.uint64(8) - bits[1])
     size = stop - start
-    at = _put(out, at, bits, size | ((size ^ 0xFFFF) << 16), 32)
+    at = put(out, at, bits, size | ((size ^ 0xFFFF) << 16), 32)
     for i in range(size):
         out[at + i] = data[start + i]
     return at + size
@@ -384,28 +398,28 @@ def put_block(
     block, and are zeroed. FULL where more than ``capacity`` bytes of ``out`` would be needed;
     ``out`` has 16 bytes more. ``storable``: whether the writer still has the bytes themselves.
     """
-    literal_lengths = np.zeros(_NODES, np.int64)
-    distance_lengths = np.zeros(_NODES, np.int64)
-    code_counts = np.zeros(_NODES, np.int64)
-    code_lengths = np.zeros(_NODES, np.int64)
-    told = np.empty(_ROOM, np.int64)
-    extra = np.empty(_ROOM, np.int64)
+    literal_lengths = np.zeros(NODES, np.int64)
+    distance_lengths = np.zeros(NODES, np.int64)
+    code_counts = np.zeros(NODES, np.int64)
+    code_lengths = np.zeros(NODES, np.int64)
+    told = np.empty(ROOM, np.int64)
+    extra = np.empty(ROOM, np.int64)
     literal_counts[END] = 1
-    fixed = _cost(literal_counts, _FIXED_LITERAL, _LITERAL_EXTRA, LITERALS)
-    fixed += _cost(distance_counts, _FIXED_DISTANCE, _DISTANCE_EXTRA, DISTANCES)
+    fixed = cost(literal_counts, FIXED_LITERAL, LITERAL_EXTRA, LITERALS)
+    fixed += cost(distance_counts, FIXED_DISTANCE, DISTANCE_EXTRA, DISTANCES)
     last_literal = _code_lengths(literal_counts, LITERALS, MAX_BITS, literal_lengths)
     last_distance = _code_lengths(distance_counts, DISTANCES, MAX_BITS, distance_lengths)
-    used = _cost(literal_counts, literal_lengths, _LITERAL_EXTRA, LITERALS)
-    used += _cost(distance_counts, distance_lengths, _DISTANCE_EXTRA, DISTANCES)
-    tells = _describe(literal_lengths, last_literal, told, extra, 0)
+    used = cost(literal_counts, literal_lengths, LITERAL_EXTRA, LITERALS)
+    used += cost(distance_counts, distance_lengths, DISTANCE_EXTRA, DISTANCES)
+    tells = _describe(literal_lengths, last_literal, told, extra, _ZERO)
     tells = _describe(distance_lengths, last_distance, told, extra, tells)
     for i in range(tells):
         code_counts[told[i]] += 1
     _code_lengths(code_counts, LENGTH_CODES, MAX_LENGTH_BITS, code_lengths)
     last_code = LENGTH_CODES - 1
-    while last_code > 3 and code_lengths[_ORDER[last_code]] == 0:
+    while last_code > 3 and code_lengths[ORDER[last_code]] == 0:
         last_code -= 1
-    used += _cost(code_counts, code_lengths, _CODE_EXTRA, LENGTH_CODES)
+    used += cost(code_counts, code_lengths, CODE_EXTRA, LENGTH_CODES)
     used += 3 * (last_code + 1) + 14
     literal_counts[:] = 0
     distance_counts[:] = 0
@@ -415,21 +429,21 @@ def put_block(
     if storable and size + 4 <= best and size <= 0xFFFF:
         if place + ((np.int64(bits[1]) + 10) >> 3) + 4 + size > capacity:
             return FULL
-        return _put_stored(data, start, stop, last, out, place, bits)
+        return put_stored(data, start, stop, last, out, place, bits)
     need = fixed if fixed_bytes == best else used
     if place + ((np.int64(bits[1]) + 10 + need) >> 3) > capacity:
         return FULL
-    literal = np.zeros(288, np.uint32)
+    literal = np.zeros(FIXED_LITERALS, np.uint32)
     distance = np.zeros(DISTANCES, np.uint32)
     if fixed_bytes == best:
-        _canonical(_FIXED_LITERAL, 288, literal)
-        _canonical(_FIXED_DISTANCE, DISTANCES, distance)
-        at = _put(out, place, bits, 3 if last else 2, 3)
+        canonical(FIXED_LITERAL, FIXED_LITERALS, literal)
+        canonical(FIXED_DISTANCE, DISTANCES, distance)
+        at = put(out, place, bits, 3 if last else 2, 3)
     else:
-        _canonical(literal_lengths, LITERALS, literal)
-        _canonical(distance_lengths, DISTANCES, distance)
-        at = _put(out, place, bits, 5 if last else 4, 3)
-        at = _put_trees(
+        canonical(literal_lengths, LITERALS, literal)
+        canonical(distance_lengths, DISTANCES, distance)
+        at = put(out, place, bits, 5 if last else 4, 3)
+        at = put_trees(
             last_literal,
             last_distance,
             told,
@@ -441,4 +455,4 @@ def put_block(
             at,
             bits,
         )
-    return _put_symbols(symbols, n, literal, distance, out, at, bits)
+    return put_symbols(symbols, n, literal, distance, out, at, bits)

@@ -1,19 +1,22 @@
-"""Zlib streams (RFC 1950): which setting of classic zlib made them.
+"""Zlib streams (RFC 1950): which setting of classic zlib, or of libdeflate, made them.
 
-Only the encoder has to be known to the bit, and it is this package's own
-(`codec.kernels.deflate`). Inflating has one answer, so any library may do it.
+Only the encoders have to be known to the bit, and they are this package's own
+(`codec.kernels.deflate`, `codec.kernels.libdeflate`). Inflating has one answer, so any library may
+do it.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from codec.errors import DamagedError
 from codec.kernels.deflate import SPARE, deflate
+from codec.kernels.libdeflate import MAX_LEVEL, MIN_LEVEL, REVISIONS, libdeflate
 from codec.redo.errors import CannotRedo
 
 if TYPE_CHECKING:
@@ -21,25 +24,46 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_SETTING = struct.Struct("<2s3B")
+_SETTING = struct.Struct("<2s4B")
 _SUM = struct.Struct(">I")
 _HEAD = 2
 _TRAIL = 4
 _MAX_DATA = 1 << 31
 _NOTHING = np.empty(0, np.uint8)
-_LEVELS_BY_FLAG = ((1,), (4, 5, 3, 2), (6,), (9, 8, 7))
-"""What zlib's two bits of the level stand for, the usual ones first."""
+_ZLIB = 0
+"""The make of classic zlib; libdeflate's revisions follow."""
+_ZLIB_LEVELS = ((1,), (4, 5, 3, 2), (6,), (9, 8, 7))
+_LIBDEFLATE_LEVELS = ((), (4, 5, 3, 2), (6, 7), (9, 8))
+"""What the two bits of the level in a stream's head stand for, the usual ones first."""
 
 
-def _pack(head: bytes, level: int, memory_level: int, filtered: bool) -> bytes:
-    return _SETTING.pack(head, level, memory_level, filtered)
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    head: bytes
+    make: int
+    level: int
+    memory_level: int = 0
+    filtered: int = 0
+
+    def pack(self) -> bytes:
+        return _SETTING.pack(self.head, self.make, self.level, self.memory_level, self.filtered)
+
+    def is_known(self) -> bool:
+        """Whether there is an encoder like this."""
+        if not _plausible(self.head):
+            return False
+        if self.make == _ZLIB:
+            return 1 <= self.level <= 9 and 1 <= self.memory_level <= 9 and self.filtered <= 1
+        levels = MIN_LEVEL <= self.level <= MAX_LEVEL
+        return levels and self.make <= REVISIONS and not self.memory_level and not self.filtered
 
 
 class DeflateCoder:
-    """One zlib stream, as classic zlib writes it when it is given all data at once.
+    """One zlib stream, as zlib or libdeflate writes it when it is given all data at once.
 
-    A setting is the stream's two head bytes, the level (1 to 9), the memory level (1 to 9) and
-    whether the strategy was Z_FILTERED. The window's size is in the head.
+    A setting is the stream's two head bytes, the make (0 zlib, 1 libdeflate from 1.19 on, 2 those
+    before), the level, and of zlib the memory level and whether the strategy was Z_FILTERED. The
+    window's size is in the head.
     """
 
     @property
@@ -65,21 +89,21 @@ class DeflateCoder:
         head = body[:_HEAD].tobytes()
         if not _plausible(head):
             return
-        likely = _LEVELS_BY_FLAG[head[1] >> 6]
-        levels = (*likely, *(level for level in range(9, 0, -1) if level not in likely))
-        for memory_level in (8, 9):
-            for filtered in (False, True):
-                for level in levels:
-                    yield _pack(head, level, memory_level, filtered)
+        flag = head[1] >> 6
+        for level in _ZLIB_LEVELS[flag]:
+            yield _Setting(head, _ZLIB, level, 8).pack()
+        for level in _LIBDEFLATE_LEVELS[flag]:
+            for revision in range(REVISIONS):
+                yield _Setting(head, _ZLIB + 1 + revision, level).pack()
+        for filtered in (0, 1):
+            for memory_level in (9, 8):
+                for level in range(9, 0, -1):
+                    yield _Setting(head, _ZLIB, level, memory_level, filtered).pack()
 
     def check(self, setting: bytes) -> None:
         """See `codec.redo.coder.Coder`."""
-        if len(setting) == _SETTING.size:
-            head, level, memory_level, filtered = _SETTING.unpack(setting)
-            limits = 1 <= level <= 9 and 1 <= memory_level <= 9 and filtered <= 1
-            if limits and _plausible(head):
-                return
-        raise DamagedError("redo parameters", "zlib has no such setting")
+        if len(setting) != _SETTING.size or not _Setting(*_SETTING.unpack(setting)).is_known():
+            raise DamagedError("redo parameters", "no deflate encoder has such a setting")
 
     def encode(
         self, setting: bytes, data: NDArray[np.uint8], capacity: int
@@ -95,7 +119,7 @@ class DeflateCoder:
     def refusal(self, body: NDArray[np.uint8]) -> str:
         """See `codec.redo.coder.Coder`."""
         return (
-            "classic zlib makes other bytes of its rows at every level: "
+            "neither zlib nor libdeflate makes these bytes of its rows at a level that is known: "
             "another library compressed them"
         )
 
@@ -111,19 +135,23 @@ def _encode(
     setting: bytes, data: NDArray[np.uint8], capacity: int, expected: NDArray[np.uint8]
 ) -> NDArray[np.uint8] | None:
     """``data`` as a zlib stream; None where it is too long or its blocks are not ``expected``."""
-    head, level, memory_level, filtered = _SETTING.unpack(setting)
+    how = _Setting(*_SETTING.unpack(setting))
     # Blocks are stored where that is shorter, so this is more than any stream takes.
     room = min(capacity, len(data) + (len(data) >> 3) + 64) - _HEAD - _TRAIL
     if room < 1 or len(data) >= _MAX_DATA:
         return None
     out = np.empty(_HEAD + room + SPARE, np.uint8)
-    window_bits = (head[0] >> 4) + 8
-    made = deflate(
-        data, level, window_bits, memory_level, bool(filtered), expected, out[_HEAD:], room
-    )
+    target = out[_HEAD:]
+    if how.make == _ZLIB:
+        window_bits = (how.head[0] >> 4) + 8
+        shape = (how.level, window_bits, how.memory_level, bool(how.filtered))
+        made = deflate(data, *shape, expected, target, room)
+    else:
+        revision = how.make - _ZLIB - 1
+        made = libdeflate(data, how.level, revision, expected, target, room)
     if made < 0:
         return None
     stream = out[: _HEAD + made + _TRAIL]
-    stream[:_HEAD] = np.frombuffer(head, np.uint8)
+    stream[:_HEAD] = np.frombuffer(how.head, np.uint8)
     stream[-_TRAIL:] = np.frombuffer(_SUM.pack(zlib.adler32(data.data)), np.uint8)
     return stream
