@@ -71,7 +71,7 @@ def _keys(data: Any, at: Any) -> Any:
     return np.int64(three), np.int64(four)
 
 
-@kernel
+@inlined
 def _insert(data: Any, at: int, count: int, heads: Any, tails: Any, older: Any) -> None:
     """Insert ``count`` positions from ``at`` on, or none if fewer than five bytes would be left."""
     if count + 5 > data.size - at:
@@ -83,7 +83,7 @@ def _insert(data: Any, at: int, count: int, heads: Any, tails: Any, older: Any) 
         tails[four] = p
 
 
-@kernel
+@inlined
 def _longest(
     data: Any, at: int, best: int, nice: int, depth: int, heads: Any, tails: Any, older: Any
 ) -> Any:

@@ -187,6 +187,14 @@ def test_tiff_predictors(predictor: int, sample: int, order: str) -> None:
     tiff_case(6, predictor, sample, order).check()
 
 
+@pytest.mark.parametrize("level", range(2, 10))
+def test_tiff_deflate_by_libdeflate(level: int) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs", reason="the bench extra has libdeflate")
+    rows = picture(60, 700)
+    parts = [imagecodecs.deflate_encode(rows[y : y + 20].tobytes(), level) for y in (0, 20, 40)]
+    case(redo.TIFF_DEFLATE, rows, parts).check()
+
+
 @classic
 def test_black_frames_first_do_not_settle_the_level() -> None:
     rows = picture(40, 300)
