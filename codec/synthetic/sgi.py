@@ -12,6 +12,8 @@ from codec.synthetic.packing import check_samples
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+SgiRows = Literal["planes", "rows", "rows down"]
+
 HEADER_SIZE = 512
 _MAX_TOKEN = 127
 
@@ -21,7 +23,7 @@ def sgi_file(
     *,
     bits: int = 8,
     dimensions: int | None = None,
-    run_lengths: Literal["planes", "rows", "rows down"] | None = None,
+    run_lengths: SgiRows | None = None,
     share_rows: bool = False,
     gap: int = 0,
     trailing: bytes = b"",
