@@ -28,17 +28,6 @@ def oiiotool(path: Path) -> NDArray[np.uint16]:
     return planes[:, ::-1].transpose(1, 2, 0).astype(np.uint16)
 
 
-def oiiotool_floats(path: Path) -> NDArray[np.float32]:
-    """A picture as (height, width, 1 or 3) of floats, from the top down, by OpenImageIO."""
-    out = path.with_name(path.name + ".out.pfm")
-    _run("oiiotool", str(path), "-d", "float", "-o", str(out))
-    magic, size, scale, rows = out.read_bytes().split(b"\n", 3)
-    width, height = map(int, size.split())
-    order = "<f4" if float(scale) < 0 else ">f4"
-    shape = (height, width, 3 if magic == b"PF" else 1)
-    return np.frombuffer(rows, order).reshape(shape)[::-1].astype(np.float32)
-
-
 def ffmpeg(path: Path, shape: tuple[int, int, int], bits: int) -> NDArray[np.uint16]:
     """A picture of that shape as FFmpeg decodes it, samples of 8 or 16 bits."""
     names = {1: "gray", 3: "rgb24" if bits == 8 else "rgb48", 4: "rgba" if bits == 8 else "rgba64"}
@@ -46,6 +35,16 @@ def ffmpeg(path: Path, shape: tuple[int, int, int], bits: int) -> NDArray[np.uin
     how = ("-f", "rawvideo", "-pix_fmt", name, "-")
     raw = _run("ffmpeg", "-v", "error", "-f", "image2", "-i", str(path), *how)
     return np.frombuffer(raw, "<u2" if bits > 8 else "u1").reshape(shape).astype(np.uint16)
+
+
+def ffmpeg_floats(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """A picture of that shape, 1 or 3 channels, as FFmpeg decodes it to 32-bit floats."""
+    name = "grayf32le" if shape[2] == 1 else "gbrpf32le"
+    how = ("-f", "rawvideo", "-pix_fmt", name, "-")
+    raw = _run("ffmpeg", "-v", "error", "-f", "image2", "-i", str(path), *how)
+    planes = np.frombuffer(raw, "<f4").reshape(shape[2], shape[0], shape[1])
+    order = [0] if shape[2] == 1 else [2, 0, 1]
+    return planes[order].transpose(1, 2, 0).astype(np.float32)
 
 
 def dcraw(path: Path) -> NDArray[np.uint16]:

@@ -137,8 +137,10 @@ def resemblance(sites: NDArray[np.int32]) -> float | None:
     down = _difference(sites[:, 2:], sites[:, :-2])
     beside = _difference(sites[:, :, 1:], sites[:, :, :-1])
     below = _difference(sites[:, 1:3], sites[:, :2])
-    alike = max(along / max(beside, 1e-9), down / max(below, 1e-9))
-    smooth = max(along, down) / max(apart, 1e-9)
+    if not (apart and beside and below):
+        return None
+    alike = max(along / beside, down / below)
+    smooth = max(along, down) / apart
     return smooth if alike < _MAX_ALIKE and smooth < _MAX_SMOOTH else None
 
 

@@ -15,21 +15,31 @@ Liars met
     least and greatest values (ignored), trailing bytes and unused ones after the last row (kept).
 
 What stays verbatim
-    Data cut short, row tables that point outside the file, rows coded in run lengths with holes
-    between them, in no order or sharing their bytes, more than 16 planes, little-endian files.
+    Data cut short, row tables that point outside the image data, more than 16 planes. Of run
+    lengths: rows in no order or sharing their bytes, more than 2^18 rows in all planes, and rows
+    that redoing does not reproduce (`codec.redo`), be it for the holes between them.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from codec import redo
 from codec.formats.base import NotUnderstood
-from codec.types import Element, Layout, Packing, Region, Segment
+from codec.types import Chunk, Element, Layout, Packing, Region, Segment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 HEADER_SIZE = 512
 _VERBATIM, _RUN_LENGTHS = 0, 1
 _MAX_PLANES = 16
+_MAX_ROWS = 1 << 18
+_METHODS = {1: redo.SGI_RLE8, 2: redo.SGI_RLE16}
 _COLOURS = {
     1: ("luma", (0,)),
     2: ("luma and alpha", (0, 1)),
@@ -120,4 +130,84 @@ def _verbatim(h: _Header) -> Element:
 
 
 def _run_lengths(h: _Header, file: memoryview) -> Element:
-    raise NotUnderstood("unsupported: SGI run lengths", h.name)
+    """The picture with its rows as they are stored, in the order they are stored in."""
+    starts, ends = _row_places(h, file)
+    stored = np.argsort(starts)
+    rows, planes = stored % h.height, stored // h.height
+    # What stands between two rows belongs to the chunk before it.
+    ends[stored[:-1]] = starts[stored[1:]]
+    apart = planes.reshape(h.planes, h.height)
+    if (apart == apart[:, :1]).all() and (rows.reshape(apart.shape) == rows[: h.height]).all():
+        return _planes_apart(h, stored, starts, ends)
+    together = planes.reshape(h.height, h.planes)
+    same_row = (rows.reshape(together.shape) == rows[:: h.planes, None]).all()
+    if same_row and (together == together[0]).all():
+        return _planes_together(h, together[0].tolist(), stored, starts, ends)
+    raise NotUnderstood("unsupported: SGI rows are stored in no order", h.name)
+
+
+def _row_places(h: _Header, file: memoryview) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each row begins and ends in the file, plane after plane."""
+    count = h.planes * h.height
+    if count > _MAX_ROWS:
+        raise NotUnderstood(f"unsupported: SGI with {count} rows in run lengths", h.name)
+    table = np.frombuffer(file, ">u4", 2 * count, HEADER_SIZE).astype(np.int64)
+    starts, lengths = table[:count], table[count:]
+    ends = starts + lengths
+    if starts.min() < HEADER_SIZE + 8 * count or ends.max() > len(file) or not lengths.min():
+        raise NotUnderstood("unsupported: SGI row table points outside the image data", h.name)
+    stored = np.argsort(starts)
+    if (starts[stored[1:]] < ends[stored[:-1]]).any():
+        raise NotUnderstood("unsupported: SGI rows share their bytes", h.name)
+    return starts, ends
+
+
+def _chunks(
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+) -> tuple[Chunk, ...]:
+    """A chunk for each row of a region, from the table's entry ``first`` to ``last``."""
+    places = zip(starts[first].tolist(), ends[last].tolist(), strict=True)
+    return tuple(Chunk(start, end - start, 1) for start, end in places)
+
+
+def _planes_apart(
+    h: _Header, stored: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> Element:
+    """Plane after plane: a region for each."""
+    chunks: list[tuple[Chunk, ...]] = [()] * h.planes
+    for entries in stored.reshape(h.planes, h.height):
+        chunks[int(entries[0]) // h.height] = _chunks(entries, entries, starts, ends)
+    return Element(
+        h.width,
+        h.height,
+        tuple(Region(0, h.line) for _ in range(h.planes)),
+        tuple(_segment(h, region=i) for i in range(h.planes)),
+        h.order,
+        method=_METHODS[h.sample_bytes],
+        detail=h.line.to_bytes(4, "little"),
+        chunks=tuple(chunks),
+    )
+
+
+def _planes_together(
+    h: _Header,
+    side_by_side: list[int],
+    stored: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+) -> Element:
+    """The planes of each row after one another: one region, whose rows hold them all."""
+    entries = stored.reshape(h.height, h.planes)
+    return Element(
+        h.width,
+        h.height,
+        (Region(0, h.planes * h.line),),
+        tuple(_segment(h, start=side_by_side.index(i) * h.line) for i in range(h.planes)),
+        h.order,
+        method=_METHODS[h.sample_bytes],
+        detail=h.line.to_bytes(4, "little"),
+        chunks=(_chunks(entries[:, 0], entries[:, -1], starts, ends),),
+    )
