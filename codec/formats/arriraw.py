@@ -6,8 +6,8 @@ Facts, from published descriptions and open-source readers; no real file was at 
     picture begins), 0x14 and 0x18 width and height in photosites, 0x48 bytes of image data.
     12-bit codes of a Bayer mosaic without row padding: little-endian 32-bit words, taken from the
     high end, the second of each two codes first. Known widths are multiples of 8, so rows begin
-    at words. Greens are the upper left and lower right of each four sites (G R, B G in ALEXA, XT
-    and SXT; G B, R G in ALEXA 65 and LF).
+    at words. The upper left of each four sites is green (G R, B G in ALEXA, XT and SXT; G B, R G
+    in ALEXA 65 and LF).
 
 Liars met
     None yet. An image data size that is not that of 12-bit codes is believed unless the file is
@@ -23,7 +23,7 @@ from __future__ import annotations
 import struct
 
 from codec.formats.base import NotUnderstood
-from codec.formats.bayer import GREEN_FIRST, Mosaic
+from codec.formats.bayer import Mosaic
 from codec.types import Layout, Packing, Segment
 
 HEADER_SIZE = 4096
@@ -46,7 +46,7 @@ def probe(head: bytes, size: int) -> str:
 def layout(file: memoryview) -> Layout:
     """See `codec.formats.base.Format.layout`."""
     name, mosaic = _parse(bytes(file[:HEADER_SIZE]), len(file))
-    return Layout(name, (mosaic.element(GREEN_FIRST),))
+    return Layout(name, (mosaic.element(),))
 
 
 def _parse(head: bytes, size: int) -> tuple[str, Mosaic]:

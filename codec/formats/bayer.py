@@ -16,10 +16,11 @@ from codec.types import Element, Packing, Region, Segment
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GREEN_FIRST = (0, 3, 1, 2)
-"""Coding order of a mosaic whose green sites are the upper left and lower right of each four."""
-GREEN_SECOND = (1, 2, 0, 3)
-"""Coding order of a mosaic whose green sites are the other two."""
+ORDER = (3, 0, 1, 2)
+"""The lower right site first: the upper left one then has known sites at all its corners.
+
+Good whichever of them are green. On real sensors other orders gain 0.6 % at most, and lose 1.6 %.
+"""
 _MAX_ALIKE = 0.7
 """Difference of sites of one colour to that of neighbours; real sensors show 0.1 to 0.2."""
 _MAX_SMOOTH = 0.4
@@ -41,12 +42,12 @@ class Mosaic:
         """Where the last row ends in the file."""
         return self.offset + self.height * self.row_bytes
 
-    def element(self, order: tuple[int, ...]) -> Element:
+    def element(self) -> Element:
         """The element of all whole pairs of rows and columns; needs two of each."""
         upper = replace(self.segment, components=2, start=0)
         lower = replace(self.segment, components=2, start=self.row_bytes)
         region = Region(self.offset, 2 * self.row_bytes)
-        return Element(self.width // 2, self.height // 2, (region,), (upper, lower), order)
+        return Element(self.width // 2, self.height // 2, (region,), (upper, lower), ORDER)
 
 
 def sample_rows(file: memoryview, mosaic: Mosaic, pairs: int) -> NDArray[np.int32]:
@@ -110,15 +111,6 @@ def _unpack_dense(
             samples[:, :even].reshape(len(rows), -1, 2)[:, :, ::-1].reshape(len(rows), even)
         )
     return samples
-
-
-def coding_order(sites: NDArray[np.int32]) -> tuple[int, ...]:
-    """The likelier coding order of sampled rows: the diagonal that is more alike is green."""
-    upper_left, upper_right = sites[:, 0::2, 0:-1:2], sites[:, 0::2, 1::2]
-    lower_left, lower_right = sites[:, 1::2, 0:-1:2], sites[:, 1::2, 1::2]
-    first = int(np.abs(upper_left - lower_right).sum())
-    second = int(np.abs(upper_right - lower_left).sum())
-    return GREEN_FIRST if first <= second else GREEN_SECOND
 
 
 def resemblance(sites: NDArray[np.int32]) -> float | None:

@@ -7,7 +7,7 @@ Facts, from open-source readers; no real file was at hand
     10-bit codes of a Bayer mosaic, three in each little-endian 32-bit word, the first lowest, the
     two lowest bits unused: the other way round than in DPX. Rows are ``width // 3`` words.
     The first four codes of a row belong to the right end of the row two above; they only predict
-    badly. Nothing says which sites are green: sampled rows decide, which can cost size only.
+    badly. Nothing says which sites are green, and nothing depends on it.
 
 Liars met
     None yet. A DPX file whose user data begins with the same name is told by the sizes, and by
@@ -22,8 +22,8 @@ from __future__ import annotations
 
 import struct
 
-from codec.formats import bayer
 from codec.formats.base import NotUnderstood
+from codec.formats.bayer import Mosaic
 from codec.types import Layout, Packing, Segment
 
 DATA_OFFSET = 0x10000
@@ -32,7 +32,6 @@ _SIZE_AT = 0x829
 _FIELDS_SIZE = 0x883
 _MIN_SIDE, _MAX_SIDE = 64, 16384
 _CODES = Segment(2, 10, Packing.FILLED, shift=2, reverse=True)
-_SAMPLED_PAIRS = 16
 
 
 def recognises(head: bytes) -> bool:
@@ -52,15 +51,14 @@ def probe(head: bytes, size: int) -> str:
 def layout(file: memoryview) -> Layout:
     """See `codec.formats.base.Format.layout`."""
     name, mosaic = _parse(bytes(file[:_FIELDS_SIZE]), len(file))
-    sites = bayer.sample_rows(file, mosaic, _SAMPLED_PAIRS)
-    return Layout(name, (mosaic.element(bayer.coding_order(sites)),))
+    return Layout(name, (mosaic.element(),))
 
 
-def _parse(head: bytes, size: int) -> tuple[str, bayer.Mosaic]:
+def _parse(head: bytes, size: int) -> tuple[str, Mosaic]:
     height, width = struct.unpack_from("<HH", head, _SIZE_AT)
     name = f"canon c500 raw {width}x{height} bayer 10-bit"
     words = width // 3
-    mosaic = bayer.Mosaic(DATA_OFFSET, 3 * words, height, 4 * words, _CODES)
+    mosaic = Mosaic(DATA_OFFSET, 3 * words, height, 4 * words, _CODES)
     if mosaic.end > size:
         raise NotUnderstood("unsupported: C500 raw image data is cut short", name)
     return name, mosaic

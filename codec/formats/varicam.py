@@ -93,17 +93,17 @@ def probe(head: bytes, size: int) -> str:
 
 def layout(file: memoryview) -> Layout:
     """See `codec.formats.base.Format.layout`."""
-    best: tuple[float, str, bayer.Mosaic, tuple[int, ...]] | None = None
+    best: tuple[float, str, bayer.Mosaic] | None = None
     for packed, mosaic in _candidates(len(file)):
         sites = bayer.sample_rows(file, mosaic, _SAMPLED_PAIRS)
         score = bayer.resemblance(sites)
         if score is not None and (best is None or score < best[0]):
-            best = (score, packed.name, mosaic, bayer.coding_order(sites))
+            best = (score, packed.name, mosaic)
     if best is None:
         raise NotUnderstood(_UNKNOWN)
-    _, packing, mosaic, order = best
+    _, packing, mosaic = best
     name = f"bayer raw {mosaic.width}x{mosaic.height} {packing}, found by structure"
-    return Layout(name, (mosaic.element(order),))
+    return Layout(name, (mosaic.element(),))
 
 
 def _candidates(size: int) -> Iterator[tuple[_Packed, bayer.Mosaic]]:

@@ -118,14 +118,6 @@ def test_c500_layout_finds_the_codes(width: int, height: int, spare_bits: int) -
     assert codec.decompress(encoded.container) == file
 
 
-@pytest.mark.parametrize(
-    ("pattern", "order"), [("grbg", bayer.GREEN_FIRST), ("rggb", bayer.GREEN_SECOND)]
-)
-def test_the_green_sites_are_found(pattern: str, order: tuple[int, ...]) -> None:
-    file = c500_file(mosaic(240, 160, bits=10, pattern=pattern))
-    assert c500.layout(memoryview(file)).elements[0].order == order
-
-
 def test_c500_data_that_is_cut_short_stays_verbatim() -> None:
     encoded = codec.encode(C500[:-1])
     assert encoded.reason == "unsupported: C500 raw image data is cut short"
@@ -157,7 +149,6 @@ def test_a_mosaic_is_found_by_its_structure(packing: VaricamPacking, byte_order:
     layout = varicam.layout(memoryview(file))
     assert faults(layout, len(file)) == []
     (element,) = layout.elements
-    assert element.order == bayer.GREEN_FIRST
     (region,) = element.regions
     assert region.offset == len(header)
     for row in (0, 1, 538, 1079):
