@@ -134,8 +134,6 @@ def _run_lengths(h: _Header, file: memoryview) -> Element:
     starts, ends = _row_places(h, file)
     stored = np.argsort(starts)
     rows, planes = stored % h.height, stored // h.height
-    # What stands between two rows belongs to the chunk before it.
-    ends[stored[:-1]] = starts[stored[1:]]
     apart = planes.reshape(h.planes, h.height)
     if (apart == apart[:, :1]).all() and (rows.reshape(apart.shape) == rows[: h.height]).all():
         return _planes_apart(h, stored, starts, ends)
@@ -168,9 +166,13 @@ def _chunks(
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
 ) -> tuple[Chunk, ...]:
-    """A chunk for each row of a region, from the table's entry ``first`` to ``last``."""
-    places = zip(starts[first].tolist(), ends[last].tolist(), strict=True)
-    return tuple(Chunk(start, end - start, 1) for start, end in places)
+    """A chunk for each row of a region, from the table's entry ``first`` to ``last``.
+
+    What stands between two rows belongs to the chunk before it.
+    """
+    begins = starts[first].tolist()
+    stops = [*begins[1:], int(ends[last[-1]])]
+    return tuple(Chunk(start, stop - start, 1) for start, stop in zip(begins, stops, strict=True))
 
 
 def _planes_apart(

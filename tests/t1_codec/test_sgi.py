@@ -95,6 +95,22 @@ def test_run_lengths_get_smaller_than_the_file_had_them() -> None:
     assert len(codec.compress(file)) < 0.8 * len(file)
 
 
+def test_room_between_planes_is_kept_beside() -> None:
+    pixels = with_runs(100, 80, 3, 8)
+    file = bytearray(sgi_file(pixels, run_lengths="planes"))
+    (second,) = struct.unpack_from(">I", file, 512 + 4 * 80)
+    file[second:second] = b"\xdd" * 500
+    for entry in range(80, 240):
+        (start,) = struct.unpack_from(">I", file, 512 + 4 * entry)
+        struct.pack_into(">I", file, 512 + 4 * entry, start + 500)
+    layout = sgi.layout(memoryview(bytes(file)))
+    assert faults(layout, len(file)) == []
+    assert np.array_equal(take(bytes(file), layout, undo)[0][::-1], pixels)
+    encoded = codec.encode(file)
+    assert encoded.reason is None
+    assert codec.decompress(encoded.container) == file
+
+
 def test_one_row_and_one_plane_whatever_else_the_header_says() -> None:
     for dimensions, shape in ((1, (1, 5000, 1)), (2, (50, 100, 1))):
         pixels = image(shape[1], shape[0], channels=1, bits=8)
