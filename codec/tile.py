@@ -42,13 +42,14 @@ class Effort:
     fit_samples: int
     fit_rounds: int
     step: int
+    cross_step: int
     tile_pixels: int
 
 
 EFFORTS: dict[Level, Effort] = {
-    "fast": Effort(fit_samples=512, fit_rounds=1, step=4, tile_pixels=1 << 17),
-    "balanced": Effort(fit_samples=2048, fit_rounds=2, step=4, tile_pixels=1 << 17),
-    "max": Effort(fit_samples=8192, fit_rounds=4, step=1, tile_pixels=1 << 16),
+    "fast": Effort(fit_samples=512, fit_rounds=1, step=8, cross_step=32, tile_pixels=1 << 17),
+    "balanced": Effort(fit_samples=2048, fit_rounds=2, step=8, cross_step=32, tile_pixels=1 << 17),
+    "max": Effort(fit_samples=8192, fit_rounds=4, step=1, cross_step=8, tile_pixels=1 << 16),
 }
 
 
@@ -59,13 +60,10 @@ class _Workspace:
     shape: tuple[int, int, int]
     planes: NDArray[np.uint16]
     z: NDArray[np.uint16]
-    trial: NDArray[np.uint16]
     magnitudes: NDArray[np.int16]
-    activity: NDArray[np.int16]
-    contexts: NDArray[np.int16]
     coded: NDArray[np.uint8]
     streams: NDArray[np.uint8]
-    histogram: NDArray[np.int32]
+    histogram: NDArray[np.int64]
     direct: NDArray[np.uint32]
 
 
@@ -86,13 +84,10 @@ def _workspace(components: int, rows: int, width: int) -> _Workspace:
         shape=shape,
         planes=np.zeros((components, rows, padded), np.uint16),
         z=np.zeros((rows, padded), np.uint16),
-        trial=np.zeros((rows, padded), np.uint16),
         magnitudes=np.zeros((components, rows + 2, padded), np.int16),
-        activity=np.zeros((rows, width), np.int16),
-        contexts=np.zeros((rows, width), np.int16),
         coded=np.zeros((rows, blocks), np.uint8),
         streams=np.zeros((entropy.STREAMS, capacity), np.uint8),
-        histogram=np.zeros(context.MAX_ACTIVITY, np.int32),
+        histogram=np.zeros((2, context.MAX_ACTIVITY), np.int64),
         direct=np.zeros(context.CONTEXTS << entropy.DIRECT_BITS, np.uint32),
     )
     _local.workspace = made
@@ -221,45 +216,65 @@ def _encode_plane(
     effort: Effort,
 ) -> tuple[bytes, bytes]:
     """Head and streams of the p-th plane coded."""
+    component = int(order[p])
     coefficients = np.zeros(predict.COEFFICIENTS, np.int32)
+    predictor, mean = predict.LINEAR, 0.0
     if rows > 1:
         fit.fit_plane(
             work.planes, order, p, rows, width, effort.fit_samples, effort.fit_rounds, coefficients
         )
-    drivers.plane_residuals(work.planes, order, p, rows, width, bits, coefficients, work.z)
-    predictor = _choose_predictor(work, int(order[p]), rows, width, bits)
-    statistics.mark_blocks(work.z, rows, width, work.coded)
-    mean = statistics.mean_residual(work.z, rows, width, effort.step)
-    magnitude_shift = max(int(mean) // 64, 0).bit_length()
-    first = int(statistics.mean_residual(work.z, 1, width, 1)) >> magnitude_shift
-    start = min(first, context.MAX_MAGNITUDE)
-    own = work.magnitudes[int(order[p])]
-    drivers.plane_magnitudes(work.z, rows, width, magnitude_shift, start, own)
-    drivers.plane_activity(own, rows, width, work.activity)
+        predictor, mean = _choose_predictor(work, order, p, rows, width, bits, coefficients)
+    drivers.first_residuals(work.planes, order, p, width, bits, work.z[0])
+    first = statistics.mean_residual(work.z[0], width)
+    if rows == 1:
+        mean = first
+    magnitude_shift = (int(mean) // 64).bit_length()
+    start = min(int(first) >> magnitude_shift, context.MAX_MAGNITUDE)
+    drivers.plane_residuals(
+        work.planes,
+        order,
+        p,
+        rows,
+        width,
+        bits,
+        coefficients,
+        predictor,
+        magnitude_shift,
+        start,
+        work.z,
+        work.coded,
+        work.magnitudes[component],
+    )
+    place = (work.magnitudes, order, p)
     cross = 0
     if p:
-        cross = statistics.choose_cross(
-            work.activity, work.z, work.magnitudes, order, p, rows, width, 16, _LEVELS
-        )
-    drivers.plane_contexts(work.magnitudes, order, p, rows, width, cross, work.activity)
+        cross = statistics.choose_cross(work.z, *place, rows, width, effort.cross_step, _LEVELS)
     thresholds = np.zeros(context.THRESHOLDS, np.int16)
-    statistics.choose_thresholds(
-        work.activity, work.coded, rows, width, 8, work.histogram, thresholds
-    )
-    drivers.quantise_rows(work.activity, thresholds, work.contexts, rows, width)
     k = np.zeros(context.CONTEXTS, np.uint8)
+    sampled = (work.coded, rows, width, cross, bits, effort.step)
+    statistics.choose_contexts(work.z, *place, *sampled, work.histogram, thresholds, k)
     counts = np.zeros((context.CONTEXTS, entropy.SYMBOLS), np.int64)
-    statistics.count_symbols(work.z, work.contexts, work.coded, bits, effort.step, k, counts)
+    statistics.count_symbols(work.z, *place, *sampled, thresholds, k, counts)
     lengths = np.zeros((context.CONTEXTS, entropy.SYMBOLS), np.uint8)
     entropy.all_code_lengths(counts, lengths)
     table = np.zeros(context.CONTEXTS * entropy.SYMBOLS, np.uint32)
     entropy.encoding_table(lengths, k, bits, table)
+    entropy.direct_table(table, k, bits, work.direct)
     ends = np.zeros(entropy.STREAMS, np.int64)
-    if bits <= entropy.DIRECT_BITS:
-        entropy.direct_table(table, k, bits, work.direct)
-        entropy.emit_rows_direct(work.z, work.contexts, work.coded, work.direct, work.streams, ends)
-    else:
-        entropy.emit_rows(work.z, work.contexts, work.coded, k, table, work.streams, ends)
+    drivers.emit_plane(
+        work.z,
+        *place,
+        rows,
+        width,
+        cross,
+        thresholds,
+        work.coded,
+        k,
+        table,
+        work.direct,
+        work.streams,
+        ends,
+    )
     head = b"".join(
         [
             _PLANE.pack(
@@ -276,22 +291,30 @@ def _encode_plane(
     return head, b"".join(work.streams[s, : ends[s]].tobytes() for s in range(entropy.STREAMS))
 
 
-def _choose_predictor(work: _Workspace, component: int, rows: int, width: int, bits: int) -> int:
-    """The predictor whose residuals look cheaper; ``work.z`` becomes that one's.
+def _choose_predictor(
+    work: _Workspace,
+    order: NDArray[np.int64],
+    p: int,
+    rows: int,
+    width: int,
+    bits: int,
+    coefficients: NDArray[np.int32],
+) -> tuple[int, float]:
+    """The predictor whose residuals look cheaper on a few rows, and their mean.
 
     Linear prediction averages noise away but blurs the peaks of planes that take few values,
     or are clipped; the median keeps those.
     """
-    if rows < 2:
-        return predict.LINEAR
     step = max(rows // _PREDICTOR_ROWS, 1)
-    linear = statistics.sampled_entropy(work.z, rows, width, step)
-    drivers.median_residuals(work.planes, component, rows, width, bits, step, work.trial)
-    median = statistics.sampled_entropy(work.trial, rows, width, step)
-    if median >= linear * _MEDIAN_GAIN:
-        return predict.LINEAR
-    drivers.median_residuals(work.planes, component, rows, width, bits, 1, work.z)
-    return predict.MEDIAN
+    moments = np.zeros((2, 2), np.float64)
+    for predictor in (predict.LINEAR, predict.MEDIAN):
+        sampled = (rows, width, bits, coefficients, predictor, step)
+        drivers.sampled_residuals(work.planes, order, p, *sampled, work.z)
+        statistics.sampled_cost(work.z, rows, width, step, moments[predictor])
+    chosen = predict.LINEAR
+    if moments[predict.MEDIAN, 0] < moments[predict.LINEAR, 0] * _MEDIAN_GAIN:
+        chosen = predict.MEDIAN
+    return chosen, float(moments[chosen, 1])
 
 
 def _taps(p: int) -> int:
@@ -370,7 +393,7 @@ class _Heads:
         self._element_bits = component_bits(e)
         self.coefficients = np.zeros((n, predict.COEFFICIENTS), np.int32)
         self.thresholds = np.zeros((n, context.THRESHOLDS), np.int16)
-        self.tables = np.zeros((n, context.CONTEXTS << entropy.MAX_LENGTH), np.uint32)
+        self.tables = np.zeros((n, context.CONTEXTS << entropy.MAX_LENGTH), np.uint16)
         self.coded = np.zeros((n, rows, blocks), np.uint8)
         self.ends = np.zeros((n, entropy.STREAMS), np.int64)
         self.bits = np.zeros(n, np.int64)

@@ -24,18 +24,19 @@ from codec.kernels.packing import PAD
 CONTEXTS = 16
 THRESHOLDS = CONTEXTS - 1
 MAX_MAGNITUDE = 900
-CONTEXT_STEP = 1 << 10
+CONTEXT_STEP = 1 << 9
 CROSS_PLANES = 2
 MAX_ACTIVITY = 1 << 15
 
 
 @kernel
-def magnitude_row(z: Any, shift: int, m: Any, width: int) -> None:
-    """Magnitudes (int16) of folded residuals (uint16)."""
+def magnitude_row(z: Any, bits: int, shift: int, m: Any, width: int) -> None:
+    """Magnitudes (int16) of folded residuals (uint16), of which the low ``bits`` bits count."""
+    mask = np.uint16((1 << bits) - 1)
     s = np.uint16(shift)
     limit = np.uint16(MAX_MAGNITUDE)
     for x in range(width):
-        v = np.uint16(z[PAD + x] >> s)
+        v = np.uint16((z[PAD + x] & mask) >> s)
         m[PAD + x] = limit if v > limit else v
 
 
@@ -97,3 +98,18 @@ def quantise(activity: Any, thresholds: Any, context: Any, width: int) -> None:
             + np.int16(s >= t13)
             + np.int16(s >= t14)
         )
+
+
+@kernel
+def activity_row(
+    magnitudes: Any, order: Any, p: int, r: int, cross: int, activity: Any, width: int
+) -> None:
+    """``activity`` of row r of the p-th plane coded.
+
+    ``magnitudes`` int16[components, rows + 2, PAD + width + PAD], two rows above the first.
+    """
+    own = magnitudes[order[p]]
+    activity_own(own[r + 1], own[r], activity, width)
+    if cross:
+        for q in range(max(p - CROSS_PLANES, 0), p):
+            activity_cross(magnitudes[order[q], r + 2], cross, activity, width)

@@ -6,9 +6,9 @@ as `ESCAPE` followed by z in ``bits`` bits. Codes are written from their most si
 everything else from the least; bits fill bytes from the low end. Column x of a row goes to
 stream ``x % STREAMS``.
 
-A table entry for decoding, indexed by context and the next `MAX_LENGTH` bits, is uint32:
-``length | (length + k) << 8 | (symbol << k) << 16`` (for an escape k is ``bits``, the symbol 0).
-An entry for encoding, indexed by context and symbol, is uint32: ``code | length << 16 | k << 24``.
+A table entry for decoding, indexed by context and the next `MAX_LENGTH` bits, is uint16:
+``length | (length + k) << 4 | symbol << 9`` (for an escape k is ``bits``). An entry for encoding,
+indexed by context and symbol, is uint32: ``code | length << 16 | k << 24``.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ from codec.kernels.jit import inlined, kernel
 from codec.kernels.memory import load64, store64
 from codec.kernels.packing import PAD
 
-MAX_LENGTH = 10
+MAX_LENGTH = 9
 SYMBOLS = 32
 ESCAPE = SYMBOLS - 1
 STREAMS = 4
 BLOCK = 64
-DIRECT_BITS = 10
+DIRECT_BITS = 8
 MAX_SAMPLE_BITS = MAX_LENGTH + 16
-assert 1 << MAX_LENGTH == 1 << DIRECT_BITS == CONTEXT_STEP
+assert 1 << MAX_LENGTH == CONTEXT_STEP
+_TO_DIRECT = np.uint64(MAX_LENGTH - DIRECT_BITS)
+_TO_SYMBOL = np.uint64(4)
+assert SYMBOLS << 4 == CONTEXT_STEP
 _CODE_MASK = np.uint64((1 << MAX_LENGTH) - 1)
 
 
@@ -38,14 +41,19 @@ def code_lengths(counts: Any, lengths: Any) -> None:
     """Lengths (uint8, 0 = no code) of a prefix code of at most `MAX_LENGTH` bits.
 
     ``counts`` is int64[SYMBOLS]; symbols with count 0 get no code. Huffman's algorithm with two
-    queues; where the code is too deep, counts are flattened and it is built again.
+    queues; codes that are too deep are cut to `MAX_LENGTH`, and the likeliest of the longest
+    codes that are shorter are lengthened until all fit.
     """
     order = np.empty(SYMBOLS, np.int64)
     n = 0
     for s in range(SYMBOLS - 1, -1, -1):
         lengths[s] = 0
         if counts[s] > 0:
-            order[n] = s
+            j = n - 1
+            while j >= 0 and counts[order[j]] > counts[s]:
+                order[j + 1] = order[j]
+                j -= 1
+            order[j + 1] = s
             n += 1
     if n == 0:
         return
@@ -54,42 +62,46 @@ def code_lengths(counts: Any, lengths: Any) -> None:
         return
     weight = np.empty(2 * SYMBOLS, np.int64)
     parent = np.empty(2 * SYMBOLS, np.int64)
-    flat = 0
-    while True:
-        for i in range(1, n):
-            symbol = order[i]
-            j = i - 1
-            while j >= 0 and counts[order[j]] > counts[symbol]:
-                order[j + 1] = order[j]
-                j -= 1
-            order[j + 1] = symbol
-        for i in range(n):
-            weight[i] = (counts[order[i]] >> flat) + 1
-        leaf = 0
-        node = n
-        for made in range(n, 2 * n - 1):
-            total = np.int64(0)
-            for _ in range(2):
-                if leaf < n and (node >= made or weight[leaf] <= weight[node]):
-                    pick = leaf
-                    leaf += 1
-                else:
-                    pick = node
-                    node += 1
-                total += weight[pick]
-                parent[pick] = made
-            weight[made] = total
-        deepest = 0
-        root = 2 * n - 2
-        weight[root] = 0
-        for i in range(root - 1, -1, -1):
-            weight[i] = weight[parent[i]] + 1
-            deepest = max(deepest, weight[i])
-        if deepest <= MAX_LENGTH:
-            for i in range(n):
-                lengths[order[i]] = weight[i]
-            return
-        flat += 1
+    for i in range(n):
+        weight[i] = counts[order[i]]
+    leaf = 0
+    node = n
+    for made in range(n, 2 * n - 1):
+        total = np.int64(0)
+        for _ in range(2):
+            if leaf < n and (node >= made or weight[leaf] <= weight[node]):
+                pick = leaf
+                leaf += 1
+            else:
+                pick = node
+                node += 1
+            total += weight[pick]
+            parent[pick] = made
+        weight[made] = total
+    root = 2 * n - 2
+    weight[root] = 0
+    of_length = np.zeros(MAX_LENGTH + 1, np.int64)
+    for i in range(root - 1, -1, -1):
+        weight[i] = weight[parent[i]] + 1
+        if i < n:
+            of_length[min(weight[i], MAX_LENGTH)] += 1
+    excess = -(1 << MAX_LENGTH)
+    for length in range(1, MAX_LENGTH + 1):
+        excess += of_length[length] << (MAX_LENGTH - length)
+    while excess > 0:
+        # One of the longest codes takes the place beside a shorter one, which grows by a bit.
+        length = MAX_LENGTH - 1
+        while of_length[length] == 0:
+            length -= 1
+        of_length[MAX_LENGTH] -= 1
+        of_length[length] -= 1
+        of_length[length + 1] += 2
+        excess -= 1
+    i = 0
+    for length in range(MAX_LENGTH, 0, -1):
+        for _ in range(of_length[length]):
+            lengths[order[i]] = length
+            i += 1
 
 
 @kernel
@@ -101,7 +113,10 @@ def all_code_lengths(counts: Any, lengths: Any) -> None:
 
 @kernel
 def canonical_codes(lengths: Any, codes: Any) -> int:
-    """Codes (uint32, bit-reversed for writing) of ``lengths``; the Kraft sum times 1024."""
+    """Codes (uint32, bit-reversed for writing) of ``lengths``.
+
+    The Kraft sum, times ``1 << MAX_LENGTH``.
+    """
     code = 0
     kraft = 0
     for length in range(1, MAX_LENGTH + 1):
@@ -119,7 +134,7 @@ def canonical_codes(lengths: Any, codes: Any) -> int:
 
 @kernel
 def decoding_table(lengths: Any, k: Any, bits: int, table: Any) -> bool:
-    """Fill ``table`` (uint32[CONTEXTS << MAX_LENGTH]); False if a code over-fills its tree."""
+    """Fill ``table`` (uint16[CONTEXTS << MAX_LENGTH]); False if a code over-fills its tree."""
     codes = np.empty(SYMBOLS, np.uint32)
     table[:] = 0
     for c in range(CONTEXTS):
@@ -131,8 +146,7 @@ def decoding_table(lengths: Any, k: Any, bits: int, table: Any) -> bool:
             if length == 0:
                 continue
             low = bits if s == ESCAPE else np.int64(k[c])
-            value = 0 if s == ESCAPE else s
-            entry = length | ((length + low) << 8) | (((value << low) & 0xFFFF) << 16)
+            entry = np.uint16(length | ((length + low) << 4) | (s << 9))
             for i in range(np.int64(codes[s]), 1 << MAX_LENGTH, 1 << length):
                 table[first + i] = entry
     return True
@@ -140,14 +154,15 @@ def decoding_table(lengths: Any, k: Any, bits: int, table: Any) -> bool:
 
 @kernel
 def encoding_table(lengths: Any, k: Any, bits: int, table: Any) -> None:
-    """Fill ``table`` (uint32[CONTEXTS * SYMBOLS])."""
+    """Fill ``table`` (uint32[CONTEXTS * SYMBOLS]); symbols without a code are escapes."""
     codes = np.empty(SYMBOLS, np.uint32)
     for c in range(CONTEXTS):
         codes[:] = 0
         canonical_codes(lengths[c], codes)
-        for s in range(SYMBOLS):
+        for symbol in range(SYMBOLS):
+            s = symbol if lengths[c, symbol] else ESCAPE
             low = bits if s == ESCAPE else np.int64(k[c])
-            table[c * SYMBOLS + s] = (
+            table[c * SYMBOLS + symbol] = (
                 np.int64(codes[s]) | (np.int64(lengths[c, s]) << 16) | (low << 24)
             )
 
@@ -172,7 +187,7 @@ def direct_table(table: Any, k: Any, bits: int, direct: Any) -> None:
 @inlined
 def _put_direct(z: Any, c: Any, direct: Any, acc: Any, filled: Any) -> Any:
     """``acc`` and ``filled`` after one more residual below ``1 << DIRECT_BITS``."""
-    entry = np.uint64(direct[np.uint64(np.uint16(c)) | np.uint64(z)])
+    entry = np.uint64(direct[(np.uint64(np.uint16(c)) >> _TO_DIRECT) | np.uint64(z)])
     field = entry & np.uint64(0x7FFFFFF)
     return acc | (field << filled), filled + (entry >> np.uint64(27))
 
@@ -181,11 +196,11 @@ def _put_direct(z: Any, c: Any, direct: Any, acc: Any, filled: Any) -> Any:
 def _put(z: Any, c: Any, k: Any, table: Any, acc: Any, filled: Any) -> Any:
     """``acc`` and ``filled`` after one more residual."""
     value = np.uint64(z)
-    of = np.uint64(np.uint16(c)) >> np.uint64(MAX_LENGTH)
-    symbol = value >> np.uint64(k[of])
+    of = np.uint64(np.uint16(c))
+    symbol = value >> np.uint64(k[of >> np.uint64(MAX_LENGTH)])
     if symbol > np.uint64(ESCAPE):
         symbol = np.uint64(ESCAPE)
-    entry = np.uint64(table[of * np.uint64(SYMBOLS) + symbol])
+    entry = np.uint64(table[(of >> _TO_SYMBOL) + symbol])
     length = (entry >> np.uint64(16)) & np.uint64(0xFF)
     low = entry >> np.uint64(24)
     code = entry & np.uint64(0xFFFF)
@@ -203,138 +218,134 @@ def _flush(out: Any, position: Any, acc: Any, filled: Any) -> Any:
 
 
 @kernel
-def emit_rows(z: Any, context: Any, coded: Any, k: Any, table: Any, out: Any, ends: Any) -> None:
-    """Write a plane's residuals into four streams.
+def emit_row(
+    z: Any,
+    context: Any,
+    coded: Any,
+    k: Any,
+    table: Any,
+    direct: Any,
+    out: Any,
+    state: Any,
+    filled: Any,
+    width: int,
+) -> None:
+    """Write one row of a plane's residuals into its four streams.
 
-    ``z`` uint16[rows, PAD + width + PAD], ``context`` int16[rows, width], ``coded``
-    uint8[rows, blocks] (0: the block of `BLOCK` columns is all zero and not written).
-    ``out`` uint8[STREAMS, capacity] where capacity is at least
-    ``rows * (width // STREAMS + 1) * MAX_SAMPLE_BITS / 8 + 16``; ``ends`` int64[STREAMS] gets
-    each stream's length in bytes.
+    ``z`` uint16[PAD + width + PAD], ``context`` int16[width], ``coded`` uint8[blocks] (0: the
+    block of `BLOCK` columns is all zero and not written), ``table`` and ``direct`` from
+    `encoding_table` and `direct_table`. ``out`` uint8[STREAMS, capacity] where capacity is at
+    least ``rows * (width // STREAMS + 1) * MAX_SAMPLE_BITS / 8 + 16``. ``state``
+    uint64[2, STREAMS] holds each stream's position in bytes and the bits that wait, ``filled``
+    uint64[STREAMS] how many those are.
     """
-    rows, width = context.shape
-    blocks = coded.shape[1]
     o0 = out[0]
     o1 = out[1]
     o2 = out[2]
     o3 = out[3]
-    p0 = p1 = p2 = p3 = np.int64(0)
-    a0 = a1 = a2 = a3 = np.uint64(0)
-    f0 = f1 = f2 = f3 = np.uint64(0)
-    for r in range(rows):
-        zr = z[r]
-        cr = context[r]
-        for b in range(blocks):
-            if coded[r, b] == 0:
-                continue
-            start = b * BLOCK
-            stop = min(start + BLOCK, width)
-            pairs = (stop - start) >> 3
-            for i in range(pairs):
-                x = start + 8 * i
-                a0, f0 = _put(zr[PAD + x], cr[x], k, table, a0, f0)
-                a1, f1 = _put(zr[PAD + x + 1], cr[x + 1], k, table, a1, f1)
-                a2, f2 = _put(zr[PAD + x + 2], cr[x + 2], k, table, a2, f2)
-                a3, f3 = _put(zr[PAD + x + 3], cr[x + 3], k, table, a3, f3)
-                a0, f0 = _put(zr[PAD + x + 4], cr[x + 4], k, table, a0, f0)
-                a1, f1 = _put(zr[PAD + x + 5], cr[x + 5], k, table, a1, f1)
-                a2, f2 = _put(zr[PAD + x + 6], cr[x + 6], k, table, a2, f2)
-                a3, f3 = _put(zr[PAD + x + 7], cr[x + 7], k, table, a3, f3)
+    p0 = np.int64(state[0, 0])
+    p1 = np.int64(state[0, 1])
+    p2 = np.int64(state[0, 2])
+    p3 = np.int64(state[0, 3])
+    a0 = state[1, 0]
+    a1 = state[1, 1]
+    a2 = state[1, 2]
+    a3 = state[1, 3]
+    f0 = filled[0]
+    f1 = filled[1]
+    f2 = filled[2]
+    f3 = filled[3]
+    zr = z[PAD : PAD + width]
+    one = np.uint64(1)
+    two = np.uint64(2)
+    three = np.uint64(3)
+    four = np.uint64(4)
+    five = np.uint64(5)
+    six = np.uint64(6)
+    seven = np.uint64(7)
+    small = np.uint16(1 << DIRECT_BITS)
+    for b in range(coded.size):
+        if coded[b] == 0:
+            continue
+        start = b * BLOCK
+        stop = min(start + BLOCK, width)
+        pairs = (stop - start) >> 3
+        x = np.uint64(start)
+        for _ in range(pairs):
+            joined = np.uint16(zr[x] | zr[x + one] | zr[x + two] | zr[x + three])
+            joined |= np.uint16(zr[x + four] | zr[x + five] | zr[x + six] | zr[x + seven])
+            if joined < small:
+                a0, f0 = _put_direct(zr[x], context[x], direct, a0, f0)
+                a1, f1 = _put_direct(zr[x + one], context[x + one], direct, a1, f1)
+                a2, f2 = _put_direct(zr[x + two], context[x + two], direct, a2, f2)
+                a3, f3 = _put_direct(zr[x + three], context[x + three], direct, a3, f3)
+                a0, f0 = _put_direct(zr[x + four], context[x + four], direct, a0, f0)
+                a1, f1 = _put_direct(zr[x + five], context[x + five], direct, a1, f1)
+                a2, f2 = _put_direct(zr[x + six], context[x + six], direct, a2, f2)
+                a3, f3 = _put_direct(zr[x + seven], context[x + seven], direct, a3, f3)
+            else:
+                a0, f0 = _put(zr[x], context[x], k, table, a0, f0)
+                a1, f1 = _put(zr[x + one], context[x + one], k, table, a1, f1)
+                a2, f2 = _put(zr[x + two], context[x + two], k, table, a2, f2)
+                a3, f3 = _put(zr[x + three], context[x + three], k, table, a3, f3)
+                a0, f0 = _put(zr[x + four], context[x + four], k, table, a0, f0)
+                a1, f1 = _put(zr[x + five], context[x + five], k, table, a1, f1)
+                a2, f2 = _put(zr[x + six], context[x + six], k, table, a2, f2)
+                a3, f3 = _put(zr[x + seven], context[x + seven], k, table, a3, f3)
+            p0, a0, f0 = _flush(o0, p0, a0, f0)
+            p1, a1, f1 = _flush(o1, p1, a1, f1)
+            p2, a2, f2 = _flush(o2, p2, a2, f2)
+            p3, a3, f3 = _flush(o3, p3, a3, f3)
+            x += np.uint64(8)
+        while x < np.uint64(stop):
+            s = x & three
+            if s == np.uint64(0):
+                a0, f0 = _put(zr[x], context[x], k, table, a0, f0)
                 p0, a0, f0 = _flush(o0, p0, a0, f0)
+            elif s == one:
+                a1, f1 = _put(zr[x], context[x], k, table, a1, f1)
                 p1, a1, f1 = _flush(o1, p1, a1, f1)
+            elif s == two:
+                a2, f2 = _put(zr[x], context[x], k, table, a2, f2)
                 p2, a2, f2 = _flush(o2, p2, a2, f2)
+            else:
+                a3, f3 = _put(zr[x], context[x], k, table, a3, f3)
                 p3, a3, f3 = _flush(o3, p3, a3, f3)
-            for x in range(start + 8 * pairs, stop):
-                s = x & 3
-                if s == 0:
-                    a0, f0 = _put(zr[PAD + x], cr[x], k, table, a0, f0)
-                    p0, a0, f0 = _flush(o0, p0, a0, f0)
-                elif s == 1:
-                    a1, f1 = _put(zr[PAD + x], cr[x], k, table, a1, f1)
-                    p1, a1, f1 = _flush(o1, p1, a1, f1)
-                elif s == 2:
-                    a2, f2 = _put(zr[PAD + x], cr[x], k, table, a2, f2)
-                    p2, a2, f2 = _flush(o2, p2, a2, f2)
-                else:
-                    a3, f3 = _put(zr[PAD + x], cr[x], k, table, a3, f3)
-                    p3, a3, f3 = _flush(o3, p3, a3, f3)
-    store64(o0, p0, a0)
-    store64(o1, p1, a1)
-    store64(o2, p2, a2)
-    store64(o3, p3, a3)
-    ends[0] = p0 + np.int64((f0 + np.uint64(7)) >> np.uint64(3))
-    ends[1] = p1 + np.int64((f1 + np.uint64(7)) >> np.uint64(3))
-    ends[2] = p2 + np.int64((f2 + np.uint64(7)) >> np.uint64(3))
-    ends[3] = p3 + np.int64((f3 + np.uint64(7)) >> np.uint64(3))
+            x += one
+    state[0, 0] = p0
+    state[0, 1] = p1
+    state[0, 2] = p2
+    state[0, 3] = p3
+    state[1, 0] = a0
+    state[1, 1] = a1
+    state[1, 2] = a2
+    state[1, 3] = a3
+    filled[0] = f0
+    filled[1] = f1
+    filled[2] = f2
+    filled[3] = f3
 
 
 @kernel
-def emit_rows_direct(z: Any, context: Any, coded: Any, direct: Any, out: Any, ends: Any) -> None:
-    """`emit_rows` for planes of at most `DIRECT_BITS` bits, with the table of `direct_table`."""
-    rows, width = context.shape
-    blocks = coded.shape[1]
-    o0 = out[0]
-    o1 = out[1]
-    o2 = out[2]
-    o3 = out[3]
-    p0 = p1 = p2 = p3 = np.int64(0)
-    a0 = a1 = a2 = a3 = np.uint64(0)
-    f0 = f1 = f2 = f3 = np.uint64(0)
-    for r in range(rows):
-        zr = z[r]
-        cr = context[r]
-        for b in range(blocks):
-            if coded[r, b] == 0:
-                continue
-            start = b * BLOCK
-            stop = min(start + BLOCK, width)
-            pairs = (stop - start) >> 3
-            for i in range(pairs):
-                x = start + 8 * i
-                a0, f0 = _put_direct(zr[PAD + x], cr[x], direct, a0, f0)
-                a1, f1 = _put_direct(zr[PAD + x + 1], cr[x + 1], direct, a1, f1)
-                a2, f2 = _put_direct(zr[PAD + x + 2], cr[x + 2], direct, a2, f2)
-                a3, f3 = _put_direct(zr[PAD + x + 3], cr[x + 3], direct, a3, f3)
-                a0, f0 = _put_direct(zr[PAD + x + 4], cr[x + 4], direct, a0, f0)
-                a1, f1 = _put_direct(zr[PAD + x + 5], cr[x + 5], direct, a1, f1)
-                a2, f2 = _put_direct(zr[PAD + x + 6], cr[x + 6], direct, a2, f2)
-                a3, f3 = _put_direct(zr[PAD + x + 7], cr[x + 7], direct, a3, f3)
-                p0, a0, f0 = _flush(o0, p0, a0, f0)
-                p1, a1, f1 = _flush(o1, p1, a1, f1)
-                p2, a2, f2 = _flush(o2, p2, a2, f2)
-                p3, a3, f3 = _flush(o3, p3, a3, f3)
-            for x in range(start + 8 * pairs, stop):
-                s = x & 3
-                if s == 0:
-                    a0, f0 = _put_direct(zr[PAD + x], cr[x], direct, a0, f0)
-                    p0, a0, f0 = _flush(o0, p0, a0, f0)
-                elif s == 1:
-                    a1, f1 = _put_direct(zr[PAD + x], cr[x], direct, a1, f1)
-                    p1, a1, f1 = _flush(o1, p1, a1, f1)
-                elif s == 2:
-                    a2, f2 = _put_direct(zr[PAD + x], cr[x], direct, a2, f2)
-                    p2, a2, f2 = _flush(o2, p2, a2, f2)
-                else:
-                    a3, f3 = _put_direct(zr[PAD + x], cr[x], direct, a3, f3)
-                    p3, a3, f3 = _flush(o3, p3, a3, f3)
-    store64(o0, p0, a0)
-    store64(o1, p1, a1)
-    store64(o2, p2, a2)
-    store64(o3, p3, a3)
-    ends[0] = p0 + np.int64((f0 + np.uint64(7)) >> np.uint64(3))
-    ends[1] = p1 + np.int64((f1 + np.uint64(7)) >> np.uint64(3))
-    ends[2] = p2 + np.int64((f2 + np.uint64(7)) >> np.uint64(3))
-    ends[3] = p3 + np.int64((f3 + np.uint64(7)) >> np.uint64(3))
+def finish_streams(out: Any, state: Any, filled: Any, ends: Any) -> None:
+    """Write the bits that wait; ``ends`` (int64[STREAMS]) gets each stream's length in bytes."""
+    for s in range(STREAMS):
+        position = np.int64(state[0, s])
+        store64(out[s], position, state[1, s])
+        ends[s] = position + np.int64((filled[s] + np.uint64(7)) >> np.uint64(3))
 
 
 @inlined
 def _take(word: Any, table: Any, context: Any, z: Any, x: Any) -> Any:
-    """Decode column x from the low bits of ``word``; how many bits it took."""
+    """Decode column x from the low bits of ``word``; how many bits it took.
+
+    Of an escaped residual only the low ``bits`` bits are its own.
+    """
     entry = np.uint64(table[np.uint64(np.uint16(context[x])) | (word & _CODE_MASK)])
     length = entry & np.uint64(15)
-    used = (entry >> np.uint64(8)) & np.uint64(31)
-    raw = (word & ((np.uint64(1) << used) - np.uint64(1))) >> length
-    z[x] = np.uint16((entry >> np.uint64(16)) + raw)
+    used = (entry >> np.uint64(4)) & np.uint64(31)
+    raw = word & ((np.uint64(1) << used) - np.uint64(1))
+    z[x] = np.uint16((((entry >> np.uint64(9)) << used) | raw) >> length)
     return used
 
 

@@ -10,7 +10,7 @@ two's complement arithmetic,
 Coefficients are 12-bit fixed point. The rounding constant is part of the bias the kernels get.
 The other predictor, for flat and sparse planes, is the median of W, N and W + N - NW.
 
-A row is cut into `SEGMENTS` runs of columns. The first sample of each run takes N for W, so
+A row is cut into `RUNS` runs of columns. The first sample of each run takes N for W, so
 that the runs do not wait for one another when they are decoded. In a tile's first row nothing
 stands above: there the first run's first W is the middle of the range, the other runs' is that
 too, and fixed coefficients are used (`FIRST_ROW`).
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from codec.kernels.jit import inlined, kernel
+from codec.kernels.lanes import LANES, step_lanes
 from codec.kernels.packing import PAD
 
 FRACTION = 12
@@ -32,7 +33,7 @@ REFERENCE_TAPS = 5
 MAX_REFERENCES = 3
 COEFFICIENTS = OWN_TAPS + REFERENCE_TAPS * MAX_REFERENCES + 1
 BIAS = COEFFICIENTS - 1
-SEGMENTS = 4
+RUNS = LANES
 LINEAR = 0
 MEDIAN = 1
 
@@ -84,9 +85,9 @@ def first_row_coefficients(c: Any, plane: int) -> None:
 
 
 @kernel
-def segment_length(width: int) -> int:
+def run_length(width: int) -> int:
     """Columns in each run but the last, which has what is left (perhaps none)."""
-    return (width + SEGMENTS - 1) // SEGMENTS
+    return (width + RUNS - 1) // RUNS
 
 
 @kernel
@@ -104,8 +105,8 @@ def residual_row(
         p = np.int32(np.int32(base[x]) + w * np.int32(row[PAD + x - 1])) >> np.int32(FRACTION)
         d = np.int32(((np.int32(row[PAD + x]) - p + half) & mask) - half)
         z[PAD + x] = np.int32(d << np.int32(1)) ^ np.int32(d >> np.int32(31))
-    length = segment_length(width)
-    for s in range(SEGMENTS):
+    length = run_length(width)
+    for s in range(RUNS):
         x = s * length
         if x < width:
             p = np.int32(np.int32(base[x]) + w * np.int32(starts[s])) >> np.int32(FRACTION)
@@ -129,8 +130,8 @@ def median_residual_row(row: Any, above: Any, starts: Any, bits: int, z: Any, wi
         p = _median(west, np.int32(above[PAD + x]), np.int32(above[PAD + x - 1]))
         d = np.int32(((np.int32(row[PAD + x]) - p + half) & mask) - half)
         z[PAD + x] = np.int32(d << np.int32(1)) ^ np.int32(d >> np.int32(31))
-    length = segment_length(width)
-    for s in range(SEGMENTS):
+    length = run_length(width)
+    for s in range(RUNS):
         x = s * length
         if x < width:
             p = _median(np.int32(starts[s]), np.int32(above[PAD + x]), np.int32(above[PAD + x - 1]))
@@ -150,104 +151,97 @@ def _median_step(value: Any, above: Any, residual: Any, x: Any, mask: Any) -> An
 def median_rebuild_row(
     above: Any, residual: Any, starts: Any, bits: int, row: Any, width: int
 ) -> None:
-    """`rebuild_row` for the median predictor."""
+    """Samples of ``row`` from residuals (int16) under the median predictor, four runs abreast."""
     mask = np.int32((1 << bits) - 1)
-    length = segment_length(width)
-    last = max(width - (SEGMENTS - 1) * length, 0)
-    v0 = np.int32(starts[0])
-    v1 = np.int32(starts[1])
-    v2 = np.int32(starts[2])
-    v3 = np.int32(starts[3])
-    a0 = above[PAD - 1 :]
-    a1 = above[PAD - 1 + length :]
-    a2 = above[PAD - 1 + 2 * length :]
-    a3 = above[PAD - 1 + 3 * length :]
-    e1 = residual[length:]
-    e2 = residual[2 * length :]
-    e3 = residual[3 * length :]
-    o0 = row[PAD:]
-    o1 = row[PAD + length :]
-    o2 = row[PAD + 2 * length :]
-    o3 = row[PAD + 3 * length :]
-    for i in range(last):
-        x = np.uint64(i)
-        v0 = _median_step(v0, a0, residual, x, mask)
-        v1 = _median_step(v1, a1, e1, x, mask)
-        v2 = _median_step(v2, a2, e2, x, mask)
-        v3 = _median_step(v3, a3, e3, x, mask)
-        o0[x] = v0
-        o1[x] = v1
-        o2[x] = v2
-        o3[x] = v3
-    for s in range(SEGMENTS - 1):
-        value = v0 if s == 0 else (v1 if s == 1 else v2)
-        for i in range(s * length + last, min((s + 1) * length, width)):
+    length = run_length(width)
+    shortest = max(width - (RUNS - 1) * length, 0)
+    for first in range(0, RUNS, 4):
+        last = length if first + 4 < RUNS else shortest
+        origin = first * length
+        a0 = above[PAD - 1 + origin :]
+        a1 = above[PAD - 1 + origin + length :]
+        a2 = above[PAD - 1 + origin + 2 * length :]
+        a3 = above[PAD - 1 + origin + 3 * length :]
+        e0 = residual[origin:]
+        e1 = residual[origin + length :]
+        e2 = residual[origin + 2 * length :]
+        e3 = residual[origin + 3 * length :]
+        o0 = row[PAD + origin :]
+        o1 = row[PAD + origin + length :]
+        o2 = row[PAD + origin + 2 * length :]
+        o3 = row[PAD + origin + 3 * length :]
+        v0 = np.int32(starts[first])
+        v1 = np.int32(starts[first + 1])
+        v2 = np.int32(starts[first + 2])
+        v3 = np.int32(starts[first + 3])
+        last = max(min(last, width - origin - 3 * length), 0)
+        for i in range(last):
             x = np.uint64(i)
-            value = _median_step(value, a0, residual, x, mask)
-            o0[x] = value
+            v0 = _median_step(v0, a0, e0, x, mask)
+            v1 = _median_step(v1, a1, e1, x, mask)
+            v2 = _median_step(v2, a2, e2, x, mask)
+            v3 = _median_step(v3, a3, e3, x, mask)
+            o0[x] = v0
+            o1[x] = v1
+            o2[x] = v2
+            o3[x] = v3
+        for s in range(4):
+            value = v0 if s == 0 else (v1 if s == 1 else (v2 if s == 2 else v3))
+            begin = origin + s * length
+            for i in range(begin + last, min(begin + length, width)):
+                north_west = np.int32(above[PAD + i - 1])
+                north = np.int32(above[PAD + i])
+                value = np.int32((_median(value, north, north_west) + np.int32(residual[i])) & mask)
+                row[PAD + i] = value
 
 
 @kernel
-def unfold_row(z: Any, residual: Any, width: int) -> None:
-    """Signed residuals (int16) of folded ones."""
+def unfold_row(z: Any, bits: int, residual: Any, width: int) -> None:
+    """Signed residuals (int16) of folded ones, of which only the low ``bits`` bits count."""
+    mask = np.int32((1 << bits) - 1)
     for x in range(width):
-        v = np.int32(z[PAD + x])
+        v = np.int32(z[PAD + x]) & mask
         residual[x] = (v >> np.int32(1)) ^ -(v & np.int32(1))
 
 
-@inlined
-def _linear_step(value: Any, w: Any, base: Any, residual: Any, x: Any, mask: Any) -> Any:
-    """The sample at x of a run, from the one before it."""
-    p = np.int32(np.int32(base[x]) + w * value) >> np.int32(FRACTION)
-    return np.int32((p + np.int32(residual[x])) & mask)
+@kernel
+def base_residual(base: Any, z: Any, bits: int, width: int) -> None:
+    """Add to ``base`` the folded residuals, of which only the low ``bits`` bits count.
+
+    Shifted by `FRACTION`, so that ``(base + west * W) >> FRACTION`` is the sample itself.
+    """
+    mask = np.int32((1 << bits) - 1)
+    for x in range(width):
+        v = np.int32(z[PAD + x]) & mask
+        d = (v >> np.int32(1)) ^ -(v & np.int32(1))
+        base[x] = np.int32(base[x]) + np.int32(d << np.int32(FRACTION))
 
 
 @kernel
-def rebuild_row(
-    base: Any, west: int, residual: Any, starts: Any, bits: int, row: Any, width: int
-) -> None:
-    """Samples of ``row`` from residuals: the recursion over W, its four runs side by side."""
+def rebuild_row(base: Any, west: int, starts: Any, bits: int, row: Any, width: int) -> None:
+    """Samples of ``row`` from ``base`` with residuals: the recursion over W, its runs abreast.
+
+    ``starts`` (int32[RUNS]) is overwritten.
+    """
     w = np.int32(west)
     mask = np.int32((1 << bits) - 1)
-    length = segment_length(width)
-    last = max(width - (SEGMENTS - 1) * length, 0)
-    v0 = np.int32(starts[0])
-    v1 = np.int32(starts[1])
-    v2 = np.int32(starts[2])
-    v3 = np.int32(starts[3])
-    b1 = base[length:]
-    b2 = base[2 * length :]
-    b3 = base[3 * length :]
-    e1 = residual[length:]
-    e2 = residual[2 * length :]
-    e3 = residual[3 * length :]
-    o0 = row[PAD:]
-    o1 = row[PAD + length :]
-    o2 = row[PAD + 2 * length :]
-    o3 = row[PAD + 3 * length :]
-    for i in range(last):
-        x = np.uint64(i)
-        v0 = _linear_step(v0, w, base, residual, x, mask)
-        v1 = _linear_step(v1, w, b1, e1, x, mask)
-        v2 = _linear_step(v2, w, b2, e2, x, mask)
-        v3 = _linear_step(v3, w, b3, e3, x, mask)
-        o0[x] = v0
-        o1[x] = v1
-        o2[x] = v2
-        o3[x] = v3
-    for s in range(SEGMENTS - 1):
-        value = v0 if s == 0 else (v1 if s == 1 else v2)
-        for i in range(s * length + last, min((s + 1) * length, width)):
-            x = np.uint64(i)
-            value = _linear_step(value, w, base, residual, x, mask)
-            o0[x] = value
+    length = run_length(width)
+    whole = max(width - (RUNS - 1) * length, 0) // LANES * LANES
+    for at in range(0, whole, LANES):
+        step_lanes(base, row, PAD, at, length, starts, w, mask)
+    for s in range(RUNS):
+        value = np.int32(starts[s])
+        for x in range(s * length + whole, min((s + 1) * length, width)):
+            p = np.int32(np.int32(base[x]) + w * value) >> np.int32(FRACTION)
+            value = np.int32(p & mask)
+            row[PAD + x] = value
 
 
 @kernel
-def segment_starts(above: Any, first_row: bool, bits: int, width: int, starts: Any) -> None:
+def run_starts(above: Any, first_row: bool, bits: int, width: int, starts: Any) -> None:
     """What stands for W at the first sample of each run."""
-    length = segment_length(width)
-    for s in range(SEGMENTS):
+    length = run_length(width)
+    for s in range(RUNS):
         if first_row or s * length >= width:
             starts[s] = 1 << (bits - 1)
         else:

@@ -10,7 +10,8 @@ from codec.kernels.context import (
     CONTEXTS,
     MAX_ACTIVITY,
     THRESHOLDS,
-    activity_cross,
+    activity_row,
+    quantise,
 )
 from codec.kernels.entropy import BLOCK, ESCAPE, MAX_LENGTH, SYMBOLS
 from codec.kernels.jit import kernel
@@ -18,57 +19,60 @@ from codec.kernels.packing import PAD
 
 MAX_CROSS = 2
 _LEVELS = 64
+_LIKELY = 6
 _ENTROPY_RANGE = 1 << 10
 _LEVEL_RANGE = 1 << 11
 
 
 @kernel
-def mark_blocks(z: Any, rows: int, width: int, coded: Any) -> None:
-    """``coded[r, b]`` = 1 where a block of columns holds a residual that is not zero."""
+def mark_blocks(z: Any, width: int, coded: Any) -> None:
+    """``coded[b]`` = 1 where a block of columns holds a residual that is not zero."""
+    row = z[PAD : PAD + width]
     whole = width // BLOCK
-    for r in range(rows):
-        row = z[r, PAD:]
-        for b in range(whole):
-            joined = np.uint16(0)
-            block = row[b * BLOCK : (b + 1) * BLOCK]
-            for x in range(BLOCK):
-                joined = np.uint16(joined | block[x])
-            coded[r, b] = 1 if joined else 0
-        if whole < coded.shape[1]:
-            joined = np.uint16(0)
-            for x in range(whole * BLOCK, width):
-                joined = np.uint16(joined | row[x])
-            coded[r, whole] = 1 if joined else 0
+    for b in range(whole):
+        block = row[b * BLOCK : (b + 1) * BLOCK]
+        joined = np.uint16(0)
+        for x in range(BLOCK):
+            joined = np.uint16(joined | block[x])
+        coded[b] = 1 if joined else 0
+    if whole < coded.size:
+        joined = np.uint16(0)
+        for x in range(whole * BLOCK, width):
+            joined = np.uint16(joined | row[x])
+        coded[whole] = 1 if joined else 0
 
 
 @kernel
-def sampled_entropy(z: Any, rows: int, width: int, step: int) -> float:
-    """Bits that rows ``1, 1 + step, ...`` of ``z`` would take without contexts."""
+def sampled_cost(z: Any, rows: int, width: int, step: int, moments: Any) -> None:
+    """What rows ``1, 1 + step, ...`` of ``z`` (uint16[rows, PAD + width + PAD]) are like.
+
+    ``moments`` (float64[2]) gets the bits they would take without contexts, and their mean.
+    """
     histogram = np.zeros(_ENTROPY_RANGE, np.int64)
     count = np.int64(0)
+    total = np.int64(0)
     for r in range(1, rows, step):
         row = z[r]
         for x in range(width):
-            histogram[min(np.int64(row[PAD + x]), _ENTROPY_RANGE - 1)] += 1
+            v = np.int64(row[PAD + x])
+            total += v
+            histogram[min(v, _ENTROPY_RANGE - 1)] += 1
         count += width
     bits = 0.0
     for i in range(_ENTROPY_RANGE):
         if histogram[i]:
             bits -= histogram[i] * np.log2(histogram[i] / count)
-    return bits
+    moments[0] = bits
+    moments[1] = total / max(count, 1)
 
 
 @kernel
-def mean_residual(z: Any, rows: int, width: int, step: int) -> float:
-    """Mean folded residual over every ``step``-th row."""
+def mean_residual(z: Any, width: int) -> float:
+    """Mean of one row's folded residuals."""
     total = np.int64(0)
-    count = np.int64(0)
-    for r in range(0, rows, step):
-        row = z[r]
-        for x in range(width):
-            total += np.int64(row[PAD + x])
-        count += width
-    return total / count
+    for x in range(width):
+        total += np.int64(z[PAD + x])
+    return total / width
 
 
 def activity_levels() -> Any:
@@ -82,21 +86,12 @@ def activity_levels() -> Any:
 
 @kernel
 def choose_cross(
-    own: Any,
-    z: Any,
-    magnitudes: Any,
-    order: Any,
-    p: int,
-    rows: int,
-    width: int,
-    step: int,
-    level: Any,
+    z: Any, magnitudes: Any, order: Any, p: int, rows: int, width: int, step: int, level: Any
 ) -> int:
     """The cross-plane weight in 0..MAX_CROSS under which contexts foretell ``z`` best.
 
-    ``own`` int16[rows, width] is the activity without the other planes; ``magnitudes``
-    int16[components, rows + 2, PAD + width + PAD] those of all planes coded so far, ``level``
-    what `activity_levels` gives.
+    ``magnitudes`` int16[components, rows + 2, PAD + width + PAD] are those of all planes coded
+    so far and of this one, ``level`` what `activity_levels` gives.
     """
     best = 0
     best_cost = np.inf
@@ -106,11 +101,8 @@ def choose_cross(
     for cross in range(MAX_CROSS + 1):
         count[:] = 0
         total[:] = 0
-        for r in range(step // 2, rows, step):
-            activity[:] = own[r]
-            if cross:
-                for q in range(max(p - 2, 0), p):
-                    activity_cross(magnitudes[order[q], r + 2], cross, activity, width)
+        for r in range(min(step // 2, rows - 1), rows, step):
+            activity_row(magnitudes, order, p, r, cross, activity, width)
             row = z[r]
             for x in range(width):
                 at = level[min(np.int64(activity[x]), level.size - 1)]
@@ -127,70 +119,112 @@ def choose_cross(
 
 
 @kernel
-def choose_thresholds(
-    activity: Any, coded: Any, rows: int, width: int, step: int, histogram: Any, thresholds: Any
+def choose_contexts(
+    z: Any,
+    magnitudes: Any,
+    order: Any,
+    p: int,
+    coded: Any,
+    rows: int,
+    width: int,
+    cross: int,
+    bits: int,
+    step: int,
+    histogram: Any,
+    thresholds: Any,
+    k: Any,
 ) -> None:
-    """Thresholds (int16) that share the sampled residuals evenly among the contexts.
+    """Thresholds (int16) that share the sampled residuals evenly among contexts, and each k.
 
-    ``histogram`` is int32[MAX_ACTIVITY] scratch, all zero before and after.
+    Every ``step``-th row is looked at. ``histogram`` is int64[2, MAX_ACTIVITY] scratch, all zero
+    before and after. ``k`` is uint8[CONTEXTS].
     """
+    activity = np.empty(width, np.int16)
     count = 0
     top = 0
-    for r in range(step // 2, rows, step):
+    for r in range(min(step // 2, rows - 1), rows, step):
+        activity_row(magnitudes, order, p, r, cross, activity, width)
         for b in range(coded.shape[1]):
             if coded[r, b] == 0:
                 continue
             for x in range(b * BLOCK, min((b + 1) * BLOCK, width)):
-                s = np.int64(activity[r, x])
-                histogram[s] += 1
+                s = np.int64(activity[x])
+                histogram[0, s] += 1
+                histogram[1, s] += np.int64(z[r, PAD + x])
                 top = max(top, s)
                 count += 1
     below = 0
     t = 0
+    number = 0
+    total = 0
     for s in range(top + 1):
-        below += histogram[s]
-        histogram[s] = 0
+        below += histogram[0, s]
+        number += histogram[0, s]
+        total += histogram[1, s]
+        histogram[0, s] = 0
+        histogram[1, s] = 0
         while t < THRESHOLDS and below * CONTEXTS > count * (t + 1):
             thresholds[t] = s + 1
+            k[t] = _raw_bits(number, total, bits)
+            number = 0
+            total = 0
             t += 1
+    k[t] = _raw_bits(number, total, bits)
     for i in range(t, THRESHOLDS):
         thresholds[i] = MAX_ACTIVITY - 1
+        k[i + 1] = k[t]
+
+
+@kernel
+def _raw_bits(number: int, total: int, bits: int) -> int:
+    """Low bits to write raw where ``number`` residuals add up to ``total``."""
+    k = 0
+    if number:
+        mean = total // number
+        while (mean >> (k + 2)) > 1 and k < bits:
+            k += 1
+    return k
 
 
 @kernel
 def count_symbols(
-    z: Any, context: Any, coded: Any, bits: int, step: int, k: Any, counts: Any
+    z: Any,
+    magnitudes: Any,
+    order: Any,
+    p: int,
+    coded: Any,
+    rows: int,
+    width: int,
+    cross: int,
+    bits: int,
+    step: int,
+    thresholds: Any,
+    k: Any,
+    counts: Any,
 ) -> None:
-    """Choose ``k`` (uint8[CONTEXTS]) and count symbols (int64[CONTEXTS, SYMBOLS]).
+    """Count symbols (int64[CONTEXTS, SYMBOLS]) in every ``step``-th row.
 
-    Rows ``0, step, ...`` are looked at. Every symbol that can occur keeps a count of at least
-    one: the rows not looked at may hold it.
+    The escape keeps a count of at least one: it stands for symbols that only the rows not
+    looked at hold.
     """
-    rows, width = context.shape
-    number = np.zeros(CONTEXTS, np.int64)
-    total = np.zeros(CONTEXTS, np.int64)
+    activity = np.empty(width, np.int16)
+    context = np.empty(width, np.int16)
+    counts[:] = 0
+    counts[:, ESCAPE] = 1
     for r in range(0, rows, step):
+        activity_row(magnitudes, order, p, r, cross, activity, width)
+        quantise(activity, thresholds, context, width)
         for b in range(coded.shape[1]):
             if coded[r, b] == 0:
                 continue
             for x in range(b * BLOCK, min((b + 1) * BLOCK, width)):
-                c = np.uint64(np.uint16(context[r, x])) >> np.uint64(MAX_LENGTH)
-                number[c] += 1
-                total[c] += np.int64(z[r, PAD + x])
-    for c in range(CONTEXTS):
-        shift = 0
-        if number[c]:
-            mean = total[c] // number[c]
-            while (mean >> (shift + 2)) > 1 and shift < bits:
-                shift += 1
-        k[c] = shift
-        for s in range(SYMBOLS):
-            counts[c, s] = 1 if (s << shift) < (1 << bits) else 0
-    for r in range(0, rows, step):
-        for b in range(coded.shape[1]):
-            if coded[r, b] == 0:
-                continue
-            for x in range(b * BLOCK, min((b + 1) * BLOCK, width)):
-                c = np.uint64(np.uint16(context[r, x])) >> np.uint64(MAX_LENGTH)
+                c = np.uint64(np.uint16(context[x])) >> np.uint64(MAX_LENGTH)
                 symbol = np.int64(z[r, PAD + x]) >> np.int64(k[c])
-                counts[c, min(symbol, ESCAPE)] += 2
+                counts[c, np.uint64(min(symbol, np.int64(ESCAPE)))] += 2
+    for c in range(CONTEXTS):
+        before = np.int64(0)
+        for s in range(ESCAPE):
+            seen = counts[c, s]
+            if seen == 0 and before + counts[c, s + 1] >= _LIKELY:
+                counts[c, s] = 1
+            before = seen

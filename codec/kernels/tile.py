@@ -10,10 +10,11 @@ from codec.kernels.context import (
     CROSS_PLANES,
     activity_cross,
     activity_own,
+    activity_row,
     magnitude_row,
     quantise,
 )
-from codec.kernels.entropy import MAX_SAMPLE_BITS, STREAMS, take_row
+from codec.kernels.entropy import MAX_SAMPLE_BITS, STREAMS, emit_row, finish_streams, take_row
 from codec.kernels.jit import kernel
 from codec.kernels.packing import PAD, pack_row
 from codec.kernels.predict import (
@@ -22,18 +23,20 @@ from codec.kernels.predict import (
     MEDIAN,
     OWN_TAPS,
     REFERENCE_TAPS,
-    SEGMENTS,
+    RUNS,
     base_own,
     base_reference,
+    base_residual,
     first_row_coefficients,
     median_rebuild_row,
     median_residual_row,
     pad_row,
     rebuild_row,
     residual_row,
-    segment_starts,
+    run_starts,
     unfold_row,
 )
+from codec.kernels.statistics import mark_blocks
 
 OFFSET = 0
 STRIDE = 1
@@ -109,83 +112,123 @@ def pad_planes(planes: Any, rows: int, width: int, bits: Any) -> None:
 
 
 @kernel
-def plane_residuals(
-    planes: Any, order: Any, p: int, rows: int, width: int, bits: int, c: Any, z: Any
+def _linear_residual(
+    planes: Any, order: Any, p: int, r: int, bits: int, c: Any, base: Any, starts: Any, z: Any
 ) -> None:
-    """Folded residuals ``z`` (uint16[rows, PAD + width + PAD]) of the p-th plane coded."""
+    """Folded residuals ``z`` of row r of the p-th plane coded, under the linear predictor."""
+    width = base.size
+    above = max(r - 1, 0)
+    plane = planes[order[p]]
+    base_own(base, plane[above], c, width)
+    for q in range(min(p, MAX_REFERENCES)):
+        other = planes[order[p - 1 - q]]
+        base_reference(base, other[r], other[above], c, OWN_TAPS + REFERENCE_TAPS * q, width)
+    run_starts(plane[above], r == 0, bits, width, starts)
+    residual_row(base, c[0], plane[r], starts, bits, z, width)
+
+
+@kernel
+def sampled_residuals(
+    planes: Any,
+    order: Any,
+    p: int,
+    rows: int,
+    width: int,
+    bits: int,
+    c: Any,
+    predictor: int,
+    step: int,
+    z: Any,
+) -> None:
+    """Folded residuals ``z`` (uint16[rows, PAD + width + PAD]) of rows ``1, 1 + step, ...``."""
     base = np.empty(width, np.int32)
-    starts = np.empty(SEGMENTS, np.int32)
+    starts = np.empty(RUNS, np.int32)
+    plane = planes[order[p]]
+    for r in range(1, rows, step):
+        if predictor == MEDIAN:
+            run_starts(plane[r - 1], False, bits, width, starts)
+            median_residual_row(plane[r], plane[r - 1], starts, bits, z[r], width)
+        else:
+            _linear_residual(planes, order, p, r, bits, c, base, starts, z[r])
+
+
+@kernel
+def first_residuals(planes: Any, order: Any, p: int, width: int, bits: int, z: Any) -> None:
+    """Folded residuals ``z`` (uint16[PAD + width + PAD]) of a tile's first row."""
+    base = np.empty(width, np.int32)
+    starts = np.empty(RUNS, np.int32)
     first = np.empty(COEFFICIENTS, np.int32)
     first_row_coefficients(first, p)
-    plane = planes[order[p]]
-    for r in range(rows):
-        above = max(r - 1, 0)
-        use = first if r == 0 else c
-        base_own(base, plane[above], use, width)
-        for q in range(min(p, MAX_REFERENCES)):
-            other = planes[order[p - 1 - q]]
-            base_reference(base, other[r], other[above], use, OWN_TAPS + REFERENCE_TAPS * q, width)
-        segment_starts(plane[above], r == 0, bits, width, starts)
-        residual_row(base, use[0], plane[r], starts, bits, z[r], width)
+    _linear_residual(planes, order, p, 0, bits, first, base, starts, z)
 
 
 @kernel
-def median_residuals(
-    planes: Any, component: int, rows: int, width: int, bits: int, step: int, z: Any
+def plane_residuals(
+    planes: Any,
+    order: Any,
+    p: int,
+    rows: int,
+    width: int,
+    bits: int,
+    c: Any,
+    predictor: int,
+    shift: int,
+    start: int,
+    z: Any,
+    coded: Any,
+    m: Any,
 ) -> None:
-    """Folded residuals under the median predictor of rows ``1, 1 + step, ...``.
+    """All that is known of the p-th plane's residuals before they are coded.
 
-    The first row is left alone: every predictor treats it alike.
+    ``z`` (uint16[rows, PAD + width + PAD]) gets them folded, ``m`` (int16[rows + 2, PAD + width
+    + PAD]) their magnitudes under two rows of ``start``, ``coded[r, b]`` (uint8) whether a block
+    holds one that is not zero. The first row is `first_residuals`'s, and given.
     """
-    starts = np.empty(SEGMENTS, np.int32)
-    plane = planes[component]
-    for r in range(1, rows, step):
-        segment_starts(plane[r - 1], False, bits, width, starts)
-        median_residual_row(plane[r], plane[r - 1], starts, bits, z[r], width)
-
-
-@kernel
-def plane_magnitudes(z: Any, rows: int, width: int, shift: int, start: int, m: Any) -> None:
-    """Magnitudes ``m`` (int16[rows + 2, PAD + width + PAD]); its first two rows are ``start``."""
+    base = np.empty(width, np.int32)
+    starts = np.empty(RUNS, np.int32)
+    plane = planes[order[p]]
     m[:, :PAD] = 0
     m[:, PAD + width :] = 0
     for x in range(width):
         m[0, PAD + x] = start
         m[1, PAD + x] = start
     for r in range(rows):
-        magnitude_row(z[r], shift, m[r + 2], width)
+        if r > 0 and predictor == MEDIAN:
+            run_starts(plane[r - 1], False, bits, width, starts)
+            median_residual_row(plane[r], plane[r - 1], starts, bits, z[r], width)
+        elif r > 0:
+            _linear_residual(planes, order, p, r, bits, c, base, starts, z[r])
+        mark_blocks(z[r], width, coded[r])
+        magnitude_row(z[r], bits, shift, m[r + 2], width)
 
 
 @kernel
-def plane_activity(m: Any, rows: int, width: int, activity: Any) -> None:
-    """``activity`` (int16[rows, width]) from the plane's own magnitudes."""
-    for r in range(rows):
-        activity_own(m[r + 1], m[r], activity[r], width)
-
-
-@kernel
-def plane_contexts(
+def emit_plane(
+    z: Any,
     magnitudes: Any,
     order: Any,
     p: int,
     rows: int,
     width: int,
     cross: int,
-    activity: Any,
+    thresholds: Any,
+    coded: Any,
+    k: Any,
+    table: Any,
+    direct: Any,
+    out: Any,
+    ends: Any,
 ) -> None:
-    """Add to ``activity`` what the planes coded before say."""
-    if cross == 0:
-        return
+    """Write the p-th plane's residuals into four streams (see `emit_row`)."""
+    activity = np.empty(width, np.int16)
+    context = np.empty(width, np.int16)
+    state = np.zeros((2, STREAMS), np.uint64)
+    filled = np.zeros(STREAMS, np.uint64)
     for r in range(rows):
-        for q in range(max(p - CROSS_PLANES, 0), p):
-            activity_cross(magnitudes[order[q], r + 2], cross, activity[r], width)
-
-
-@kernel
-def quantise_rows(activity: Any, thresholds: Any, context: Any, rows: int, width: int) -> None:
-    """Contexts of all rows."""
-    for r in range(rows):
-        quantise(activity[r], thresholds, context[r], width)
+        activity_row(magnitudes, order, p, r, cross, activity, width)
+        quantise(activity, thresholds, context, width)
+        emit_row(z[r], context, coded[r], k, table, direct, out, state, filled, width)
+    finish_streams(out, state, filled, ends)
 
 
 @kernel
@@ -230,7 +273,7 @@ def decode_rows(
     residual = np.empty(width, np.int16)
     activity = np.empty(width, np.int16)
     context = np.empty(width, np.int16)
-    starts = np.empty(SEGMENTS, np.int32)
+    starts = np.empty(RUNS, np.int32)
     first = np.empty(COEFFICIENTS, np.int32)
     linear = np.empty(width * count + 3, np.uint16)
     words = np.zeros(2 * width * count + 32, np.uint8)
@@ -255,15 +298,15 @@ def decode_rows(
                     activity_cross(m[q, now], crosses[p], activity, width)
             quantise(activity, thresholds[p], context, width)
             take_row(data, positions[p], tables[p], context, coded[p, r], z, width)
-            magnitude_row(z, magnitude_shifts[p], m[p, now], width)
-            unfold_row(z, residual, width)
+            magnitude_row(z, bits[component], magnitude_shifts[p], m[p, now], width)
             if r == 0:
                 first_row_coefficients(first, p)
             use = first if r == 0 else coefficients[p]
             row = ring[now, component]
             above = ring[before, component]
-            segment_starts(above, r == 0, bits[component], width, starts)
+            run_starts(above, r == 0, bits[component], width, starts)
             if r > 0 and predictors[p] == MEDIAN:
+                unfold_row(z, bits[component], residual, width)
                 median_rebuild_row(above, residual, starts, bits[component], row, width)
                 pad_row(row, above, False, bits[component], width)
                 continue
@@ -278,7 +321,8 @@ def decode_rows(
                     OWN_TAPS + REFERENCE_TAPS * q,
                     width,
                 )
-            rebuild_row(base, use[0], residual, starts, bits[component], row, width)
+            base_residual(base, z, bits[component], width)
+            rebuild_row(base, use[0], starts, bits[component], row, width)
             pad_row(row, above, r == 0, bits[component], width)
         rows_now = ring[now]
         if finish:
