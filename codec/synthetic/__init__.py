@@ -1,4 +1,4 @@
-"""Small, deterministic, photographic-looking frames with film grain, and the DPX files they make.
+"""Small, deterministic, photographic-looking frames with film grain, and files of every format.
 
 For the kernels' warm-up, the demonstration, tests and benchmarks: places that need a frame which
 compresses as a scanned 10-bit log frame does, without shipping one. Everything is computed from
@@ -8,6 +8,15 @@ arguments give the same bytes on every machine. Pure functions; any thread may c
 
 from __future__ import annotations
 
+from codec.synthetic.camera import (
+    VARICAM_PACKINGS,
+    VaricamPacking,
+    arriraw_file,
+    c500_file,
+    mosaic,
+    varicam_file,
+)
+from codec.synthetic.cineon import CINEON_PACKINGS, CineonInterleave, cineon_file
 from codec.synthetic.dpx import (
     BITS,
     ByteOrder,
@@ -18,14 +27,29 @@ from codec.synthetic.dpx import (
     dpx_frame,
 )
 from codec.synthetic.picture import image
+from codec.synthetic.pnm import pfm_file, pnm_file
+from codec.synthetic.sgi import SgiRows, sgi_file
 
 __all__ = [
     "BITS",
+    "CINEON_PACKINGS",
+    "VARICAM_PACKINGS",
     "ByteOrder",
+    "CineonInterleave",
     "Descriptor",
     "Packing",
     "PaddingBits",
+    "SgiRows",
+    "VaricamPacking",
+    "arriraw_file",
+    "c500_file",
+    "cineon_file",
     "dpx_file",
     "dpx_frame",
     "image",
+    "mosaic",
+    "pfm_file",
+    "pnm_file",
+    "sgi_file",
+    "varicam_file",
 ]
