@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING
 
 from benchmarks import machine
 from benchmarks.codec_report import render
-from benchmarks.contenders import Contender, HtJ2k, JpegLs, JpegXl, PixFS, Zstd
+from benchmarks.contenders import HtJ2k, JpegLs, JpegXl, PixFS, Zstd
 from benchmarks.docs import replace_section
 from benchmarks.errors import BenchError, UnreadableFrameError
+from benchmarks.exr import ExrFile
 from benchmarks.ffv1 import METHOD as FFV1_METHOD
 from benchmarks.ffv1 import NAME as FFV1
 from benchmarks.ffv1 import Ffv1
-from benchmarks.frames import CLASSES, corpus_dir, load_frames
+from benchmarks.frames import corpus_dir, load_frames
 from benchmarks.timing import cpu_seconds
 
 if TYPE_CHECKING:
     import argparse
 
+    from benchmarks.contender import Contender
     from benchmarks.frames import Frame
 
-PACKAGES = ("numpy", "numba", "imagecodecs")
+PACKAGES = ("numpy", "numba", "imagecodecs", "OpenEXR")
 
 
 @dataclass(slots=True)
@@ -44,10 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `scripts/bench codec`."""
     parser.add_argument("--corpus", type=Path, help="folder of real frames (or PIXFS_CORPUS)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds; the best counts (3)")
-    parser.add_argument("--per-class", type=int, default=4, help="most frames of a class (4)")
-    parser.add_argument("--content", action="append", help="only classes whose name contains this")
+    parser.add_argument("--per-class", type=int, default=5, help="most frames of a class (5)")
+    parser.add_argument(
+        "--content", nargs="+", metavar="TEXT", help="only classes whose name contains one"
+    )
     parser.add_argument("--levels", nargs="+", default=["balanced"], help="PixFS levels to measure")
-    parser.add_argument("--jxl-e4", action="store_true", help="also JPEG XL effort 4 (slow)")
+    parser.add_argument(
+        "--jxl",
+        nargs="+",
+        type=int,
+        default=[1, 3, 4],
+        metavar="EFFORT",
+        help="JPEG XL efforts (1 3 4); 4 and up take one round, 5 and up small frames only",
+    )
     parser.add_argument("--no-ffv1", action="store_true", help="leave FFV1 (ffmpeg) out")
     parser.add_argument("--pixfs-only", action="store_true", help="leave all peers but JPEG-LS out")
     parser.add_argument("--frames", action="store_true", help="also print each frame's figures")
@@ -59,11 +70,13 @@ def contenders(options: argparse.Namespace) -> list[Contender]:
     """The in-process contenders of a run, PixFS first."""
     ours: list[Contender] = []
     for level in options.levels:
-        ours += [PixFS(level, verify=False), PixFS(level, verify=True)]
+        ours.append(PixFS(level))
+        if level == "balanced":
+            ours.append(PixFS(level, verify=True))
     if options.pixfs_only:
         return [*ours, JpegLs()]
-    efforts = (1, 3, 4) if options.jxl_e4 else (1, 3)
-    return [*ours, JpegLs(), *(JpegXl(effort) for effort in efforts), HtJ2k(), Zstd(3)]
+    efforts = [JpegXl(effort) for effort in options.jxl]
+    return [*ours, JpegLs(), *efforts, HtJ2k(), ExrFile("ZIP"), ExrFile("PIZ"), Zstd(3)]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -75,9 +88,7 @@ def run(options: argparse.Namespace) -> int:
     corpus = corpus_dir(options.corpus)
     if corpus is None:
         print("No corpus found (--corpus, PIXFS_CORPUS): synthetic frames only.", file=sys.stderr)
-    frames, left_out = load_frames(corpus, options.per_class)
-    if options.content:
-        frames = [f for f in frames if any(part in f.content for part in options.content)]
+    frames, left_out = load_frames(corpus, options.per_class, options.content)
     if not frames:
         raise BenchError("no frame to measure")
     peers = contenders(options)
@@ -89,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
         methods[FFV1] = FFV1_METHOD
         with Ffv1() as ffv1:
             cells = _measure(frames, peers, options.rounds, ffv1)
-    contents = [content for content in CLASSES if any(c.content == content for c in cells)]
+    contents = list(dict.fromkeys(frame.content for frame in frames))
     text = render(cells, contents, list(methods), options.rounds, each_frame=options.frames)
     print(text)
     for reason in left_out:
@@ -115,14 +126,17 @@ def _measure(
     cells: dict[tuple[str, str], Cell] = {}
     for frame in frames:
         for peer in peers:
-            cells[frame.name, peer.name] = _verified(frame, peer)
+            if peer.takes(frame):
+                cells[frame.name, peer.name] = _verified(frame, peer)
     for number in range(rounds):
+        # Each round starts with another contender, so none always follows the same one.
+        turn = number % len(peers)
+        order = [peer for peer in peers[turn:] + peers[:turn] if peer.rounds is None]
         for frame in frames:
             _progress(f"round {number + 1} of {rounds}: {frame.name}")
-            # Each round starts with another contender, so none always follows the same one.
-            turn = number % len(peers)
-            for peer in peers[turn:] + peers[:turn]:
-                _time(cells[frame.name, peer.name], frame, peer)
+            for peer in order:
+                if peer.takes(frame):
+                    _time(cells[frame.name, peer.name], frame, peer)
             if ffv1 is not None:
                 _time_ffv1(cells, frame, ffv1)
     _progress("")
@@ -130,16 +144,22 @@ def _measure(
 
 
 def _verified(frame: Frame, peer: Contender) -> Cell:
-    """One untimed pass, which also warms caches and compiles kernels.
+    """One checked pass, which also warms caches; timed only where no other follows.
 
     Raises:
         NotLosslessError: what comes back is not what went in.
     """
     _progress(f"checking {peer.name}: {frame.name}")
     source = peer.prepare(frame)
-    stored = peer.encode(source)
-    peer.check(source, peer.decode(stored))
-    return Cell(frame.name, frame.content, peer.name, len(frame.file), peer.stored_size(stored))
+    encode_s, stored = cpu_seconds(lambda: peer.encode(source), repeat=False)
+    decode_s, decoded = cpu_seconds(lambda: peer.decode(stored), repeat=False)
+    peer.check(source, decoded)
+    size = peer.stored_size(stored)
+    cell = Cell(frame.name, frame.content, peer.name, len(frame.file), size)
+    if peer.rounds is not None:
+        cell.encode_s.append(encode_s)
+        cell.decode_s.append(decode_s)
+    return cell
 
 
 def _time(cell: Cell, frame: Frame, peer: Contender) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.frames import FILM
+from benchmarks.recipes import FILM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +81,8 @@ def _table(title: str, cells: Sequence[Cell], names: Sequence[str]) -> list[str]
     reference = [cell for cell in cells if cell.contender == REFERENCE]
     for name in names:
         own = [cell for cell in cells if cell.contender == name]
+        if not own:
+            continue
         # Figures over fewer frames than the others' would not be comparable.
         complete = len(own) == len(reference)
         lines.append(_row(name, figures(own), figures(reference)) if complete else _empty(name))
