@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import machine
-from benchmarks.codec_report import render
+from benchmarks import costs, instructions, machine, plot, targets
+from benchmarks.cells import Cell, mean_figures
+from benchmarks.classes import FILM, FILM_CROPS, JUDGED
+from benchmarks.codec_report import cost_table, tables
 from benchmarks.contenders import HtJ2k, JpegLs, JpegXl, PixFS, Zstd
 from benchmarks.docs import replace_section
 from benchmarks.errors import BenchError, UnreadableFrameError
@@ -24,22 +26,10 @@ if TYPE_CHECKING:
     import argparse
 
     from benchmarks.contender import Contender
+    from benchmarks.costs import Costs
     from benchmarks.frames import Frame
 
 PACKAGES = ("numpy", "numba", "imagecodecs", "OpenEXR")
-
-
-@dataclass(slots=True)
-class Cell:
-    """One contender on one frame: stored bytes, and CPU seconds of each round."""
-
-    frame: str
-    content: str
-    contender: str
-    original: int
-    stored: int = 0
-    encode_s: list[float] = field(default_factory=list)
-    decode_s: list[float] = field(default_factory=list)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-ffv1", action="store_true", help="leave FFV1 (ffmpeg) out")
     parser.add_argument("--pixfs-only", action="store_true", help="leave all peers but JPEG-LS out")
+    parser.add_argument("--no-costs", action="store_true", help="leave out memory, threads, starts")
+    parser.add_argument(
+        "--instructions", action="store_true", help="also count instructions (valgrind, a minute)"
+    )
     parser.add_argument("--frames", action="store_true", help="also print each frame's figures")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     parser.add_argument("--write-docs", type=Path, help="replace the section of figures in here")
@@ -91,8 +85,10 @@ def run(options: argparse.Namespace) -> int:
     frames, left_out = load_frames(corpus, options.per_class, options.content)
     if not frames:
         raise BenchError("no frame to measure")
+    for reason in left_out:
+        print(f"left out: {reason}", file=sys.stderr)
     peers = contenders(options)
-    facts = machine.describe(PACKAGES)
+    facts = {"command": _command(), **machine.describe(PACKAGES)}
     methods = {peer.name: peer.method for peer in peers}
     if options.no_ffv1 or options.pixfs_only:
         cells = _measure(frames, peers, options.rounds, None)
@@ -100,11 +96,15 @@ def run(options: argparse.Namespace) -> int:
         methods[FFV1] = FFV1_METHOD
         with Ffv1() as ffv1:
             cells = _measure(frames, peers, options.rounds, ffv1)
+    extra, counted = _costs(frames, options)
+    names = list(methods)
     contents = list(dict.fromkeys(frame.content for frame in frames))
-    text = render(cells, contents, list(methods), options.rounds, each_frame=options.frames)
+    parts = [tables(cells, contents, names, options.rounds, each_frame=options.frames)]
+    if extra is not None:
+        parts.append(cost_table(extra, counted))
+    parts.append(targets.render(cells, extra))
+    text = "\n\n".join(parts)
     print(text)
-    for reason in left_out:
-        print(f"left out: {reason}", file=sys.stderr)
     if options.json:
         document = {
             "machine": facts,
@@ -112,11 +112,57 @@ def run(options: argparse.Namespace) -> int:
             "rounds": options.rounds,
             "left_out": left_out,
             "cells": [asdict(cell) for cell in cells],
+            "costs": asdict(extra) if extra else None,
+            "instructions": counted,
         }
         options.json.write_text(json.dumps(document, indent=1) + "\n")
     if options.write_docs:
-        replace_section(options.write_docs, "codec", facts, text)
+        _write_docs(options.write_docs, facts, text, cells, names)
     return 0
+
+
+def _command() -> str:
+    return "`scripts/bench " + " ".join(sys.argv[1:]) + "`"
+
+
+def _costs(
+    frames: list[Frame], options: argparse.Namespace
+) -> tuple[Costs | None, dict[str, float]]:
+    """Memory, threads and starts on the first 2K film frame; instructions on a small one."""
+    measured: Costs | None = None
+    counted: dict[str, float] = {}
+    for frame in frames:
+        if frame.content == FILM and measured is None and not options.no_costs:
+            _progress(f"memory, threads, starts: {frame.name}")
+            measured = costs.measure(frame)
+        if frame.content == FILM_CROPS and options.instructions and not counted:
+            _progress(f"counting instructions: {frame.name}")
+            counted = instructions.count(frame, "balanced")
+    _progress("")
+    return measured, counted
+
+
+def _write_docs(
+    page: Path, facts: dict[str, str], text: str, cells: list[Cell], names: list[str]
+) -> None:
+    """Replace the page's section of figures, and the picture beside it."""
+    contents = [FILM_CROPS, *JUDGED[1:]]
+    means = {name: mean_figures(cells, contents, name) for name in names}
+    shown = {
+        name: mean
+        for name, mean in means.items()
+        if mean is not None and not name.endswith("+ verify")
+    }
+    if shown:
+        picture = page.with_name(f"{page.stem}-codec.svg")
+        title = "Lossless film frames: size against speed"
+        subtitle = (
+            f"Geometric mean of {len(contents)} classes of content, frames of about a megapixel. "
+            f"{facts['processor'].split(',')[0]}, one thread."
+        )
+        picture.write_text(plot.draw(shown, title, subtitle))
+        text = f"![Ratio against speed of the codec and its peers]({picture.name})\n\n{text}"
+    replace_section(page, "codec", facts, text)
 
 
 def _measure(

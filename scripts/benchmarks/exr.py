@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +10,7 @@ import OpenEXR
 
 from benchmarks.contender import Contender
 from benchmarks.errors import NotLosslessError
+from benchmarks.folders import memory_folder
 from benchmarks.pictures import Picture
 
 if TYPE_CHECKING:
@@ -20,13 +19,6 @@ if TYPE_CHECKING:
     from benchmarks.frames import Frame
 
 _COMPRESSIONS = {"ZIP": OpenEXR.ZIP_COMPRESSION, "PIZ": OpenEXR.PIZ_COMPRESSION}
-
-
-def memory_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder on tmpfs where there is one: what goes through it costs memory copies only."""
-    memory = Path("/dev/shm")
-    base = memory if os.access(memory, os.W_OK) else None
-    return tempfile.TemporaryDirectory(prefix="pixfs-bench-", dir=base)
 
 
 def read_picture(file: bytes) -> Picture:

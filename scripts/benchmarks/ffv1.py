@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.contender import split
 from benchmarks.errors import MissingToolError, NotLosslessError, UnreadableFrameError
-from benchmarks.exr import memory_folder
+from benchmarks.folders import memory_folder
 from benchmarks.pictures import in_order, sites
 
 if TYPE_CHECKING:

@@ -16,6 +16,19 @@ import imagecodecs
 import numpy as np
 
 from benchmarks import bayer, dpx, exr, stills
+from benchmarks.classes import (
+    BAYER,
+    CG,
+    DPX_12,
+    DPX_16,
+    FILM,
+    FILM_CROPS,
+    GREY,
+    HALF,
+    SEQUENCES,
+    SYNTHETIC,
+    TIFF_16,
+)
 from benchmarks.pictures import Picture
 from benchmarks.tiff import tiff_file
 from codec.synthetic import dpx_file, dpx_frame
@@ -24,18 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-
-FILM = "film-like 10-bit log DPX"
-FILM_CROPS = "film-like 10-bit log DPX, 1K"
-DPX_12 = "12-bit log DPX"
-DPX_16 = "16-bit DPX"
-TIFF_16 = "16-bit TIFF"
-HALF = "half-float EXR"
-BAYER = "Bayer raw"
-CG = "clean CG, 10-bit DPX"
-GREY = "black-and-white scanned as RGB"
-SYNTHETIC = "synthetic 10-bit log"
-SEQUENCES = "sequences from lossy video"
 
 WIDTH, HEIGHT = 2048, 1556
 _STILL_LIFE = "exr/oexr_ScanLines_StillLife.exr"
