@@ -127,4 +127,7 @@ def _bar() -> Progress:
         TextColumn("{task.fields[name]}", markup=False),
         console=Console(stderr=True),
         transient=True,
+        # What goes to a pipe shall reach it, not be drawn above the bar.
+        redirect_stdout=False,
+        redirect_stderr=False,
     )
