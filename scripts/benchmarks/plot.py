@@ -24,24 +24,42 @@ _TOP, _BOTTOM = 104, 528
 _PANELS = ((66, 544), (584, 1062))
 _LETTER, _LINE = 6.5, 14
 
-_STYLE = """
-  svg { --back: #ffffff; --ink: #1f2328; --soft: #59636e; --grid: #d8dee4;
-        --pixfs: #0072b2; --jxl: #c2557f; --jls: #b45f00; --ht: #007a5a; --ffv1: #6f4fa3;
-        --zstd: #6e7681; --exr: #8a6d00; }
-  @media (prefers-color-scheme: dark) {
-    svg { --back: #0d1117; --ink: #f0f6fc; --soft: #9198a1; --grid: #30363d;
-          --pixfs: #56b4e9; --jxl: #e28bb0; --jls: #e69f00; --ht: #2bc79a; --ffv1: #b79cf0;
-          --zstd: #a9b1ba; --exr: #f0e442; }
-  }
-  text { font: 12px ui-sans-serif, system-ui, "Segoe UI", Helvetica, Arial, sans-serif;
-         fill: var(--ink); }
+# Role to colour, on white and on dark.
+_COLOURS = {
+    "back": ("#ffffff", "#0d1117"),
+    "ink": ("#1f2328", "#f0f6fc"),
+    "soft": ("#59636e", "#9198a1"),
+    "grid": ("#d8dee4", "#30363d"),
+    "pixfs": ("#0072b2", "#56b4e9"),
+    "jxl": ("#b8487a", "#e28bb0"),
+    "jls": ("#b45f00", "#e69f00"),
+    "ht": ("#007a5a", "#2bc79a"),
+    "ffv1": ("#6f4fa3", "#b79cf0"),
+    "zstd": ("#6e7681", "#a9b1ba"),
+    "exr": ("#8a6d00", "#f0e442"),
+}
+_SHAPES = """
+  text { font: 12px ui-sans-serif, system-ui, "Segoe UI", Helvetica, Arial, sans-serif; }
   .title { font-size: 18px; font-weight: 600; }
-  .soft { fill: var(--soft); }
   .panel { font-size: 14px; font-weight: 600; }
   .own { font-weight: 700; }
-  .grid { stroke: var(--grid); stroke-width: 1; }
-  .leader { stroke: var(--soft); stroke-width: 0.75; opacity: 0.7; }
-"""
+  .name { stroke-width: 3; stroke-linejoin: round; paint-order: stroke; }
+  .join { stroke-width: 1.5; opacity: 0.55; }
+  .mark { stroke-width: 1.2; }
+  .leader { stroke-width: 0.75; opacity: 0.7; }"""
+
+
+def _style() -> str:
+    """The style sheet: classes rather than variables, which few viewers but browsers know."""
+    sheets = []
+    for shade in (0, 1):
+        rules = [f"    .{role} {{ fill: {pair[shade]}; }}" for role, pair in _COLOURS.items()]
+        rules += [
+            f"    .{role}-line {{ stroke: {pair[shade]}; }}" for role, pair in _COLOURS.items()
+        ]
+        sheets.append("\n".join(rules))
+    dark = f"  @media (prefers-color-scheme: dark) {{\n{sheets[1]}\n  }}"
+    return f"{_SHAPES}\n{sheets[0]}\n{dark}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +125,9 @@ def draw(figures: dict[str, Figures], title: str, subtitle: str) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">',
         f"<title>{escape(title)}</title>",
-        f"<style>{_STYLE}</style>",
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="var(--back)"/>',
-        _text(24, 34, title, "title"),
+        f"<style>{_style()}</style>",
+        f'<rect width="{_WIDTH}" height="{_HEIGHT}" class="back"/>',
+        _text(24, 34, title, "title ink"),
         _text(24, 56, subtitle, "soft"),
     ]
     ways: tuple[tuple[str, Callable[[Figures], float]], ...] = (
@@ -159,14 +177,14 @@ def _frame(
     name: str, speeds: _Axis, ratios: _Axis, left: float, right: float, *, labelled: bool
 ) -> list[str]:
     """A panel's heading, grid and labels of its axes."""
-    parts = [_text(left, _TOP - 16, name, "panel")]
+    parts = [_text(left, _TOP - 16, name, "panel ink")]
     for tick in _ticks(speeds):
         x = speeds.at(tick)
-        parts += [_line(x, _TOP, x, _BOTTOM, "grid")]
+        parts += [_line(x, _TOP, x, _BOTTOM, "grid-line")]
         parts += [_text(x, _BOTTOM + 18, f"{tick:g}", "soft", "middle")]
     for tick in _ticks(ratios):
         y = ratios.at(tick)
-        parts += [_line(left, y, right, y, "grid")]
+        parts += [_line(left, y, right, y, "grid-line")]
         if labelled:
             parts.append(_text(left - 8, y + 4, f"{tick:.1f}", "soft", "end"))
     parts.append(_text(right, _BOTTOM + 38, "MB/s on one thread", "soft", "end"))
@@ -179,16 +197,29 @@ def _joins(points: Sequence[_Point]) -> list[str]:
     """Lines through the settings of one codec, in the order they were given."""
     return [
         f'<line x1="{one.x:.1f}" y1="{one.y:.1f}" x2="{two.x:.1f}" y2="{two.y:.1f}" '
-        f'stroke="var(--{one.family.colour})" stroke-width="1.5" opacity="0.55"/>'
+        f'class="join {one.family.colour}-line"/>'
         for family in _FAMILIES
         for one, two in pairwise(p for p in points if p.family is family)
     ]
 
 
+def _along(points: Sequence[_Point]) -> list[_Box]:
+    """Small boxes along the lines of `_joins`, which names had better not cover."""
+    boxes = []
+    for family in _FAMILIES:
+        for one, two in pairwise(p for p in points if p.family is family):
+            steps = max(round(math.hypot(two.x - one.x, two.y - one.y) / 8), 1)
+            for step in range(1, steps):
+                x = one.x + (two.x - one.x) * step / steps
+                y = one.y + (two.y - one.y) * step / steps
+                boxes.append(_Box(x - 2, y - 2, x + 2, y + 2))
+    return boxes
+
+
 def _mark(point: _Point) -> str:
     x, y = point.x, point.y
     size = 6.5 if point.family.shape == "circle" else 5.5
-    fill = f'fill="var(--{point.family.colour})" stroke="var(--back)" stroke-width="1.2"'
+    fill = f'class="mark {point.family.colour} back-line"'
     if point.family.shape == "circle":
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size}" {fill}/>'
     outline = {
@@ -222,6 +253,7 @@ _CROSS = (
 def _names(points: Sequence[_Point], left: float, right: float) -> list[str]:
     """The points' names, each where it covers least; those that had to move get a leader."""
     taken = [_Box(p.x - 8, p.y - 8, p.x + 8, p.y + 8) for p in points]
+    taken += _along(points)
     parts = []
     for point in sorted(points, key=lambda p: (p.family is not _FAMILIES[0], p.y)):
         width = _LETTER * len(point.name) * (1.06 if point.family is _FAMILIES[0] else 1)
@@ -235,8 +267,8 @@ def _names(points: Sequence[_Point], left: float, right: float) -> list[str]:
         centre = (box.left + box.right) / 2
         if abs((box.top + box.bottom) / 2 - point.y) > _LINE * 1.6:
             edge = box.top + 2 if box.top > point.y else box.bottom - 1
-            parts.append(_line(point.x, point.y, centre, edge, "leader"))
-        style = "own" if point.family is _FAMILIES[0] else ""
+            parts.append(_line(point.x, point.y, centre, edge, "leader soft-line"))
+        style = "name back-line ink" + (" own" if point.family is _FAMILIES[0] else "")
         parts.append(_text(centre, box.bottom - 3, point.name, style, "middle"))
     return parts
 
@@ -267,7 +299,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
     return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _text(x: float, y: float, text: str, style: str = "", anchor: str = "start") -> str:
+def _text(x: float, y: float, text: str, style: str, anchor: str = "start") -> str:
     return (
         f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
         f"{escape(text)}</text>"
