@@ -22,6 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ class Report:
         if self._many and command in SUMMED and sys.stderr.isatty():
             self._progress = _bar()
             size = sum(one.size for one in files)
-            self._task: TaskID = self._progress.add_task(command, total=size, name="")
+            self._task: TaskID = self._progress.add_task(command, total=size, name="", count="")
 
     @property
     def failed(self) -> bool:
@@ -76,7 +77,9 @@ class Report:
     def begin(self, one: Input) -> None:
         """Name the file that is worked on now."""
         if self._progress is not None:
-            self._progress.update(self._task, name=one.path.name)
+            number = self._done + len(self._failures) + 1
+            count = f"{number}/{self._total}"
+            self._progress.update(self._task, name=one.path.name, count=count)
 
     def done(self, one: Input, outcome: Outcome) -> None:
         """A file went well."""
@@ -118,15 +121,24 @@ class Report:
 
 
 def _bar() -> Progress:
+    def whole() -> Column:
+        return Column(no_wrap=True)
+
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[name]}", markup=False),
+        TextColumn("{task.description} {task.fields[count]}", table_column=whole()),
+        BarColumn(bar_width=20, table_column=whole()),
+        DownloadColumn(table_column=whole()),
+        TransferSpeedColumn(table_column=whole()),
+        TimeRemainingColumn(table_column=whole()),
+        # A narrow terminal cuts the name, and nothing else.
+        TextColumn(
+            "{task.fields[name]}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
         console=Console(stderr=True),
         transient=True,
+        expand=True,
         # What goes to a pipe shall reach it, not be drawn above the bar.
         redirect_stdout=False,
         redirect_stderr=False,
