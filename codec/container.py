@@ -17,7 +17,7 @@ from codec.errors import (
     UnsupportedFeatureError,
     UnsupportedVersionError,
 )
-from codec.types import Block, BlockKind, Element, Packing
+from codec.types import Block, BlockKind, Element, Packing, Region, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,15 +26,18 @@ MAGIC = b"\x89PXF\r\n\x1a\n"
 VERSION = 1
 HEAD_SIZE = 64
 WRAP_SIZE = 4096
-FEATURES = frozenset({"tile-predicted-1"})
+FEATURES = frozenset({"tile-predicted-1", "redo-1"})
 
 _HEADER = struct.Struct("<8sHHIQQ16s8s8s")
 _SECTION = struct.Struct("<4sI")
-_ELEMENT = struct.Struct("<QIIIBBBBBB16s")
-_BLOCK = struct.Struct("<IIBBHI8s")
+_ELEMENT = struct.Struct("<IIBBBBHH")
+_REGION = struct.Struct("<QIII")
+_SEGMENT = struct.Struct("<BBBBBBHI")
+_BLOCK = struct.Struct("<IIBBHII8s")
 _KIND_CONTAINER = 0
 _KIND_WRAP = 1
-_MAX_COMPONENTS = 8
+MAX_COMPONENTS = 16
+MAX_ELEMENTS = 1 << 16
 _MAX_WIDTH = 1 << 20
 MAX_BLOCK = 1 << 25
 
@@ -139,19 +142,22 @@ class Directory:
 
 
 def _pack_element(e: Element) -> bytes:
-    return _ELEMENT.pack(
-        e.offset,
-        e.width,
-        e.rows,
-        e.row_bytes,
-        e.components,
-        e.bits,
-        int(e.packing),
-        e.shift,
-        (1 if e.big_endian else 0) | (2 if e.reverse else 0),
-        0,
-        bytes(e.order).ljust(16, b"\xff"),
-    )
+    signed = sum(1 << component for component in e.signed)
+    parts = [
+        _ELEMENT.pack(
+            e.width, e.rows, e.components, len(e.segments), len(e.regions), e.method, signed, 0
+        ),
+        bytes(e.order),
+    ]
+    parts += [_REGION.pack(r.offset, r.row_bytes, r.band_rows, r.band_header) for r in e.regions]
+    for s in e.segments:
+        flags = (1 if s.big_endian else 0) | (2 if s.reverse else 0)
+        parts.append(
+            _SEGMENT.pack(
+                s.region, s.components, s.bits, int(s.packing), s.shift, flags, 0, s.start
+            )
+        )
+    return b"".join(parts)
 
 
 def _pack_block(b: Block) -> bytes:
@@ -159,9 +165,10 @@ def _pack_block(b: Block) -> bytes:
         b.stop - b.start,
         b.stored_stop - b.stored_start,
         int(b.kind),
+        b.region,
         b.element,
-        b.rows,
         b.row,
+        b.rows,
         b.checksum,
     )
 
@@ -183,7 +190,7 @@ def parse_directory(raw: bytes, header: Header) -> Directory:
         info = dict(
             line.split("=", 1) for line in sections[b"INFO"].decode().splitlines() if "=" in line
         )
-        elements = [_parse_element(*e) for e in _ELEMENT.iter_unpack(sections[b"ELEM"])]
+        elements = list(_parse_elements(sections[b"ELEM"]))
         blocks = list(_parse_blocks(sections[b"BLKS"], header, elements))
     except (KeyError, ValueError, struct.error) as error:
         raise DamagedError("directory", f"it makes no sense ({error})", 0) from error
@@ -203,58 +210,79 @@ def _sections(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += length
 
 
-def _parse_element(
-    offset: int,
-    width: int,
-    rows: int,
-    row_bytes: int,
-    components: int,
-    bits: int,
-    packing: int,
-    shift: int,
-    flags: int,
-    _reserved: int,
-    order: bytes,
-) -> Element:
-    if not (1 <= components <= _MAX_COMPONENTS and 1 <= bits <= 16 and 1 <= width <= _MAX_WIDTH):
-        raise ValueError("an element is out of range")
-    element = Element(
-        offset=offset,
-        width=width,
-        rows=rows,
-        row_bytes=row_bytes,
-        components=components,
-        bits=bits,
-        packing=Packing(packing),
-        shift=shift,
-        big_endian=bool(flags & 1),
-        reverse=bool(flags & 2),
-        order=tuple(order[:components]),
-    )
-    check_element(element)
-    return element
+def _parse_elements(raw: bytes) -> Iterator[Element]:
+    at = 0
+    while at < len(raw):
+        width, rows, components, segments, regions, method, signed, _ = _ELEMENT.unpack_from(
+            raw, at
+        )
+        at += _ELEMENT.size
+        order = tuple(raw[at : at + components])
+        at += components
+        placed = []
+        for _ in range(regions):
+            placed.append(Region(*_REGION.unpack_from(raw, at)))
+            at += _REGION.size
+        held = []
+        for _ in range(segments):
+            region, count, bits, packing, shift, flags, _, start = _SEGMENT.unpack_from(raw, at)
+            at += _SEGMENT.size
+            big, reverse = bool(flags & 1), bool(flags & 2)
+            held.append(Segment(count, bits, Packing(packing), shift, big, reverse, start, region))
+        element = Element(
+            width,
+            rows,
+            tuple(placed),
+            tuple(held),
+            order,
+            tuple(c for c in range(16) if signed >> c & 1),
+            method,
+        )
+        if components != element.components:
+            raise ValueError("an element has other components than its segments")
+        check_element(element)
+        yield element
 
 
 def check_element(e: Element) -> None:
     """Raise ValueError unless the kernels can be trusted with this element."""
+    if not (1 <= e.width <= _MAX_WIDTH and 1 <= e.rows < 1 << 32):
+        raise ValueError("an element is out of range")
+    if not (1 <= e.components <= MAX_COMPONENTS and 1 <= len(e.regions) <= MAX_COMPONENTS):
+        raise ValueError("an element has too many components")
     if sorted(e.order) != list(range(e.components)):
         raise ValueError("an element's order is no permutation")
-    if e.rows < 1 or e.row_bytes < e.samples_bytes:
+    if any(not 0 <= component < e.components for component in e.signed):
+        raise ValueError("an element has no such component")
+    for region in e.regions:
+        if region.band_header and (not region.band_rows or e.method):
+            raise ValueError("an element's bands have no rows")
+    for segment in e.segments:
+        _check_segment(segment, e)
+
+
+def _check_segment(s: Segment, e: Element) -> None:
+    if s.region >= len(e.regions) or s.components < 1:
+        raise ValueError("a segment belongs to no region")
+    if s.start + s.row_bytes(e.width) > e.regions[s.region].row_bytes:
         raise ValueError("an element's rows are too short")
     fits = {
-        Packing.BYTE: e.bits == 8 and e.shift == 0,
-        Packing.WORD: e.bits + e.shift <= 16,
-        Packing.FILLED: e.bits == 10 and e.shift <= 2,
-        Packing.PACKED: e.shift == 0 and e.row_bytes % 4 == 0,
+        Packing.BYTE: s.bits == 8 and s.shift == 0,
+        Packing.WORD: s.bits + s.shift <= 16,
+        Packing.FILLED: s.bits == 10 and s.shift <= 2,
+        Packing.PACKED: s.shift == 0,
+        Packing.PACKED_HIGH: s.shift == 0,
     }
-    if not fits[e.packing]:
+    if not (1 <= s.bits <= 16 and fits[s.packing]):
         raise ValueError("an element's bits do not fit its packing")
 
 
 def _parse_blocks(raw: bytes, header: Header, elements: list[Element]) -> Iterator[Block]:
     start = 0
     stored = HEAD_SIZE + header.directory_length
-    for length, stored_length, kind, element, rows, row, summed in _BLOCK.iter_unpack(raw):
+    tiles: dict[tuple[int, int], int] = {}
+    shared: list[Block] = []
+    for length, stored_length, kind, region, element, row, rows, summed in _BLOCK.iter_unpack(raw):
         block = Block(
             BlockKind(kind),
             start,
@@ -263,13 +291,18 @@ def _parse_blocks(raw: bytes, header: Header, elements: list[Element]) -> Iterat
             stored + stored_length,
             summed,
             element,
+            region,
             row,
             rows,
         )
         if not 0 < length <= MAX_BLOCK:
             raise ValueError("a block is empty or too long")
-        if block.kind is BlockKind.TILE:
+        if block.kind in (BlockKind.TILE, BlockKind.SHARED):
             _check_tile(block, elements)
+            if block.kind is BlockKind.TILE:
+                tiles[block.element, block.row] = block.rows
+            else:
+                shared.append(block)
         elif block.kind is BlockKind.STORED and stored_length != length:
             raise ValueError("a stored block has two lengths")
         elif block.kind is BlockKind.FILL and stored_length != 1:
@@ -279,16 +312,24 @@ def _parse_blocks(raw: bytes, header: Header, elements: list[Element]) -> Iterat
         yield block
     if start != header.original_length or stored != header.container_length:
         raise ValueError("the blocks do not add up to the file")
+    if any(tiles.get((block.element, block.row)) != block.rows for block in shared):
+        raise ValueError("a shared block's tile is missing")
 
 
 def _check_tile(block: Block, elements: list[Element]) -> None:
     if block.element >= len(elements):
         raise ValueError("a tile belongs to no element")
     e = elements[block.element]
-    if (
-        block.rows < 1
-        or block.row + block.rows > e.rows
-        or block.start != e.offset + block.row * e.row_bytes
-        or block.stop - block.start != block.rows * e.row_bytes
-    ):
+    if (block.region == 0) != (block.kind is BlockKind.TILE) or block.region >= len(e.regions):
+        raise ValueError("a tile is in no region")
+    if block.rows < 1 or block.row + block.rows > e.rows:
+        raise ValueError("a tile's rows are not the element's")
+    if sum(region.length(block.rows) for region in e.regions) > MAX_BLOCK:
+        raise ValueError("a tile is too large")
+    region = e.regions[block.region]
+    if e.method:
+        return
+    if region.band_rows and block.row % region.band_rows:
+        raise ValueError("a tile begins inside a band")
+    if block.start != region.place(block.row) or block.stop != region.end(block.row + block.rows):
         raise ValueError("a tile's rows are not its bytes")

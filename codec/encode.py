@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import xxhash
 
+from codec import redo
 from codec.container import (
     HEAD_SIZE,
-    MAX_BLOCK,
     Directory,
     Header,
     check_element,
@@ -20,62 +20,49 @@ from codec.container import (
     is_container_head,
 )
 from codec.errors import VerifyError
-from codec.formats import dpx
+from codec.formats import FORMATS
 from codec.formats.base import PROBE_SIZE, NotUnderstood
-from codec.reader import Reader, as_array
+from codec.pieces import Extent, Piece, cut, side_pieces
+from codec.reader import Reader, as_array, redone_payload
 from codec.tile import EFFORTS, Effort, decode_tile, encode_tile
 from codec.types import Block, BlockKind, Element, Encoded, Layout, Level, Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
+    from codec.formats.base import Format
+
 CODEC_NAME = "pxf-1"
 TOO_SMALL = 4096
-SIDE_BLOCK = 1 << 20
-HEAD_BLOCK = 1 << 14
-"""What a kernel reads at once when a program asks for a header: kept out of the tiles..."""
-HEAD_BLOCK_FROM = 1 << 20
-"""... of files at least this long, where the rows in it cost next to nothing."""
 _WORTH = 0.97
-_MIN_TILE_ROWS = 16
-_FEATURE = "tile-predicted-1"
+_TILE_FEATURE = "tile-predicted-1"
+_REDO_FEATURE = "redo-1"
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A block before it has a place: its bytes in the original, and the tile's rows."""
-
-    start: int
-    stop: int
-    element: int = 0
-    row: int = 0
-    rows: int = 0
-
-
-def find_layout(head: bytes, size: int) -> Layout:
-    """The layout of a file of ``size`` bytes from its first PROBE_SIZE bytes.
-
-    Raises NotUnderstood with the reason it stays verbatim.
-    """
+def _recognised(head: bytes, size: int) -> Format:
+    """The format module for a file. Raises NotUnderstood where there is none."""
     if size == 0:
         raise NotUnderstood("too small: the file is empty")
     if is_container_head(head):
         raise NotUnderstood("unsupported: begins like a PixFS container")
-    if head[:4] in (b"SDPX", b"XPDS"):
-        layout = dpx.probe(head, size)
-    else:
-        raise NotUnderstood("unsupported: not a frame format that is known")
-    if size < TOO_SMALL:
+    for module in FORMATS:
+        if module.recognises(head):
+            return module
+    raise NotUnderstood("unsupported: not a frame format that is known")
+
+
+def find_layout(file: memoryview) -> Layout:
+    """The layout of a whole file. Raises NotUnderstood with the reason it stays verbatim."""
+    layout = _recognised(bytes(file[:PROBE_SIZE]), len(file)).layout(file)
+    if len(file) < TOO_SMALL:
         raise NotUnderstood(f"too small: less than {TOO_SMALL} bytes", layout.format)
     for element in layout.elements:
-        if element.row_bytes > MAX_BLOCK:
-            raise NotUnderstood("unsupported: rows are too long", layout.format)
         try:
             check_element(element)
         except ValueError as error:
@@ -84,11 +71,19 @@ def find_layout(head: bytes, size: int) -> Layout:
 
 
 def probe(head: Buffer, size: int) -> Probe:
-    """What a file of ``size`` bytes is, from its first `PROBE_SIZE` bytes. Never raises."""
+    """What a file of ``size`` bytes is, as far as its first `PROBE_SIZE` bytes tell.
+
+    Never raises. A format whose directory lies elsewhere in the file may still turn out to be
+    one that stays verbatim.
+    """
+    start = bytes(memoryview(head)[:PROBE_SIZE])
     try:
-        return Probe(find_layout(bytes(memoryview(head)[:PROBE_SIZE]), size).format, None)
+        name = _recognised(start, size).probe(start, size)
     except NotUnderstood as verdict:
         return Probe(verdict.format, verdict.reason)
+    if size < TOO_SMALL:
+        return Probe(name, f"too small: less than {TOO_SMALL} bytes")
+    return Probe(name, None)
 
 
 def encode(
@@ -123,13 +118,22 @@ def encode(
         info["encoded_at"] = encoded_at
     encoder = _Encoder(source, EFFORTS[level], threads, verify)
     try:
-        layout = find_layout(bytes(view[:PROBE_SIZE]), source.size)
+        layout = find_layout(view)
+        container = encoder.coded(info, layout)
     except NotUnderstood as verdict:
         return encoder.verbatim(info, verdict.format or "unknown", verdict.reason, level)
-    container = encoder.coded(info, layout)
     if len(container) > _WORTH * source.size:
         return encoder.verbatim(info, layout.format, "incompressible", level)
     return Encoded(container, layout.format, None, level, encoder.hash.hex(), source.size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """A block that has its bytes but no place yet."""
+
+    kind: BlockKind
+    extent: Extent
+    payload: bytes
 
 
 class _Encoder:
@@ -149,51 +153,106 @@ class _Encoder:
         """The container that holds the file's own bytes."""
         directory = Directory(info={"format": name, **info, "reason": reason})
         payloads = []
-        for piece in _side_pieces(0, self._source.size):
-            payloads.append(bytes(self._view[piece.start : piece.stop]))
-            _append(directory, BlockKind.STORED, piece, payloads[-1])
+        for piece in side_pieces(0, self._source.size):
+            (extent,) = piece.extents
+            payloads.append(bytes(self._view[extent.start : extent.stop]))
+            _append(directory, BlockKind.STORED, extent, piece, payloads[-1])
         container = self._assemble(directory, payloads)
         return Encoded(container, name, reason, level, self.hash.hex(), self._source.size)
 
     def coded(self, info: dict[str, str], layout: Layout) -> bytes:
-        """The container that holds the elements' samples as tiles."""
+        """The container that holds the elements' samples as tiles.
+
+        Raises NotUnderstood where they cannot be coded after all.
+        """
         directory = Directory(
-            features=[_FEATURE],
+            features=[_TILE_FEATURE],
             info={"format": layout.format, **info},
             elements=list(layout.elements),
         )
-        pieces = list(_pieces(layout.elements, self._source.size, self._effort))
+        if any(element.method for element in layout.elements):
+            directory.features.append(_REDO_FEATURE)
 
-        def one(piece: _Piece) -> tuple[BlockKind, bytes]:
-            if piece.rows:
-                return self._tile(piece, layout.elements[piece.element])
-            return self._side(piece)
+        def one(piece: Piece) -> list[_Coded]:
+            if not piece.rows:
+                return [self._side(piece.extents[0])]
+            element = layout.elements[piece.element]
+            try:
+                return self._tile(piece, element)
+            except redo.CannotRedoError as error:
+                raise NotUnderstood(f"unsupported: {error}", layout.format) from error
 
-        payloads = []
-        for piece, (kind, payload) in zip(pieces, _spread(self._threads, one, pieces), strict=True):
-            _append(directory, kind, piece, payload)
-            payloads.append(payload)
-        return self._assemble(directory, payloads)
+        pieces = self._cut(layout)
+        blocks: list[tuple[Piece, _Coded]] = []
+        for piece, coded in zip(pieces, _spread(self._threads, one, pieces), strict=True):
+            blocks += [(piece, block) for block in coded]
+        blocks.sort(key=lambda pair: pair[1].extent.start)
+        for piece, block in blocks:
+            _append(directory, block.kind, block.extent, piece, block.payload)
+        return self._assemble(directory, [block.payload for _, block in blocks])
 
-    def _tile(self, piece: _Piece, element: Element) -> tuple[BlockKind, bytes]:
-        payload = encode_tile(self._source, piece.start, piece.rows, element, self._effort)
-        original = self._source[piece.start : piece.stop]
-        if len(payload) >= piece.stop - piece.start:
-            return BlockKind.STORED, original.tobytes()
-        if self._verify and not np.array_equal(decode_tile(payload, piece.rows, element), original):
-            raise VerifyError(f"rows from {piece.row} of {element} do not decode to themselves")
-        return BlockKind.TILE, payload
+    def _cut(self, layout: Layout) -> list[Piece]:
+        try:
+            return cut(layout.elements, self._source.size, self._effort.tile_pixels)
+        except NotUnderstood as verdict:
+            raise NotUnderstood(verdict.reason, layout.format) from verdict
 
-    def _side(self, piece: _Piece) -> tuple[BlockKind, bytes]:
-        original = bytes(self._view[piece.start : piece.stop])
+    def _tile(self, piece: Piece, element: Element) -> list[_Coded]:
+        """A tile's blocks, one for each region; its bytes as they are where it does not pay."""
+        originals = [self._source[e.start : e.stop] for e in piece.extents]
+        parameters = [b""] * len(originals)
+        regions = originals
+        if element.method:
+            regions = []
+            for number, extent in enumerate(piece.extents):
+                row_bytes = element.regions[number].row_bytes
+                undone = redo.undo(
+                    element.method, self._view, extent.chunks, row_bytes, element.detail
+                )
+                regions.append(undone.rows)
+                parameters[number] = undone.parameters
+        tile = encode_tile(regions, piece.rows, element, self._effort)
+        if len(tile) + sum(map(len, parameters)) >= piece.length:
+            return [
+                _Coded(BlockKind.STORED, extent, original.tobytes())
+                for extent, original in zip(piece.extents, originals, strict=True)
+            ]
+        if self._verify:
+            self._check(tile, parameters, piece, element, originals)
+        first = redone_payload(parameters[0], tile) if element.method else tile
+        blocks = [_Coded(BlockKind.TILE, piece.extents[0], first)]
+        for extent, more in zip(piece.extents[1:], parameters[1:], strict=True):
+            blocks.append(_Coded(BlockKind.SHARED, extent, more))
+        return blocks
+
+    def _check(
+        self,
+        tile: bytes,
+        parameters: list[bytes],
+        piece: Piece,
+        element: Element,
+        originals: list[NDArray[np.uint8]],
+    ) -> None:
+        """Raise VerifyError unless a tile decodes to the file's own bytes."""
+        decoded = decode_tile(tile, piece.rows, element)
+        for rows, more, original in zip(decoded, parameters, originals, strict=True):
+            result = rows
+            if element.method:
+                made = redo.redo(element.method, rows, more, original.size)
+                result = np.frombuffer(made, np.uint8)
+            if not np.array_equal(result, original):
+                raise VerifyError(f"rows from {piece.row} of {element} do not decode to themselves")
+
+    def _side(self, extent: Extent) -> _Coded:
+        original = bytes(self._view[extent.start : extent.stop])
         if original.count(original[:1]) == len(original):
-            return BlockKind.FILL, original[:1]
+            return _Coded(BlockKind.FILL, extent, original[:1])
         deflated = zlib.compress(original, 6)
         if len(deflated) < len(original):
             if self._verify and zlib.decompress(deflated) != original:
-                raise VerifyError(f"side data at {piece.start} does not inflate to itself")
-            return BlockKind.DEFLATE, deflated
-        return BlockKind.STORED, original
+                raise VerifyError(f"side data at {extent.start} does not inflate to itself")
+            return _Coded(BlockKind.DEFLATE, extent, deflated)
+        return _Coded(BlockKind.STORED, extent, original)
 
     def _assemble(self, directory: Directory, payloads: list[bytes]) -> bytes:
         packed = directory.pack()
@@ -213,49 +272,16 @@ class _Encoder:
             raise VerifyError("the container does not hold the blocks that were encoded")
 
 
-def _append(directory: Directory, kind: BlockKind, piece: _Piece, payload: bytes) -> None:
+def _append(
+    directory: Directory, kind: BlockKind, extent: Extent, piece: Piece, payload: bytes
+) -> None:
     stored = directory.blocks[-1].stored_stop if directory.blocks else 0
-    is_tile = kind is BlockKind.TILE
-    directory.blocks.append(
-        Block(
-            kind,
-            piece.start,
-            piece.stop,
-            stored,
-            stored + len(payload),
-            checksum(payload),
-            piece.element if is_tile else 0,
-            piece.row if is_tile else 0,
-            piece.rows if is_tile else 0,
+    block = Block(kind, extent.start, extent.stop, stored, stored + len(payload), checksum(payload))
+    if kind in (BlockKind.TILE, BlockKind.SHARED):
+        block = replace(
+            block, element=piece.element, region=extent.region, row=piece.row, rows=piece.rows
         )
-    )
-
-
-def _side_pieces(start: int, stop: int) -> Iterator[_Piece]:
-    for at in range(start, stop, SIDE_BLOCK):
-        yield _Piece(at, min(at + SIDE_BLOCK, stop))
-
-
-def _pieces(elements: Iterable[Element], size: int, effort: Effort) -> Iterator[_Piece]:
-    """The file cut into side data and tiles, in order and without holes."""
-    at = 0
-    head = HEAD_BLOCK if size >= HEAD_BLOCK_FROM else 0
-    for index, element in enumerate(elements):
-        first = min(max(-(-(head - element.offset) // element.row_bytes), 0), element.rows)
-        yield from _side_pieces(at, element.offset + first * element.row_bytes)
-        step = tile_rows(element, effort)
-        for row in range(first, element.rows, step):
-            rows = min(step, element.rows - row)
-            start = element.offset + row * element.row_bytes
-            yield _Piece(start, start + rows * element.row_bytes, index, row, rows)
-        at = element.offset + element.length
-    yield from _side_pieces(at, size)
-
-
-def tile_rows(element: Element, effort: Effort) -> int:
-    """Rows a tile: about ``effort.tile_pixels`` pixels, within what a block may hold."""
-    rows = max(effort.tile_pixels // element.width // 16 * 16, _MIN_TILE_ROWS)
-    return max(min(rows, 256, MAX_BLOCK // element.row_bytes), 1)
+    directory.blocks.append(block)
 
 
 def _spread(threads: int, work: Callable[[T], R], items: list[T]) -> Iterator[R]:
@@ -280,7 +306,12 @@ def decompress(container: Buffer, *, threads: int = 1) -> bytearray:
     """
     reader = Reader(container)
     out = bytearray()
-    for decoded in _spread(threads, reader.decode_block, list(range(reader.blocks))):
-        out += decoded
+    early: dict[int, memoryview | bytes] = {}
+    following = 0
+    for group in _spread(threads, reader.decode_group, reader.groups):
+        early.update(group)
+        while following in early:
+            out += early.pop(following)
+            following += 1
     reader.check_hash(out)
     return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import io
 import os
+import struct
 import threading
 import zlib
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 import numpy as np
 import xxhash
 
+from codec import redo
 from codec.container import (
     HEAD_SIZE,
     WRAP_SIZE,
@@ -36,6 +38,7 @@ Source: TypeAlias = "Buffer | int | BinaryIO"
 
 WRAP_BLOCK = 1 << 20
 _MAX_DIRECTORY = 1 << 26
+_PARAMETERS = struct.Struct("<I")
 
 
 class ByteSource(Protocol):
@@ -119,6 +122,13 @@ class Reader:
         self.stored_length = self._source.size()
         self._directory = self._open_wrap() if self.header.kind == "wrap" else self._open()
         self._starts = [block.start for block in self._directory.blocks]
+        self._tiles: dict[tuple[int, int], int] = {}
+        self._shared: dict[tuple[int, int], list[int]] = {}
+        for index, block in enumerate(self._directory.blocks):
+            if block.kind is BlockKind.TILE:
+                self._tiles[block.element, block.row] = index
+            elif block.kind is BlockKind.SHARED:
+                self._shared.setdefault((block.element, block.row), []).append(index)
         info = self._directory.info
         self.format = info.get("format", "unknown")
         self.level = info.get("level", "")
@@ -149,7 +159,7 @@ class Reader:
         for start in range(0, length, WRAP_BLOCK):
             stop = min(start + WRAP_BLOCK, length)
             at = (WRAP_SIZE + start, WRAP_SIZE + stop)
-            directory.blocks.append(Block(BlockKind.STORED, start, stop, *at, b"", 0, 0, 0))
+            directory.blocks.append(Block(BlockKind.STORED, start, stop, *at, b""))
         return directory
 
     @property
@@ -185,37 +195,94 @@ class Reader:
 
     def is_tile(self, index: int) -> bool:
         """Whether decoding this block means decoding samples."""
-        return self._directory.blocks[index].kind is BlockKind.TILE
+        return self._directory.blocks[index].kind in (BlockKind.TILE, BlockKind.SHARED)
+
+    @property
+    def groups(self) -> list[int]:
+        """The blocks to give to `decode_group` to have every block once."""
+        blocks = enumerate(self._directory.blocks)
+        return [index for index, block in blocks if block.kind is not BlockKind.SHARED]
 
     def decode_block(self, index: int) -> memoryview | bytes:
         """All bytes of a block (bytes-like). Raises DamagedError that names it."""
         block = self._directory.blocks[index]
-        stored = self._source.pread(block.stored_start, block.stored_stop - block.stored_start)
         try:
-            if len(stored) != block.stored_stop - block.stored_start:
-                raise DamagedError("block", "it is cut short")
-            if block.checksum and checksum(stored) != block.checksum:
-                raise DamagedError("block", "its checksum does not hold")
-            return self._decode(block, stored)
+            stored = self._stored(block)
+            if block.kind in (BlockKind.TILE, BlockKind.SHARED):
+                return self._of_tile(block, stored, self._decode_tile(block))
+            return self._side(block, stored)
         except DamagedError as error:
             raise DamagedError(self._name(index), error.detail, block.start) from error
 
-    def _decode(self, block: Block, stored: memoryview | bytes) -> memoryview | bytes:
+    def decode_group(self, index: int) -> list[tuple[int, memoryview | bytes]]:
+        """The bytes of a block, and of all blocks that share its tile, which is decoded once.
+
+        Raises DamagedError that names the first.
+        """
+        block = self._directory.blocks[index]
+        shared = self._shared.get((block.element, block.row), [])
+        if block.kind is not BlockKind.TILE or not shared:
+            return [(index, self.decode_block(index))]
+        try:
+            regions = self._decode_tile(block)
+            group = []
+            for member in (index, *shared):
+                one = self._directory.blocks[member]
+                group.append((member, self._of_tile(one, self._stored(one), regions)))
+            return group
+        except DamagedError as error:
+            raise DamagedError(self._name(index), error.detail, block.start) from error
+
+    def _stored(self, block: Block) -> memoryview | bytes:
+        """A block's stored bytes, checked."""
+        stored = self._source.pread(block.stored_start, block.stored_stop - block.stored_start)
+        if len(stored) != block.stored_stop - block.stored_start:
+            raise DamagedError("block", "it is cut short")
+        if block.checksum and checksum(stored) != block.checksum:
+            raise DamagedError("block", "its checksum does not hold")
+        return stored
+
+    def _side(self, block: Block, stored: memoryview | bytes) -> memoryview | bytes:
         if block.kind is BlockKind.STORED:
             return stored
         if block.kind is BlockKind.FILL:
             return bytes(stored) * (block.stop - block.start)
-        if block.kind is BlockKind.DEFLATE:
-            return _inflate(stored, block.stop - block.start)
+        return _inflate(stored, block.stop - block.start)
+
+    def _decode_tile(self, block: Block) -> list[NDArray[np.uint8]]:
+        """The rows of a block's tile in each region of its element."""
+        main = self._directory.blocks[self._tiles[block.element, block.row]]
+        stored = self._stored(main)
         element = self._directory.elements[block.element]
+        if element.method:
+            stored = split_redone(stored)[1]
         with self._lock:
             self._tiles_decoded += 1
-        return decode_tile(stored, block.rows, element).data
+        return decode_tile(stored, block.rows, element)
+
+    def _of_tile(
+        self, block: Block, stored: memoryview | bytes, regions: list[NDArray[np.uint8]]
+    ) -> memoryview | bytes:
+        """A block's bytes, given the rows of its tile."""
+        rows = regions[block.region]
+        method = self._directory.elements[block.element].method
+        if not method:
+            return rows.data
+        parameters = split_redone(stored)[0] if block.kind is BlockKind.TILE else stored
+        length = block.stop - block.start
+        try:
+            made = redo.redo(method, rows, bytes(parameters), length)
+        except redo.BadParametersError as error:
+            raise DamagedError("tile", str(error)) from error
+        if len(made) != length:
+            raise DamagedError("tile", "it is redone to another length")
+        return made
 
     def _name(self, index: int) -> str:
         block = self._directory.blocks[index]
-        if block.kind is BlockKind.TILE:
-            tile = sum(b.kind is BlockKind.TILE for b in self._directory.blocks[:index])
+        if block.kind in (BlockKind.TILE, BlockKind.SHARED):
+            main = self._tiles[block.element, block.row]
+            tile = sum(b.kind is BlockKind.TILE for b in self._directory.blocks[:main])
             last = block.row + block.rows - 1
             part = f"tile {tile} (rows {block.row}-{last}"
             if len(self._directory.elements) > 1:
@@ -273,6 +340,22 @@ class Reader:
                 yield self.decode_block(index)
             except DamagedError as error:
                 damages.append(error)
+
+
+def redone_payload(parameters: bytes, tile: bytes) -> bytes:
+    """The stored bytes of a tile whose rows are redone: the parameters, then the tile's own."""
+    return _PARAMETERS.pack(len(parameters)) + parameters + tile
+
+
+def split_redone(stored: memoryview | bytes) -> tuple[memoryview, memoryview]:
+    """Parameters and tile from the stored bytes of a tile whose rows are redone."""
+    view = memoryview(stored)
+    if len(view) < _PARAMETERS.size:
+        raise DamagedError("tile", "it is cut short")
+    stop = _PARAMETERS.size + _PARAMETERS.unpack_from(view)[0]
+    if stop > len(view):
+        raise DamagedError("tile", "it is cut short")
+    return view[_PARAMETERS.size : stop], view[stop:]
 
 
 def _inflate(stored: Buffer, length: int) -> bytes:

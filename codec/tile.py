@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codec.errors import DamagedError
+from codec.gaps import put_gaps, take_gaps
 from codec.kernels import context, entropy, fit, predict, statistics
 from codec.kernels import tile as drivers
 from codec.kernels.packing import PAD, pack_row, unpack_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
     from codec.types import Element, Level
 
 MODE_PREDICTED = 1
-_FIXED = struct.Struct("<BBHII")
+_FIXED = struct.Struct("<BBHIII")
 _PLANE = struct.Struct("<BBBBHi")
-_RESIDUE_SLACK = 64
 _MAX_HEAD = 1 << 24
 _PREDICTOR_ROWS = 4
 _MEDIAN_GAIN = 0.98
@@ -98,34 +100,28 @@ def _workspace(components: int, rows: int, width: int) -> _Workspace:
 
 
 def encode_tile(
-    source: NDArray[np.uint8], offset: int, rows: int, element: Element, effort: Effort
+    regions: Sequence[NDArray[np.uint8]], rows: int, element: Element, effort: Effort
 ) -> bytes:
-    """The payload of ``rows`` rows that begin at byte ``offset`` of ``source``.
+    """The payload of ``rows`` rows, given the bytes of each of the element's regions.
 
-    ``source`` is a read-only uint8 array that holds them. Any thread may call this; the work
-    is done without the GIL.
+    The rows begin with a band where regions have any. Any thread may call this; the work is
+    done without the GIL.
     """
     e = element
     work = _workspace(e.components, rows, e.width)
-    stray = unpack_rows(
-        source,
-        offset,
-        e.row_bytes,
-        rows,
-        e.width,
-        e.components,
-        int(e.packing),
-        e.bits,
-        e.shift,
-        e.big_endian,
-        e.reverse,
-        work.planes,
-    )
-    residue = _residue(source, offset, rows, e, work.planes) if stray else b""
+    segments = _segment_table(e, rows)
+    starts = _region_starts(e, rows)
+    stray = 0
+    for segment, held in zip(e.segments, segments, strict=True):
+        stray |= _unpack(regions[segment.region], starts[segment.region], rows, e, held, work)
+    residue = _residue(regions, rows, e, segments, work.planes) if stray else b""
+    gaps = take_gaps(regions, rows, e)
+    for component in e.signed:
+        drivers.fold_signed(work.planes, component, rows, e.width)
     order = np.array(e.order, np.int64)
     shifts = np.zeros(e.components, np.int64)
     drivers.shift_planes(work.planes, rows, e.width, shifts)
-    bits = e.bits - shifts
+    bits = component_bits(e) - shifts
     drivers.pad_planes(work.planes, rows, e.width, bits)
     heads: list[bytes] = []
     streams: list[bytes] = []
@@ -137,8 +133,81 @@ def encode_tile(
         heads.append(head)
         streams.append(body)
     head = zlib.compress(b"".join(heads), 6)
-    fixed = _FIXED.pack(MODE_PREDICTED, 0, 0, len(head), len(residue))
-    return b"".join([fixed, head, *streams, residue])
+    fixed = _FIXED.pack(MODE_PREDICTED, 0, 0, len(head), len(gaps), len(residue))
+    return b"".join([fixed, head, gaps, *streams, residue])
+
+
+def component_bits(e: Element) -> NDArray[np.int64]:
+    """Bits of each component's samples."""
+    return np.array([s.bits for s in e.segments for _ in range(s.components)], np.int64)
+
+
+def _region_starts(e: Element, rows: int) -> list[int]:
+    """Where each region begins in a tile's bytes, and where the last one ends."""
+    starts = [0]
+    for region in e.regions:
+        starts.append(starts[-1] + region.length(rows))
+    return starts
+
+
+def _segment_table(e: Element, rows: int) -> NDArray[np.int64]:
+    """The element's segments as the kernels take them: int64[segments, SEGMENT_FIELDS]."""
+    table = np.zeros((len(e.segments), drivers.SEGMENT_FIELDS), np.int64)
+    starts = _region_starts(e, rows)
+    component = 0
+    for held, s in zip(table, e.segments, strict=True):
+        region = e.regions[s.region]
+        held[drivers.OFFSET] = starts[s.region] + region.band_header + s.start
+        held[drivers.STRIDE] = region.row_bytes
+        held[drivers.ROW_BYTES] = s.row_bytes(e.width)
+        held[drivers.BAND_ROWS] = region.band_rows
+        held[drivers.BAND_HEADER] = region.band_header
+        held[drivers.FIRST_COMPONENT] = component
+        held[drivers.COMPONENTS] = s.components
+        held[drivers.PACKING] = int(s.packing)
+        held[drivers.BITS] = s.bits
+        held[drivers.SHIFT] = s.shift
+        held[drivers.BIG] = s.big_endian
+        held[drivers.REVERSE] = s.reverse
+        component += s.components
+    return table
+
+
+def _unpack(
+    source: NDArray[np.uint8],
+    start: int,
+    rows: int,
+    e: Element,
+    held: NDArray[np.int64],
+    work: _Workspace,
+) -> int:
+    """Unpack a segment's samples; nonzero if padding bits are set.
+
+    ``source`` is the region that begins at ``start`` of the tile.
+    """
+    band = int(held[drivers.BAND_ROWS]) or rows
+    first = int(held[drivers.FIRST_COMPONENT])
+    planes = work.planes[first : first + int(held[drivers.COMPONENTS])]
+    offset = int(held[drivers.OFFSET]) - start
+    stray = 0
+    for row in range(0, rows, band):
+        stray |= unpack_rows(
+            source,
+            offset,
+            int(held[drivers.STRIDE]),
+            int(held[drivers.ROW_BYTES]),
+            min(band, rows - row),
+            e.width,
+            int(held[drivers.COMPONENTS]),
+            int(held[drivers.PACKING]),
+            int(held[drivers.BITS]),
+            int(held[drivers.SHIFT]),
+            bool(held[drivers.BIG]),
+            bool(held[drivers.REVERSE]),
+            planes[:, row:],
+        )
+        offset += band * int(held[drivers.STRIDE]) + int(held[drivers.BAND_HEADER])
+    return stray
 
 
 def _encode_plane(
@@ -231,30 +300,65 @@ def _taps(p: int) -> int:
 
 
 def _residue(
-    source: NDArray[np.uint8], offset: int, rows: int, e: Element, planes: NDArray[np.uint16]
+    regions: Sequence[NDArray[np.uint8]],
+    rows: int,
+    e: Element,
+    segments: NDArray[np.int64],
+    planes: NDArray[np.uint16],
 ) -> bytes:
-    """What must be XORed onto the repacked rows to give the file's own, deflated."""
-    packed = np.zeros(rows * e.row_bytes, np.uint8)
-    words = np.zeros(e.row_bytes + 16, np.uint8)
+    """What must be XORed onto the repacked rows to give the file's own, deflated.
+
+    Gaps between segments are not looked at: the residue is zero there.
+    """
+    parts = []
     linear = np.zeros(e.width * e.components + 3, np.uint16)
-    for r in range(rows):
-        pack_row(
-            packed,
-            r * e.row_bytes,
-            e.row_bytes,
-            e.width,
-            e.components,
-            int(e.packing),
-            e.bits,
-            e.shift,
-            e.big_endian,
-            e.reverse,
-            planes[:, r],
-            words,
-            linear,
-        )
-    packed ^= source[offset : offset + packed.size]
-    return zlib.compress(packed.tobytes(), 1)
+    for segment, held in zip(e.segments, segments, strict=True):
+        region = e.regions[segment.region]
+        first = int(held[drivers.FIRST_COMPONENT])
+        row_bytes = int(held[drivers.ROW_BYTES])
+        words = np.zeros(row_bytes + 16, np.uint8)
+        packed = np.zeros((rows, row_bytes), np.uint8)
+        for r in range(rows):
+            pack_row(
+                packed[r],
+                0,
+                row_bytes,
+                e.width,
+                segment.components,
+                int(segment.packing),
+                segment.bits,
+                segment.shift,
+                segment.big_endian,
+                segment.reverse,
+                planes[first : first + segment.components, r],
+                words,
+                linear,
+            )
+            at = region.length(r + 1) - region.row_bytes + segment.start
+            packed[r] ^= regions[segment.region][at : at + row_bytes]
+        parts.append(packed.tobytes())
+    return zlib.compress(b"".join(parts), 1)
+
+
+def _add_residue(
+    deflated: Buffer,
+    regions: Sequence[NDArray[np.uint8]],
+    rows: int,
+    e: Element,
+) -> None:
+    """XOR a tile's residue onto its repacked rows. Raises ValueError where it misfits."""
+    total = rows * sum(s.row_bytes(e.width) for s in e.segments)
+    raw = np.frombuffer(_inflate(deflated, total), np.uint8)
+    if raw.size != total:
+        raise ValueError("its residue has another length")
+    at = 0
+    for segment in e.segments:
+        region = e.regions[segment.region]
+        row_bytes = segment.row_bytes(e.width)
+        for r in range(rows):
+            start = region.length(r + 1) - region.row_bytes + segment.start
+            regions[segment.region][start : start + row_bytes] ^= raw[at : at + row_bytes]
+            at += row_bytes
 
 
 class _Heads:
@@ -263,6 +367,7 @@ class _Heads:
     def __init__(self, raw: bytes, rows: int, e: Element) -> None:
         n = e.components
         blocks = -(-e.width // entropy.BLOCK)
+        self._element_bits = component_bits(e)
         self.coefficients = np.zeros((n, predict.COEFFICIENTS), np.int32)
         self.thresholds = np.zeros((n, context.THRESHOLDS), np.int16)
         self.tables = np.zeros((n, context.CONTEXTS << entropy.MAX_LENGTH), np.uint32)
@@ -292,13 +397,13 @@ class _Heads:
         at += _PLANE.size
         component = e.order[p]
         if (
-            shift >= e.bits
+            shift >= int(self._element_bits[component])
             or magnitude_shift > 15
             or cross > statistics.MAX_CROSS
             or predictor > predict.MEDIAN
         ):
             raise ValueError("a plane's head is out of range")
-        bits = e.bits - shift
+        bits = int(self._element_bits[component]) - shift
         self.shifts[component] = shift
         self.bits[component] = bits
         self.magnitude_shifts[p] = magnitude_shift
@@ -328,32 +433,50 @@ class _Heads:
         return at
 
 
-def decode_tile(payload: Buffer, rows: int, element: Element) -> NDArray[np.uint8]:
-    """The bytes of a tile's rows, from its payload.
+def decode_tile(payload: Buffer, rows: int, element: Element) -> list[NDArray[np.uint8]]:
+    """The bytes of a tile's rows in each of the element's regions, from its payload.
 
-    Any bytes are safe to give: they yield ``rows * row_bytes`` bytes or a DamagedError, in
-    memory bounded by those and the payload. Any thread may call this.
+    Any bytes are safe to give: they yield what the element says or a DamagedError, in memory
+    bounded by that and the payload. Any thread may call this.
     """
-    e = element
     payload = memoryview(payload).cast("B")
     try:
-        mode, _, _, head_length, residue_length = _FIXED.unpack_from(payload, 0)
-        streams_at = _FIXED.size + head_length
-        streams_stop = len(payload) - residue_length
-        if mode != MODE_PREDICTED or streams_at > streams_stop:
-            raise ValueError("its first bytes make no sense")
-        heads = _Heads(_inflate(payload[_FIXED.size : streams_at], _MAX_HEAD), rows, e)
-        if int(heads.ends.sum()) != streams_stop - streams_at:
-            raise ValueError("its streams do not fill it")
+        return _decode(payload, rows, element)
     except (ValueError, struct.error, zlib.error) as error:
         raise DamagedError("tile", str(error)) from error
-    slack = drivers.row_slack_bits(e.width)
-    size = streams_stop - streams_at
-    data = np.zeros(size + slack // 8 + 16, np.uint8)
-    data[:size] = np.frombuffer(payload, np.uint8, size, streams_at)
+
+
+def _decode(payload: memoryview, rows: int, e: Element) -> list[NDArray[np.uint8]]:
+    mode, _, _, head_length, gap_length, residue_length = _FIXED.unpack_from(payload, 0)
+    gaps_at = _FIXED.size + head_length
+    streams_at = gaps_at + gap_length
+    streams_stop = len(payload) - residue_length
+    if mode != MODE_PREDICTED or streams_at > streams_stop:
+        raise ValueError("its first bytes make no sense")
+    heads = _Heads(_inflate(payload[_FIXED.size : gaps_at], _MAX_HEAD), rows, e)
+    if int(heads.ends.sum()) != streams_stop - streams_at:
+        raise ValueError("its streams do not fill it")
+    starts = _region_starts(e, rows)
+    out = np.empty(starts[-1], np.uint8)
+    _decode_samples(payload[streams_at:streams_stop], heads, rows, e, out)
+    regions = [out[starts[i] : starts[i + 1]] for i in range(len(e.regions))]
+    put_gaps(payload[gaps_at:streams_at], regions, rows, e)
+    if residue_length:
+        _add_residue(payload[streams_stop:], regions, rows, e)
+    return regions
+
+
+def _decode_samples(
+    streams: memoryview, heads: _Heads, rows: int, e: Element, out: NDArray[np.uint8]
+) -> None:
+    """Decode all planes and pack them into ``out``."""
+    size = len(streams)
+    data = np.zeros(size + drivers.row_slack_bits(e.width) // 8 + 16, np.uint8)
+    data[:size] = np.frombuffer(streams, np.uint8)
     stops = np.cumsum(heads.ends.reshape(-1))
     positions = ((stops - heads.ends.reshape(-1)) * 8).reshape(e.components, entropy.STREAMS)
-    out = np.empty(rows * e.row_bytes, np.uint8)
+    signed = np.zeros(e.components, np.int64)
+    signed[list(e.signed)] = 1
     sound = drivers.decode_rows(
         data,
         positions,
@@ -371,36 +494,19 @@ def decode_tile(payload: Buffer, rows: int, element: Element) -> NDArray[np.uint
         heads.starts,
         rows,
         e.width,
-        e.row_bytes,
-        int(e.packing),
-        e.bits,
-        e.shift,
-        e.big_endian,
-        e.reverse,
+        signed,
+        _segment_table(e, rows),
         out,
     )
     ended = (positions.reshape(-1) + 7) // 8
     if not sound or not np.array_equal(ended, stops):
-        raise DamagedError("tile", "its streams do not end where they should")
-    if residue_length:
-        _apply_residue(payload[streams_stop:], out)
-    return out
+        raise ValueError("its streams do not end where they should")
 
 
 def _inflate(data: Buffer, limit: int) -> bytes:
     """Inflate a whole zlib stream to at most ``limit`` bytes; ValueError if it is not one."""
     inflater = zlib.decompressobj()
-    raw = inflater.decompress(data, limit)
-    if not inflater.eof or inflater.unused_data:
+    raw = inflater.decompress(data, limit + 1)
+    if len(raw) > limit or not inflater.eof or inflater.unused_data:
         raise ValueError("a deflated part is cut short or too long")
     return raw
-
-
-def _apply_residue(data: Buffer, out: NDArray[np.uint8]) -> None:
-    try:
-        residue = np.frombuffer(_inflate(data, out.size + _RESIDUE_SLACK), np.uint8)
-    except (ValueError, zlib.error) as error:
-        raise DamagedError("tile", f"its padding bits: {error}") from error
-    if residue.size != out.size:
-        raise DamagedError("tile", "its padding bits do not fit its rows")
-    out ^= residue

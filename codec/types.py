@@ -37,6 +37,19 @@ class Segment:
     start: int = 0
     region: int = 0
 
+    def row_bytes(self, width: int) -> int:
+        """Bytes that a row of ``width`` pixels takes, the word it ends in included."""
+        count = width * self.components
+        if self.packing is Packing.BYTE:
+            return count
+        if self.packing is Packing.WORD:
+            return 2 * count
+        if self.packing is Packing.FILLED:
+            return 4 * ((count + 2) // 3)
+        if self.packing is Packing.PACKED_HIGH and self.big_endian:
+            return (count * self.bits + 7) // 8
+        return (count * self.bits + 31) // 32 * 4
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -58,8 +71,12 @@ class Region:
 
     def end(self, row: int) -> int:
         """Where the rows before ``row`` end in the file."""
-        bands = -(-row // self.band_rows) if self.band_rows else 0
-        return self.offset + row * self.row_bytes + bands * self.band_header
+        return self.offset + self.length(row)
+
+    def length(self, rows: int) -> int:
+        """Bytes of ``rows`` rows that begin with a band, its header included."""
+        bands = -(-rows // self.band_rows) if self.band_rows else 0
+        return rows * self.row_bytes + bands * self.band_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +102,8 @@ class Element:
 
     With a ``method`` (see `codec.redo`) the file holds the rows compressed: regions then
     describe rows as the method undoes them, their offsets mean nothing, and ``chunks[g]`` are
-    the chunks of region g in the order of its rows. Chunks of one region follow one another in
-    the file without holes.
+    the chunks of region g in the order of its rows, one after another in the file without
+    holes. ``detail`` is what the method must be told to undo them. Neither is stored.
     """
 
     width: int
@@ -96,6 +113,7 @@ class Element:
     order: tuple[int, ...]
     signed: tuple[int, ...] = ()
     method: int = 0
+    detail: bytes = b""
     chunks: tuple[tuple[Chunk, ...], ...] = ()
 
     @property
@@ -134,6 +152,7 @@ class BlockKind(IntEnum):
     DEFLATE = 1
     FILL = 2
     TILE = 3
+    SHARED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +160,9 @@ class Block:
     """A run of the original file that is decoded on its own.
 
     ``start`` and ``stop`` are offsets in the original, ``stored_start`` and ``stored_stop`` in
-    the container. A TILE holds rows ``row`` to ``row + rows`` of element ``element``.
+    the container. A TILE holds rows ``row`` to ``row + rows`` of element ``element``, of which
+    those in the element's first region are the block's bytes; those in another ``region`` are
+    a SHARED block's, which stores no samples of its own.
     """
 
     kind: BlockKind
@@ -150,9 +171,10 @@ class Block:
     stored_start: int
     stored_stop: int
     checksum: bytes
-    element: int
-    row: int
-    rows: int
+    element: int = 0
+    region: int = 0
+    row: int = 0
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

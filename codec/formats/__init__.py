@@ -1,5 +1,13 @@
-"""Frame formats: each module's ``probe`` turns a file's head into a layout or a reason.
+"""One module for each file format: where its samples are, and what stays verbatim."""
 
-A probe is total: any bytes give a `Layout` or raise `NotUnderstood` with the reason; it
-allocates nothing by what a header says.
-"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from codec.formats import dpx
+
+if TYPE_CHECKING:
+    from codec.formats.base import Format
+
+FORMATS: tuple[Format, ...] = (dpx,)
+"""In the order they are asked: a format whose files look like another's comes before it."""

@@ -31,7 +31,7 @@ import struct
 from dataclasses import dataclass
 
 from codec.formats.base import NotUnderstood
-from codec.types import Element, Layout, Packing
+from codec.types import Element, Layout, Packing, Region, Segment
 
 HEADER_SIZE = 1664
 _UNDEFINED = 0xFFFFFFFF
@@ -66,11 +66,22 @@ class _Record:
     line_padding: int
 
 
-def probe(head: bytes, size: int) -> Layout:
-    """The layout of a DPX file of ``size`` bytes, from its first bytes.
+def recognises(head: bytes) -> bool:
+    """Whether a file begins like a DPX file."""
+    return head[:4] in (b"SDPX", b"XPDS")
 
-    Raises NotUnderstood; the caller has checked the magic.
-    """
+
+def probe(head: bytes, size: int) -> str:
+    """The name of a DPX file's format. Raises NotUnderstood; the head tells all."""
+    return _layout(head, size).format
+
+
+def layout(file: memoryview) -> Layout:
+    """The layout of a DPX file. Raises NotUnderstood."""
+    return _layout(bytes(file[:HEADER_SIZE]), len(file))
+
+
+def _layout(head: bytes, size: int) -> Layout:
     order = ">" if head[:4] == b"SDPX" else "<"
     if len(head) < HEADER_SIZE:
         raise NotUnderstood("unsupported: DPX header is cut short", "dpx")
@@ -88,9 +99,9 @@ def probe(head: bytes, size: int) -> Layout:
     elements = []
     for i, record in enumerate(records):
         elements.append(_element(record, i, data_offset, width, height, order, size, name))
-    elements.sort(key=lambda e: e.offset)
+    elements.sort(key=lambda e: e.regions[0].offset)
     for one, following in itertools.pairwise(elements):
-        if one.offset + one.length > following.offset:
+        if one.regions[0].end(height) > following.regions[0].offset:
             raise NotUnderstood("unsupported: DPX image elements overlap", name)
     return Layout(name, tuple(elements))
 
@@ -140,22 +151,13 @@ def _element(
     padding = 0 if r.line_padding == _UNDEFINED else r.line_padding
     room = (size - offset) // height
     for packing, shift in _packings(r):
-        element = Element(
-            offset=offset,
-            width=width,
-            rows=height,
-            row_bytes=0,
-            components=components,
-            bits=r.bits,
-            packing=packing,
-            shift=shift,
-            big_endian=order == ">",
-            reverse=packing is Packing.FILLED and components == 1,
-            order=_ORDERS[r.descriptor][1],
-        )
-        for row_bytes in _row_lengths(element.samples_bytes, padding):
-            if row_bytes <= room:
-                return _with_row_bytes(element, row_bytes)
+        reverse = packing is Packing.FILLED and components == 1
+        segment = Segment(components, r.bits, packing, shift, order == ">", reverse)
+        for row_bytes in _row_lengths(segment.row_bytes(width), padding):
+            if row_bytes > room:
+                continue
+            region = Region(offset, row_bytes)
+            return Element(width, height, (region,), (segment,), _ORDERS[r.descriptor][1])
     raise NotUnderstood("unsupported: DPX image data is cut short", name)
 
 
@@ -182,19 +184,3 @@ def _packings(r: _Record) -> list[tuple[Packing, int]]:
         filled = (Packing.WORD, 0 if r.packing == 2 else 4)
         return [(Packing.PACKED, 0)] if r.packing == 0 else [filled]
     raise NotUnderstood(f"unsupported: DPX with {r.bits}-bit samples", "dpx")
-
-
-def _with_row_bytes(e: Element, row_bytes: int) -> Element:
-    return Element(
-        e.offset,
-        e.width,
-        e.rows,
-        row_bytes,
-        e.components,
-        e.bits,
-        e.packing,
-        e.shift,
-        e.big_endian,
-        e.reverse,
-        e.order,
-    )

@@ -10,6 +10,9 @@ one of the packings below; words are 16 or 32 bits, in either byte order.
                 first sample is the highest of the three, or the lowest where ``reverse`` is set.
 ``PACKED``      samples of ``bits`` bits one after another from the low end of each 32-bit word,
                 running over into the next word; each row begins at a word.
+``PACKED_HIGH`` samples one after another from the high end: of bytes where words are big-endian
+                (a plain stream, most significant bit first), else of each little-endian 32-bit
+                word. Where ``reverse`` is set the two samples of each pair are exchanged.
 
 Planes are uint16 arrays ``[components, rows, PAD + width + PAD]``. Bits of a row that belong to
 no sample (padding) are dropped by `unpack_rows`, which says whether any of them was set.
@@ -29,6 +32,7 @@ BYTE = 0
 WORD = 1
 FILLED = 2
 PACKED = 3
+PACKED_HIGH = 4
 
 _U16_8 = np.uint16(8)
 _BYTE = np.uint32(0xFF)
@@ -50,6 +54,13 @@ def swap32(word: Any) -> Any:
         | ((word >> np.uint32(8)) & _BYTE1)
         | (word >> np.uint32(24))
     )
+
+
+@inlined
+def swap64(word: Any) -> Any:
+    """``word`` with its eight bytes in reverse order."""
+    low = np.uint64(swap32(np.uint32(word & np.uint64(0xFFFFFFFF))))
+    return (low << np.uint64(32)) | np.uint64(swap32(np.uint32(word >> np.uint64(32))))
 
 
 @kernel
@@ -106,6 +117,87 @@ def _swap_words32(source: Any, offset: int, target: Any, words: int) -> None:
 
 
 @kernel
+def _unpack_high(
+    source: Any,
+    offset: int,
+    row_bytes: int,
+    count: int,
+    bits: int,
+    big: bool,
+    reverse: bool,
+    words: Any,
+    linear: Any,
+) -> int:
+    """One row of PACKED_HIGH into ``linear``; nonzero if a bit after its samples is set."""
+    if big:
+        for i in range(row_bytes):
+            words[i] = source[offset + i]
+    else:
+        _swap_words32(source, offset, words, row_bytes // 4)
+    for i in range(row_bytes, row_bytes + 8):
+        words[i] = 0
+    down = np.uint64(64 - bits)
+    for i in range(count):
+        position = i * bits
+        word = swap64(load64(words, position >> 3)) << np.uint64(position & 7)
+        linear[i] = word >> down
+    if reverse:
+        _exchange_pairs(linear, count)
+    used = count * bits
+    stray = np.int64(0)
+    for i in range(used >> 3, row_bytes):
+        byte = np.int64(words[i])
+        stray |= byte & (0xFF >> (used & 7)) if i == used >> 3 else byte
+    return stray
+
+
+@kernel
+def _pack_high(
+    target: Any,
+    offset: int,
+    row_bytes: int,
+    count: int,
+    bits: int,
+    big: bool,
+    reverse: bool,
+    words: Any,
+    linear: Any,
+) -> None:
+    """The inverse of `_unpack_high`, with zero padding; may exchange pairs in ``linear``."""
+    if reverse:
+        _exchange_pairs(linear, count)
+    at = 0
+    waiting = np.uint64(0)
+    filled = 0
+    for i in range(count):
+        waiting = (waiting << np.uint64(bits)) | np.uint64(linear[i])
+        filled += bits
+        while filled >= 8:
+            filled -= 8
+            words[at] = np.uint8((waiting >> np.uint64(filled)) & np.uint64(0xFF))
+            at += 1
+    if filled:
+        words[at] = np.uint8((waiting << np.uint64(8 - filled)) & np.uint64(0xFF))
+        at += 1
+    for i in range(at, row_bytes):
+        words[i] = 0
+    if big:
+        for i in range(row_bytes):
+            target[offset + i] = words[i]
+    else:
+        for i in range(row_bytes // 4):
+            store32(target, offset + 4 * i, swap32(load32(words, 4 * i)))
+
+
+@kernel
+def _exchange_pairs(linear: Any, count: int) -> None:
+    for i in range(0, count - 1, 2):
+        first = linear[i]
+        linear[i] = linear[i + 1]
+        linear[i + 1] = first
+
+
+@kernel
 def _unpack_linear(
     source: Any,
     offset: int,
@@ -155,6 +247,8 @@ def _unpack_linear(
         for i in range(count, 3 * groups):
             loose32 |= np.uint32(linear[i])
         stray = np.int64(loose32)
+    elif packing == PACKED_HIGH:
+        stray = _unpack_high(source, offset, row_bytes, count, bits, big, reverse, words, linear)
     else:
         total = row_bytes // 4
         if big:
@@ -213,6 +307,8 @@ def _pack_linear(
             if big:
                 word32 = swap32(word32)
             store32(target, offset + 4 * i, word32)
+    elif packing == PACKED_HIGH:
+        _pack_high(target, offset, row_bytes, count, bits, big, reverse, words, linear)
     else:
         for i in range(row_bytes + 8):
             words[i] = 0
@@ -233,6 +329,7 @@ def _pack_linear(
 def unpack_rows(
     source: Any,
     offset: int,
+    stride: int,
     row_bytes: int,
     rows: int,
     width: int,
@@ -244,39 +341,29 @@ def unpack_rows(
     reverse: bool,
     planes: Any,
 ) -> int:
-    """Unpack ``rows`` rows of ``source`` (uint8) from byte ``offset`` into ``planes``.
+    """Unpack ``rows`` rows of ``source`` (uint8) into ``planes`` (of these components alone).
 
-    Needs ``offset + rows * row_bytes <= source.size`` and ``row_bytes`` that hold the samples.
-    Returns nonzero if any bit that belongs to no sample is set.
+    The samples of row r are the ``row_bytes`` bytes at ``offset + r * stride``, exactly as many
+    as they take; all of them must lie in ``source``. Returns nonzero if any bit of those that
+    belongs to no sample is set.
     """
     stray = np.int64(0)
     if packing == FILLED and components == 3 and not reverse:
         for r in range(rows):
-            at = offset + r * row_bytes
             p0 = planes[0, r]
             p1 = planes[1, r]
             p2 = planes[2, r]
+            at = offset + r * stride
             stray |= _unpack_filled_rgb(source, at, width, shift, big, p0, p1, p2)
-            for i in range(4 * width, row_bytes):
-                stray |= source[at + i]
         return stray
     count = width * components
     linear = np.empty(count + 3, np.uint16)
     words = np.zeros(row_bytes + 16, np.uint8)
-    used = count
-    if packing == WORD:
-        used = 2 * count
-    elif packing == FILLED:
-        used = 4 * ((count + 2) // 3)
-    elif packing == PACKED:
-        used = row_bytes
     for r in range(rows):
-        at = offset + r * row_bytes
+        at = offset + r * stride
         stray |= _unpack_linear(
             source, at, row_bytes, count, packing, bits, shift, big, reverse, words, linear
         )
-        for i in range(used, row_bytes):
-            stray |= source[at + i]
         for c in range(components):
             plane = planes[c, r]
             for x in range(width):
@@ -302,28 +389,27 @@ def pack_row(
 ) -> None:
     """Pack one row ``rows[component, PAD + x]`` into ``target`` (uint8) at byte ``offset``.
 
-    ``words`` is uint8 scratch of ``row_bytes + 16`` bytes and ``linear`` uint16 scratch of
+    ``row_bytes`` are written, exactly as many as the samples take. ``words`` is uint8 scratch
+    of at least ``row_bytes + 16`` bytes and ``linear`` uint16 scratch of at least
     ``width * components + 3`` samples. Bits that belong to no sample become zero.
     """
     if packing == FILLED and components == 3 and not reverse:
         _pack_filled_rgb(target, offset, width, shift, big, rows[0], rows[1], rows[2])
-        for i in range(4 * width, row_bytes):
-            target[offset + i] = 0
         return
-    count = width * components
-    used = count
-    if packing == WORD:
-        used = 2 * count
-    elif packing == FILLED:
-        used = 4 * ((count + 2) // 3)
-    elif packing == PACKED:
-        used = row_bytes
     for c in range(components):
         row = rows[c]
         for x in range(width):
             linear[x * components + c] = row[PAD + x]
     _pack_linear(
-        target, offset, row_bytes, count, packing, bits, shift, big, reverse, words, linear
+        target,
+        offset,
+        row_bytes,
+        width * components,
+        packing,
+        bits,
+        shift,
+        big,
+        reverse,
+        words,
+        linear,
     )
-    for i in range(used, row_bytes):
-        target[offset + i] = 0

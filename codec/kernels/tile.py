@@ -35,6 +35,50 @@ from codec.kernels.predict import (
     unfold_row,
 )
 
+OFFSET = 0
+STRIDE = 1
+ROW_BYTES = 2
+BAND_ROWS = 3
+BAND_HEADER = 4
+FIRST_COMPONENT = 5
+COMPONENTS = 6
+PACKING = 7
+BITS = 8
+SHIFT = 9
+BIG = 10
+REVERSE = 11
+SEGMENT_FIELDS = 12
+"""What the kernels know of a segment, as one row of an int64 array.
+
+`OFFSET` is where the samples of its first row begin in the tile's bytes; `STRIDE` leads to the
+next row, besides `BAND_HEADER` bytes at every `BAND_ROWS`-th row (0: none).
+"""
+
+_SIGN = np.uint16(0x8000)
+_MAGNITUDE = np.uint16(0x7FFF)
+
+
+@kernel
+def fold_signed(planes: Any, component: int, rows: int, width: int) -> None:
+    """Order the samples of a sign-and-magnitude component as the numbers they stand for."""
+    for r in range(rows):
+        row = planes[component, r]
+        for x in range(width):
+            v = np.uint16(row[PAD + x])
+            row[PAD + x] = np.uint16(~v) if v & _SIGN else np.uint16(v | _SIGN)
+
+
+@kernel
+def _finish_row(row: Any, out: Any, shift: int, signed: int, width: int) -> None:
+    """Samples as the file has them: low zero bits put back, sign and magnitude restored."""
+    up = np.uint16(shift)
+    for x in range(width):
+        out[PAD + x] = row[PAD + x] << up
+    if signed:
+        for x in range(width):
+            v = np.uint16(out[PAD + x])
+            out[PAD + x] = np.uint16(v & _MAGNITUDE) if v & _SIGN else np.uint16(~v)
+
 
 @kernel
 def shift_planes(planes: Any, rows: int, width: int, shifts: Any) -> None:
@@ -162,15 +206,13 @@ def decode_rows(
     starts_m: Any,
     rows: int,
     width: int,
-    row_bytes: int,
-    packing: int,
-    sample_bits: int,
-    word_shift: int,
-    big: bool,
-    reverse: bool,
+    signed: Any,
+    segments: Any,
     out: Any,
 ) -> bool:
-    """Decode a tile into ``out`` (uint8, at least ``rows * row_bytes``).
+    """Decode a tile's samples into ``out`` (uint8), which holds its regions one after another.
+
+    ``segments`` is int64[segments, SEGMENT_FIELDS]: see `SEGMENT_FIELDS`.
 
     Per plane in coding order: ``positions`` int64[planes, STREAMS] in bits, ``predictors``,
     ``tables``, ``coefficients``, ``thresholds``, ``coded`` uint8[planes, rows, blocks],
@@ -191,11 +233,11 @@ def decode_rows(
     starts = np.empty(SEGMENTS, np.int32)
     first = np.empty(COEFFICIENTS, np.int32)
     linear = np.empty(width * count + 3, np.uint16)
-    words = np.zeros(row_bytes + 16, np.uint8)
-    shifted = np.zeros((count, width + 2 * PAD), np.uint16)
-    any_shift = False
+    words = np.zeros(2 * width * count + 32, np.uint8)
+    finished = np.zeros((count, width + 2 * PAD), np.uint16)
+    finish = False
     for p in range(count):
-        any_shift = any_shift or shifts[p] > 0
+        finish = finish or shifts[p] > 0 or signed[p] != 0
         for x in range(width):
             m[p, 0, PAD + x] = starts_m[p]
             m[p, 1, PAD + x] = starts_m[p]
@@ -239,27 +281,31 @@ def decode_rows(
             rebuild_row(base, use[0], residual, starts, bits[component], row, width)
             pad_row(row, above, r == 0, bits[component], width)
         rows_now = ring[now]
-        if any_shift:
+        if finish:
             for c in range(count):
-                up = np.uint16(shifts[c])
-                for x in range(width):
-                    shifted[c, PAD + x] = rows_now[c, PAD + x] << up
-            rows_now = shifted
-        pack_row(
-            out,
-            r * row_bytes,
-            row_bytes,
-            width,
-            count,
-            packing,
-            sample_bits,
-            word_shift,
-            big,
-            reverse,
-            rows_now,
-            words,
-            linear,
-        )
+                _finish_row(rows_now[c], finished[c], shifts[c], signed[c], width)
+            rows_now = finished
+        for s in range(segments.shape[0]):
+            held = segments[s]
+            first_component = held[FIRST_COMPONENT]
+            at = held[OFFSET] + r * held[STRIDE]
+            if held[BAND_ROWS]:
+                at += (r // held[BAND_ROWS]) * held[BAND_HEADER]
+            pack_row(
+                out,
+                at,
+                held[ROW_BYTES],
+                width,
+                held[COMPONENTS],
+                held[PACKING],
+                held[BITS],
+                held[SHIFT],
+                held[BIG] != 0,
+                held[REVERSE] != 0,
+                rows_now[first_component : first_component + held[COMPONENTS]],
+                words,
+                linear,
+            )
     return True
 
 
