@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from codec.formats import dpx
+from codec.formats import dpx, exr, tiff
 
 if TYPE_CHECKING:
     from codec.formats.base import Format
 
-FORMATS: tuple[Format, ...] = (dpx,)
+FORMATS: tuple[Format, ...] = (dpx, exr, tiff)
 """In the order they are asked: a format whose files look like another's comes before it."""

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from codec.types import Element
 
-MAX_ELEMENTS = 255
-"""What a container has room for."""
+MAX_ELEMENTS = 1024
+"""A file of more parts than this is coded in its largest."""
 _MAX_GAP = 64
 """Bytes that a writer may leave between two strips (alignment) without parting them."""
 _WORTHWHILE = 1024

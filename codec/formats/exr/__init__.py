@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 
 from codec.formats.base import NotUnderstood
 from codec.formats.exr.chunks import find_chunks
-from codec.formats.exr.header import HALF, MAGIC, HeaderCutShort, read_header
+from codec.formats.exr.header import MAGIC, HeaderCutShort, read_header
 from codec.formats.runs import largest, place, raw_runs
 from codec.types import Element, Layout, Packing, Segment
 

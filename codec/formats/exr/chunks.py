@@ -169,7 +169,7 @@ def _tiles(
     prefix = 20 + 4 * header.multi_part
     for offset in table.tolist():
         values = _prefix(file, header, index, offset, 5)
-        level = levels.get(values[2:4]) if values else None
+        level = levels.get((values[2], values[3])) if values else None
         if level is None:
             continue
         x, y, length = values[0] * part.tiles.width, values[1] * part.tiles.height, values[4]
