@@ -82,10 +82,9 @@ def layout(file: memoryview) -> Layout:
         part = header.parts[shape.part]
         for run in raw_runs(placed, shape.width * part.pixel_bytes, shape.header):
             elements.append(_element(part, shape.width, run))
-    chosen = largest(elements)
-    if not chosen:
-        raise NotUnderstood("unsupported: EXR without complete chunks of a useful size", name)
-    return Layout(name, chosen)
+    if not elements:
+        raise NotUnderstood("unsupported: EXR without a chunk that is whole", name)
+    return Layout(name, largest(elements))
 
 
 def _check(header: Header, name: str) -> None:

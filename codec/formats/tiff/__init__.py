@@ -22,7 +22,7 @@ What is coded
     element: a tile below another is coded as if it were the same column of pixels. Planes apart
     go together. Colour filter arrays are coded by pairs of rows. Samples of 24 bits are three
     components, of 32 bits two, of 64 bits four; at most 16 components of a pixel.
-    Bilevel and palette pictures are plain bytes: their codes are not quantities.
+    Pictures of 1 or 2 bits a sample and with a palette are plain bytes: deflate does as well.
 
 What stays verbatim
     Compression other than none, fill order 2, subsampled YCbCr, samples of several depths or of
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
     from codec.formats.tiff.ifd import Directory
     from codec.formats.tiff.page import Page
+
+_PLAIN_BITS = 2
 
 
 def recognises(head: bytes) -> bool:
@@ -96,12 +98,11 @@ def layout(file: memoryview) -> Layout:
     big_endian = byte_order(bytes(file[:4]))[0] == ">"
     for index, of_page in planes.items():
         elements += _elements(pages[index][0], of_page, big_endian)
-    chosen = largest(elements)
-    if not chosen and reason:
+    if not elements and reason:
         raise NotUnderstood(f"unsupported: TIFF {reason}", name)
-    if not chosen and pages:
-        raise NotUnderstood("unsupported: TIFF without whole strips of a useful size", name)
-    return Layout(name, chosen)
+    if not elements and pages:
+        raise NotUnderstood("unsupported: TIFF image data is cut short", name)
+    return Layout(name, largest(elements))
 
 
 def _pages(file: memoryview) -> tuple[list[tuple[Page, Directory]], str, str]:
@@ -140,8 +141,8 @@ def _reason(page: Page) -> str:
 
 
 def _plain(page: Page) -> bool:
-    """Whether the samples are worth no more than deflate makes of them."""
-    return page.bits == 1 or page.photometric == PALETTE
+    """Whether deflate does as well on the bytes."""
+    return page.bits <= _PLAIN_BITS or page.photometric == PALETTE
 
 
 def _format_name(head: bytes | memoryview, page: Page) -> str:

@@ -88,12 +88,9 @@ def _segment(page: Page, components: int, big_endian: bool, start: int, region: 
 
 
 def _pairs(page: Page, run: Run) -> bool:
-    """Whether the rows of a colour filter array go in pairs."""
+    """Whether the rows of a colour filter array go in pairs, but for the last of all."""
     return (
-        page.across % 2 == 0
-        and parts(page) == 1
-        and run.rows % 2 == 0
-        and run.region.band_rows % 2 == 0
+        page.across % 2 == 0 and parts(page) == 1 and run.rows > 1 and run.region.band_rows % 2 == 0
     )
 
 
