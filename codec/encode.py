@@ -179,7 +179,7 @@ class _Encoder:
             element = layout.elements[piece.element]
             try:
                 return self._tile(piece, element)
-            except redo.CannotRedoError as error:
+            except redo.CannotRedo as error:
                 raise NotUnderstood(f"unsupported: {error}", layout.format) from error
 
         pieces = self._cut(layout)
@@ -209,7 +209,7 @@ class _Encoder:
                 undone = redo.undo(
                     element.method, self._view, extent.chunks, row_bytes, element.detail
                 )
-                regions.append(undone.rows)
+                regions.append(undone.rows.reshape(-1))
                 parameters[number] = undone.parameters
         tile = encode_tile(regions, piece.rows, element, self._effort)
         if len(tile) + sum(map(len, parameters)) >= piece.length:

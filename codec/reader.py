@@ -270,10 +270,7 @@ class Reader:
             return rows.data
         parameters = split_redone(stored)[0] if block.kind is BlockKind.TILE else stored
         length = block.stop - block.start
-        try:
-            made = redo.redo(method, rows, bytes(parameters), length)
-        except redo.BadParametersError as error:
-            raise DamagedError("tile", str(error)) from error
+        made = redo.redo(method, rows, bytes(parameters), length)
         if len(made) != length:
             raise DamagedError("tile", "it is redone to another length")
         return made

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from codec.types import Layout
+if TYPE_CHECKING:
+    from codec.types import Layout
 
 PROBE_SIZE = 4096
 """Bytes of a file's head that a probe is given, or all of a shorter file."""

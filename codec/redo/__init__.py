@@ -1,42 +1,35 @@
-"""Undo and redo of compressions that a file's own format uses."""
+"""Undo the compression of a file's rows, and redo it to exactly the same bytes.
+
+A file whose rows are compressed by a deterministic method can be stored as those rows (coded much
+smaller) and a few parameters. `undo` gives both and has checked, by doing it, that `redo` makes
+of them the bytes of the file. Nothing here depends on the version of a compression library:
+every encoder that writes is this package's own. docs/format/redo-v1.md is the specification.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from codec.redo.chunks import Undone, redo, undo
+from codec.redo.errors import CannotRedo
+from codec.redo.methods import (
+    EXR_RLE,
+    EXR_ZIP,
+    NAMES,
+    SGI_RLE8,
+    SGI_RLE16,
+    TIFF_DEFLATE,
+    TIFF_PACKBITS,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from codec.types import Chunk
-
-
-class CannotRedoError(Exception):
-    """Redoing would not give the file's own bytes."""
-
-
-class BadParametersError(Exception):
-    """Parameters that no encoder wrote."""
-
-
-@dataclass(frozen=True, slots=True)
-class Undone:
-    """Rows as they were before the file's format compressed them, and how to redo that."""
-
-    rows: NDArray[np.uint8]
-    parameters: bytes
-
-
-def undo(
-    method: int, file: memoryview, chunks: Sequence[Chunk], row_bytes: int, detail: bytes
-) -> Undone:
-    """Undo the chunks of a file. Raises CannotRedoError."""
-    raise CannotRedoError(f"compression method {method} is not known")
-
-
-def redo(method: int, rows: NDArray[np.uint8], parameters: bytes, limit: int) -> bytes:
-    """The bytes of the file that `undo` was given. Raises BadParametersError."""
-    raise BadParametersError(f"compression method {method} is not known")
+__all__ = [
+    "EXR_RLE",
+    "EXR_ZIP",
+    "NAMES",
+    "SGI_RLE8",
+    "SGI_RLE16",
+    "TIFF_DEFLATE",
+    "TIFF_PACKBITS",
+    "CannotRedo",
+    "Undone",
+    "redo",
+    "undo",
+]

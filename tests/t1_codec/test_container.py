@@ -6,6 +6,7 @@ import dataclasses
 import random
 import tracemalloc
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ from codec.container import (
     parse_header,
 )
 from codec.tile import decode_tile
-from codec.types import Block, BlockKind, Element, Packing
+from codec.types import Block, BlockKind, Element, Packing, Region, Segment
 from tests.flavors import FLAVORS, frame
 
 FILE = frame("picture", 60, 40, {**FLAVORS[6], "descriptor": "rgb"}, trailing=b"tail")
@@ -84,7 +85,20 @@ def test_a_wrap_reads_as_what_stands_behind_it() -> None:
     assert codec.Reader(codec.make_wrap_header()).read(0, 10) == b""
 
 
-ELEMENT = Element(0, 4, 4, 16, 3, 10, Packing.FILLED, 2, True, False, (1, 0, 2))
+SEGMENT = Segment(3, 10, Packing.FILLED, 2, True)
+REGION = Region(0, 16)
+ELEMENT = Element(4, 4, (REGION,), (SEGMENT,), (1, 0, 2))
+
+
+def changed(**change: Any) -> Element:  # noqa: ANN401
+    """`ELEMENT` with fields of its own, its segment or its region changed."""
+    parts = {Segment: SEGMENT, Region: REGION, Element: ELEMENT}
+    for kind, part in parts.items():
+        own = {f.name: change[f.name] for f in dataclasses.fields(part) if f.name in change}
+        parts[kind] = dataclasses.replace(part, **own)
+    if "regions" in change or "segments" in change:
+        return parts[Element]
+    return dataclasses.replace(parts[Element], regions=(parts[Region],), segments=(parts[Segment],))
 
 
 @pytest.mark.parametrize(
@@ -96,24 +110,46 @@ ELEMENT = Element(0, 4, 4, 16, 3, 10, Packing.FILLED, 2, True, False, (1, 0, 2))
         {"shift": 3},
         {"bits": 12},
         {"width": 5},
-        {"components": 0},
+        {"components": 4},
         {"offset": 16},
+        {"start": 1},
+        {"region": 1},
+        {"band_header": 4},
+        {"band_rows": 3, "band_header": 4},
+        {"segments": ()},
+        {"regions": ()},
+        {"segments": (SEGMENT,) * 6, "order": tuple(range(18))},
+        {"method": 250},
     ],
+    ids=str,
 )
-def test_an_element_the_kernels_could_not_trust_is_damage(change: dict[str, object]) -> None:
-    element = dataclasses.replace(ELEMENT, **change)  # type: ignore[arg-type]
-    block = Block(BlockKind.TILE, 0, 64, 0, 9, checksum(b"x" * 9), 0, 0, 4)
-    directory = Directory(["tile-predicted-1"], {}, [element], [block])
+def test_an_element_the_kernels_could_not_trust_is_damage(change: dict[str, Any]) -> None:
+    block = Block(BlockKind.TILE, 0, 64, 0, 9, checksum(b"x" * 9), rows=4)
+    directory = Directory(["tile-predicted-1", "redo-1"], {}, [changed(**change)], [block])
     with pytest.raises(codec.DamagedError):
-        codec.Reader(forge(directory, b"x" * 9, 64))
+        codec.decompress(forge(directory, b"x" * 9, 64))
+
+
+def test_a_shared_block_without_its_tile_is_damage() -> None:
+    element = dataclasses.replace(
+        ELEMENT,
+        regions=(REGION, Region(64, 16)),
+        segments=(SEGMENT, dataclasses.replace(SEGMENT, region=1)),
+        order=(0, 1, 2, 3, 4, 5),
+    )
+    stored = Block(BlockKind.STORED, 0, 64, 0, 64, checksum(bytes(64)))
+    shared = Block(BlockKind.SHARED, 64, 128, 64, 64, checksum(b""), region=1, rows=4)
+    directory = Directory(["tile-predicted-1"], {}, [element], [stored, shared])
+    with pytest.raises(codec.DamagedError, match="shared block's tile is missing"):
+        codec.decompress(forge(directory, bytes(64), 128))
 
 
 def test_a_bomb_is_refused_before_it_takes_memory() -> None:
     """Lengths that claim terabytes: an error at once, in little memory."""
     huge = 1 << 31
-    block = Block(BlockKind.FILL, 0, huge, 0, 1, checksum(b"\0"), 0, 0, 0)
+    block = Block(BlockKind.FILL, 0, huge, 0, 1, checksum(b"\0"))
     deflated = zlib.compress(bytes(1 << 24))
-    expands = Block(BlockKind.DEFLATE, 0, 1000, 0, len(deflated), checksum(deflated), 0, 0, 0)
+    expands = Block(BlockKind.DEFLATE, 0, 1000, 0, len(deflated), checksum(deflated))
     bombs = [
         forge(Directory([], {}, [], [block] * 500), b"\0" * 500, 500 * huge),
         forge(Directory([], {}, [], [expands]), deflated, 1000),
@@ -139,18 +175,18 @@ def test_a_tile_of_any_bytes_yields_its_rows_or_an_error(data: st.DataObject) ->
     payload = bytearray(payloads[block.stored_start - base : block.stored_stop - base])
     element = directory.elements[0]
     head_length = int.from_bytes(payload[4:8], "little")
-    heads = bytearray(zlib.decompress(payload[12 : 12 + head_length]))
-    rest = bytearray(payload[12 + head_length :])
+    heads = bytearray(zlib.decompress(payload[16 : 16 + head_length]))
+    rest = bytearray(payload[16 + head_length :])
     for target in (heads, rest):
         for _ in range(data.draw(st.integers(0, 6))):
             target[data.draw(st.integers(0, len(target) - 1))] = data.draw(st.integers(0, 255))
     packed = zlib.compress(bytes(heads))
-    hostile = payload[:4] + len(packed).to_bytes(4, "little") + payload[8:12] + packed + rest
+    hostile = payload[:4] + len(packed).to_bytes(4, "little") + payload[8:16] + packed + rest
     try:
-        rows = decode_tile(bytes(hostile), block.rows, element)
+        (rows,) = decode_tile(bytes(hostile), block.rows, element)
     except codec.DamagedError:
         return
-    assert rows.size == block.rows * element.row_bytes
+    assert rows.size == block.rows * element.regions[0].row_bytes
 
 
 def test_a_thousand_hostile_directories() -> None:
