@@ -45,11 +45,15 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """``rows`` rows in one region; the samples of each begin ``start`` bytes into the row."""
+    """``rows`` rows in one region; the samples of each begin ``start`` bytes into the row.
+
+    With ``chunks`` the rows are compressed, and the region's offset means nothing.
+    """
 
     region: Region
     rows: int
-    start: int
+    start: int = 0
+    chunks: tuple[Chunk, ...] = ()
 
 
 def place(pieces: Iterable[Piece], size: int) -> dict[int, list[Placed]]:
@@ -107,20 +111,30 @@ def _run(pieces: Sequence[Placed], row_bytes: int, header: int, gap: int) -> Run
     if pieces[0].rows == 1:
         return Run(Region(offset, band_header + row_bytes), rows, band_header)
     if band_header == 0:
-        return Run(Region(offset, row_bytes), rows, 0)
-    return Run(Region(offset, row_bytes, pieces[0].rows, band_header), rows, 0)
+        return Run(Region(offset, row_bytes), rows)
+    return Run(Region(offset, row_bytes, pieces[0].rows, band_header), rows)
 
 
-def chunk_runs(pieces: Sequence[Placed]) -> list[tuple[Chunk, ...]]:
-    """Compressed pieces (in the order of the file) as chunks without holes between them."""
+def redo_runs(pieces: Sequence[Placed], row_bytes: int) -> list[Run]:
+    """Compressed pieces (in the order of the file) as runs of chunks.
+
+    Small gaps between them belong to the chunk before.
+    """
     found: list[list[Chunk]] = []
     end = -1
     for piece in pieces:
-        if piece.offset != end:
+        gap = piece.offset - end
+        if found and gap == piece.free <= _MAX_GAP:
+            last = found[-1][-1]
+            found[-1][-1] = Chunk(last.offset, last.length + gap, last.rows)
+        else:
             found.append([])
         found[-1].append(Chunk(piece.offset, piece.length, piece.rows))
         end = piece.offset + piece.length
-    return [tuple(chunks) for chunks in found]
+    return [
+        Run(Region(0, row_bytes), sum(c.rows for c in chunks), chunks=tuple(chunks))
+        for chunks in found
+    ]
 
 
 def largest(elements: Iterable[Element]) -> tuple[Element, ...]:

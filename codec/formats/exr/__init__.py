@@ -23,10 +23,11 @@ What is coded
     Chunks that follow one another and have rows of one length become one element, wherever they
     belong in the picture. Sixteen components of 16 bits at most: colour first, each layer
     together; further channels are kept beside. Floats and uints are two components.
+    RLE, ZIP and ZIPS are undone where redoing them gives the same bytes.
 
 What stays verbatim
-    Deep data, subsampled channels, the compressions PIZ, PXR24, B44 and DWA, and files without a
-    single chunk that can be found.
+    Deep data, subsampled channels, the compressions PIZ, PXR24, B44 and DWA, ZIP streams that
+    classic zlib would not write, and files without a single chunk that can be found.
 """
 
 from __future__ import annotations
@@ -34,12 +35,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from codec.formats.base import NotUnderstood
-from codec.formats.exr.chunks import find_chunks
+from codec.formats.exr.chunks import METHODS, find_chunks
 from codec.formats.exr.header import MAGIC, HeaderCutShort, read_header
-from codec.formats.runs import largest, place, raw_runs
+from codec.formats.runs import largest, place, raw_runs, redo_runs
 from codec.types import Element, Layout, Packing, Segment
 
 if TYPE_CHECKING:
+    from codec.formats.exr.chunks import Shape
     from codec.formats.exr.header import Channel, Header, Part
     from codec.formats.runs import Run
 
@@ -80,8 +82,12 @@ def layout(file: memoryview) -> Layout:
     for group, placed in place(pieces, len(file)).items():
         shape = shapes[group]
         part = header.parts[shape.part]
-        for run in raw_runs(placed, shape.width * part.pixel_bytes, shape.header):
-            elements.append(_element(part, shape.width, run))
+        row_bytes = shape.width * part.pixel_bytes
+        if METHODS[part.compression]:
+            runs = redo_runs(placed, row_bytes)
+        else:
+            runs = raw_runs(placed, row_bytes, shape.header)
+        elements += [_element(part, shape, run) for run in runs]
     if not elements:
         raise NotUnderstood("unsupported: EXR without a chunk that is whole", name)
     return Layout(name, largest(elements))
@@ -98,7 +104,7 @@ def _reason(part: Part) -> str:
     """Why a part stays as it is, or nothing."""
     if part.deep:
         return "deep data"
-    if part.compression != "none":
+    if part.compression not in METHODS:
         return f"compression {part.compression.upper()}"
     if any((c.x_sampling, c.y_sampling) != (1, 1) for c in part.channels):
         return "subsampled channels"
@@ -117,7 +123,7 @@ def _format_name(header: Header) -> str:
     return f"exr {part.width}x{part.height} {what} {kinds} {part.compression} {shape}{parts}"
 
 
-def _element(part: Part, width: int, run: Run) -> Element:
+def _element(part: Part, shape: Shape, run: Run) -> Element:
     chosen = _chosen(part.channels)
     segments = []
     places: dict[int, int] = {}
@@ -129,17 +135,20 @@ def _element(part: Part, width: int, run: Run) -> Element:
             count = channel.sample_bytes // 2
             segments.append(Segment(count, 16, Packing.WORD, start=start))
             components += count
-        start += width * channel.sample_bytes
+        start += shape.width * channel.sample_bytes
     # Little-endian: the high half of a sample of 32 bits is the second component.
     high = {i: places[i] + part.channels[i].sample_bytes // 2 - 1 for i in chosen}
     low = [places[i] for i in chosen if high[i] != places[i]]
     return Element(
-        width=width,
+        width=shape.width,
         rows=run.rows,
         regions=(run.region,),
         segments=tuple(segments),
         order=(*high.values(), *low),
         signed=tuple(sorted(high[i] for i in chosen if part.channels[i].kind != 0)),
+        method=METHODS[part.compression],
+        detail=bytes([shape.header]) if run.chunks else b"",
+        chunks=(run.chunks,) if run.chunks else (),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from codec.formats.base import NotUnderstood
 from codec.formats.runs import Piece
+from codec.redo import EXR_RLE, EXR_ZIP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +21,21 @@ if TYPE_CHECKING:
 
 MAX_CHUNKS = 1 << 20
 """Chunks of a file that are looked at; no camera or renderer comes near."""
-LINES = {"none": 1, "rle": 1, "zips": 1, "zip": 16}
-"""Lines a chunk of a scanline part holds, by compression; others cannot be undone."""
+METHODS = {"none": 0, "rle": EXR_RLE, "zips": EXR_ZIP, "zip": EXR_ZIP}
+"""How to undo each compression that can be redone."""
+_LINES = {
+    "none": 1,
+    "rle": 1,
+    "zips": 1,
+    "zip": 16,
+    "piz": 32,
+    "pxr24": 16,
+    "b44": 32,
+    "b44a": 32,
+    "dwaa": 32,
+    "dwab": 256,
+}
+"""Lines a chunk of a scanline part holds, by compression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +61,7 @@ class _Level:
 def find_chunks(file: memoryview, header: Header) -> tuple[list[Shape], list[Piece]]:
     """The chunks whose headers agree with the parts they belong to, and the groups they form.
 
-    Parts with a compression that is not in `LINES`, deep parts and subsampled ones have none.
+    Parts with a compression that is not in `METHODS`, deep parts and subsampled ones have none.
     Raises NotUnderstood where the offset tables do not fit into the file.
     """
     shapes: dict[Shape, int] = {}
@@ -57,7 +71,7 @@ def find_chunks(file: memoryview, header: Header) -> tuple[list[Shape], list[Pie
         count = _claimed(part)
         table = _table(file, at, count)
         at += 8 * count
-        if part.deep or part.compression not in LINES or _subsampled(part):
+        if part.deep or part.compression not in METHODS or _subsampled(part):
             continue
         if len(pieces) + len(table) > MAX_CHUNKS:
             raise NotUnderstood(f"unsupported: EXR with more than {MAX_CHUNKS} chunks", "exr")
@@ -85,9 +99,7 @@ def _claimed(part: Part) -> int:
 
 
 def _lines(part: Part) -> int:
-    """Lines a chunk of a scanline part, for all compressions."""
-    others = {"piz": 32, "pxr24": 16, "b44": 32, "b44a": 32, "dwaa": 32, "dwab": 256}
-    lines = LINES.get(part.compression) or others.get(part.compression)
+    lines = _LINES.get(part.compression)
     if lines is None:
         raise NotUnderstood(f"unsupported: EXR compression {part.compression}", "exr")
     return lines

@@ -23,10 +23,12 @@ What is coded
     go together. Colour filter arrays are coded by pairs of rows. Samples of 24 bits are three
     components, of 32 bits two, of 64 bits four; at most 16 components of a pixel.
     Pictures of 1 or 2 bits a sample and with a palette are plain bytes: deflate does as well.
+    PackBits and Deflate (with predictors) are undone where redoing them gives the same bytes.
 
 What stays verbatim
-    Compression other than none, fill order 2, subsampled YCbCr, samples of several depths or of
-    more than 64 bits, complex samples, more than 16 components together.
+    Other compression, Deflate streams that classic zlib would not write, fill order 2,
+    subsampled YCbCr, samples of several depths or of more than 64 bits, complex samples, more
+    than 16 components together.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from codec.formats.base import NotUnderstood
-from codec.formats.runs import Piece, Placed, largest, place, raw_runs
-from codec.formats.tiff.elements import MAX_COMPONENTS, interleaved, parts, planes_apart
+from codec.formats.runs import Piece, largest, place, raw_runs, redo_runs
+from codec.formats.tiff.elements import MAX_COMPONENTS, METHODS, interleaved, parts, planes_apart
 from codec.formats.tiff.ifd import (
     BIG_MAGICS,
     MAGICS,
@@ -46,12 +48,20 @@ from codec.formats.tiff.ifd import (
     directories,
     first_directory,
 )
-from codec.formats.tiff.page import PALETTE, STRIP_OFFSETS, TILE_OFFSETS, read_page
+from codec.formats.tiff.page import (
+    PALETTE,
+    STRIP_COUNTS,
+    STRIP_OFFSETS,
+    TILE_COUNTS,
+    TILE_OFFSETS,
+    read_page,
+)
 from codec.types import Element, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from codec.formats.runs import Placed
     from codec.formats.tiff.ifd import Directory
     from codec.formats.tiff.page import Page
 
@@ -131,13 +141,21 @@ def _pages(file: memoryview) -> tuple[list[tuple[Page, Directory]], str, str]:
 
 def _reason(page: Page) -> str:
     """Why a picture stays as it is, or nothing."""
-    if page.compression != "none":
+    if page.compression not in METHODS or (_plain(page) and page.compression != "none"):
         return f"compression {page.compression}"
     if page.obstacle:
         return page.obstacle
     if page.plane_samples * parts(page) > MAX_COMPONENTS:
         return f"{page.plane_samples} samples a pixel"
+    if page.compression == "Deflate" and not _predictable(page):
+        return f"predictor {page.predictor} of {page.bits}-bit samples"
     return ""
+
+
+def _predictable(page: Page) -> bool:
+    """Whether the predictor is one that can be undone."""
+    widths = {1: (page.bits,), 2: (8, 16, 32, 64), 3: (16, 24, 32, 64)}
+    return page.bits in widths.get(page.predictor, ())
 
 
 def _plain(page: Page) -> bool:
@@ -153,20 +171,27 @@ def _format_name(head: bytes | memoryview, page: Page) -> str:
 def _planes(page: Page, directory: Directory) -> Iterator[list[tuple[int, int, int]]]:
     """Offset, length and rows of each strip or tile of each plane."""
     offsets = directory.values(TILE_OFFSETS if page.tiled else STRIP_OFFSETS).tolist()
+    counts = []
+    if page.compression != "none":
+        counts = directory.values(TILE_COUNTS if page.tiled else STRIP_COUNTS).tolist()
+        offsets = offsets[: len(counts)]
     columns = -(-page.width // page.across)
-    count = columns * -(-page.height // page.down)
+    strips = columns * -(-page.height // page.down)
     for plane in range(page.planes):
         found = []
-        for index, offset in enumerate(offsets[plane * count : (plane + 1) * count]):
+        first = plane * strips
+        for index, offset in enumerate(offsets[first : first + strips]):
             rows = page.down if page.tiled else min(page.down, page.height - index * page.down)
-            if offset:
-                found.append((offset, rows * page.row_bytes, rows))
+            length = counts[first + index] if counts else rows * page.row_bytes
+            if offset and length:
+                found.append((offset, length, rows))
         yield found
 
 
 def _elements(page: Page, planes: list[list[Placed]], big_endian: bool) -> Iterator[Element]:
     """The elements of a picture."""
-    runs = [raw_runs(strips, page.row_bytes) for strips in planes]
+    to_runs = redo_runs if METHODS[page.compression] else raw_runs
+    runs = [to_runs(strips, page.row_bytes) for strips in planes]
     if len(runs) > 1 and len(runs) * parts(page) <= MAX_COMPONENTS:
         together = planes_apart(page, runs, big_endian)
         if together is not None:
@@ -175,6 +200,6 @@ def _elements(page: Page, planes: list[list[Placed]], big_endian: bool) -> Itera
     if len(runs) > 1:
         # Planes in turn, strip by strip: one component, in the order of the file.
         strips = sorted((s for plane in planes for s in plane), key=lambda s: s.offset)
-        runs = [raw_runs(strips, page.row_bytes)]
+        runs = [to_runs(strips, page.row_bytes)]
     for run in (run for of_plane in runs for run in of_plane):
         yield interleaved(page, run, big_endian)

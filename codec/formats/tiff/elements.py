@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from codec.formats.tiff.page import CFA, FLOAT, LINEAR_RAW, RGB
+from codec.redo import TIFF_DEFLATE, TIFF_PACKBITS
 from codec.types import Element, Packing, Region, Segment
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from codec.formats.tiff.page import Page
 
 MAX_COMPONENTS = 16
+METHODS = {"none": 0, "Deflate": TIFF_DEFLATE, "PackBits": TIFF_PACKBITS}
+"""How to undo each compression that can be redone."""
 _PARTS = {24: 3, 32: 2, 64: 4}
 
 
@@ -27,32 +30,28 @@ def interleaved(page: Page, run: Run, big_endian: bool) -> Element:
     if page.photometric == CFA and page.samples == 1 and _pairs(page, run):
         return _bayer(page, run, big_endian)
     count = page.plane_samples
-    return _element(
-        page,
-        run.rows,
-        (run.region,),
-        (_segment(page, count * parts(page), big_endian, run.start, 0),),
-        count,
-        big_endian,
-    )
+    segment = _segment(page, count * parts(page), big_endian, run.start, 0)
+    return _element(page, [run], (segment,), count, big_endian)
 
 
 def planes_apart(page: Page, runs: Sequence[Sequence[Run]], big_endian: bool) -> Element | None:
     """The element of planes that each lie in one run, or None if they do not match."""
-    if any(len(of_plane) != 1 or of_plane[0].rows != runs[0][0].rows for of_plane in runs):
+    if any(len(of_plane) != 1 for of_plane in runs):
+        return None
+    planes = [run for (run,) in runs]
+    cuts = [(run.rows, [chunk.rows for chunk in run.chunks]) for run in planes]
+    if any(cut != cuts[0] for cut in cuts):
         return None
     segments = tuple(
         _segment(page, parts(page), big_endian, run.start, plane)
-        for plane, (run,) in enumerate(runs)
+        for plane, run in enumerate(planes)
     )
-    regions = tuple(run.region for (run,) in runs)
-    return _element(page, runs[0][0].rows, regions, segments, len(runs), big_endian)
+    return _element(page, planes, segments, len(planes), big_endian)
 
 
 def _element(
     page: Page,
-    rows: int,
-    regions: tuple[Region, ...],
+    runs: Sequence[Run],
     segments: tuple[Segment, ...],
     samples: int,
     big_endian: bool,
@@ -67,12 +66,22 @@ def _element(
     signed = page.kind == FLOAT and page.bits in (16, 32, 64)
     return Element(
         width=page.across,
-        rows=rows,
-        regions=regions,
+        rows=runs[0].rows,
+        regions=tuple(run.region for run in runs),
         segments=segments,
         order=order,
         signed=tuple(sorted(order[:samples])) if signed else (),
+        method=METHODS[page.compression],
+        detail=_detail(page, big_endian),
+        chunks=tuple(run.chunks for run in runs) if runs[0].chunks else (),
     )
+
+
+def _detail(page: Page, big_endian: bool) -> bytes:
+    """What undoing must know of a Deflate stream's predictor."""
+    if METHODS[page.compression] != TIFF_DEFLATE or page.predictor == 1:
+        return b""
+    return bytes([page.predictor, page.bits // 8, page.plane_samples, big_endian])
 
 
 def _segment(page: Page, components: int, big_endian: bool, start: int, region: int) -> Segment:
