@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from codec.types import Chunk
 
 _U32 = struct.Struct("<I")
-_MAX_GAIN = 1040
-"""No method says more than this many bytes in one (deflate: 258 in two bits)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +63,13 @@ def undo(
     are not what a known encoder makes of their rows; whatever the bytes are, nothing else.
     Memory: the rows, the longest chunk's work, and nothing a header asks for alone.
     """
+    if not chunks or not 0 < row_bytes < 1 << 32:
+        raise CannotRedo("there are no compressed rows")
     try:
         how = method_of(method, row_bytes, detail)
     except BadDetailError as error:
         raise CannotRedo(str(error)) from error
-    _check_places(file, chunks, row_bytes)
+    _check_places(how, file, chunks, row_bytes)
     total = sum(chunk.rows for chunk in chunks)
     rows = np.empty(total * row_bytes, np.uint8)
     parts = []
@@ -92,15 +92,13 @@ def undo(
     return Undone(rows.reshape(total, row_bytes), pack(parameters))
 
 
-def _check_places(file: memoryview, chunks: Sequence[Chunk], row_bytes: int) -> None:
+def _check_places(how: Method, file: memoryview, chunks: Sequence[Chunk], row_bytes: int) -> None:
     """Raise CannotRedo unless chunks are in the file, in a row, and can hold what they claim."""
-    if not chunks or not 0 < row_bytes < 1 << 32:
-        raise CannotRedo("there are no compressed rows")
     place = chunks[0].offset
     for chunk in chunks:
         if chunk.offset != place or chunk.length < 1 or chunk.rows < 1:
             raise CannotRedo("compressed rows do not follow one another")
-        if chunk.rows * row_bytes > chunk.length * _MAX_GAIN:
+        if chunk.rows * row_bytes > chunk.length * how.coder.max_gain or chunk.rows >> 32:
             raise CannotRedo("a chunk is too short for the rows it claims")
         place += chunk.length
     if chunks[0].offset < 0 or place > len(file):

@@ -15,7 +15,12 @@ class Coder(Protocol):
     """A family of encoders that differ in their setting, a few bytes.
 
     All arrays are one-dimensional contiguous uint8. Coders hold no state.
+
+    ``max_gain`` is more than a byte of compressed data can ever say.
     """
+
+    @property
+    def max_gain(self) -> int: ...
 
     def decode(self, body: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], int]:
         """The ``size`` bytes that ``body`` begins with, and how much of it says them.

@@ -16,8 +16,10 @@ from codec.redo.filters import (
     Plain,
     exr_prefix,
     sgi_piece,
+    tiff_filter,
 )
 from codec.redo.runs import RunCoder
+from codec.redo.streams import DeflateCoder
 
 if TYPE_CHECKING:
     from codec.redo.coder import Coder
@@ -69,4 +71,8 @@ def method(number: int, row_bytes: int, detail: bytes) -> Method:
         return Method(RunCoder(rle.PACKBITS, row_bytes), Plain())
     if number == EXR_RLE:
         return Method(RunCoder(rle.EXR, row_bytes), ExrSplit(), exr_prefix(detail), raw=True)
+    if number == EXR_ZIP:
+        return Method(DeflateCoder(), ExrSplit(), exr_prefix(detail), raw=True)
+    if number == TIFF_DEFLATE:
+        return Method(DeflateCoder(), tiff_filter(detail, row_bytes))
     raise BadDetailError(f"no method {number}")

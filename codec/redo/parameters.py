@@ -8,11 +8,14 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from codec.errors import DamagedError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 VERSION = 1
 MAX_TAIL = 127

@@ -98,6 +98,11 @@ class RunCoder:
     piece: int
     wide: bool = False
 
+    @property
+    def max_gain(self) -> int:
+        """A run of 128 elements is two elements."""
+        return 64
+
     def _elements(self, data: NDArray[np.uint8]) -> NDArray[np.unsignedinteger]:
         return data.view(">u2").astype(np.uint16) if self.wide else data
 
@@ -124,7 +129,7 @@ class RunCoder:
             rule, run, inside, max_run, max_literal, terminated, whole = _SETTING.unpack(setting)
             most = _MAX_RUN[self.style]
             equal = 2 <= run <= _MAX_EQUAL and 2 <= inside <= _MAX_EQUAL
-            longest = 1 <= max_run <= most and 1 <= max_literal <= most
+            longest = 2 <= max_run <= most and 1 <= max_literal <= most
             if equal and longest and terminated <= 1 and whole <= 1 and rule <= rle.MERGING:
                 merging = self.style == rle.PACKBITS and max_run == max_literal == most
                 if rule != rle.MERGING or merging:
