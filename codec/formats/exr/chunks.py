@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from codec.formats.exr.header import Header, Part
 
-MAX_CHUNKS = 1 << 20
+MAX_CHUNKS = 1 << 18
 """Chunks of a file that are looked at; no camera or renderer comes near."""
 METHODS = {"none": 0, "rle": EXR_RLE, "zips": EXR_ZIP, "zip": EXR_ZIP}
 """How to undo each compression that can be redone."""

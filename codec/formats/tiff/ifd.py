@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAGICS: Final = {b"II*\0": ("<", False), b"MM\0*": (">", False)}
 BIG_MAGICS: Final = {b"II+\0": ("<", True), b"MM\0+": (">", True)}
 MAX_DIRECTORIES: Final = 256
-MAX_VALUES: Final = 1 << 20
+MAX_VALUES: Final = 1 << 18
 _MAX_ENTRIES: Final = 4096
 SUB_DIRECTORIES: Final = 330
 _SIZES: Final = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)
