@@ -254,6 +254,7 @@ def patched(tag: int, value: int, kind: int = 4, count: int = 1, file: bytes = b
 
 GOOD = tiff_file(TiffPage(picture(), rows=7))
 PREDICTED = tiff_file(TiffPage(picture(), rows=7, compression="deflate", predictor=2))
+PLANAR = tiff_file(TiffPage(picture(), rows=7, planar=True))
 BEYOND = len(GOOD) + 1000
 
 
@@ -278,6 +279,8 @@ BEYOND = len(GOOD) + 1000
         (patched(259, 12345), "TIFF compression method 12345"),
         (patched(262, 6), "TIFF subsampled colour"),
         (patched(277, 17), "TIFF 17 samples a pixel"),
+        (patched(277, 0), "TIFF of 0 samples a pixel"),
+        (patched(277, 0xFFFFFFFF, file=PLANAR), "TIFF of 4294967295 samples a pixel"),
         (patched(317, 3, file=PREDICTED), "predictor"),
         (patched(317, 9, file=PREDICTED), "TIFF predictor 9 of 16-bit samples"),
     ],
@@ -428,7 +431,8 @@ def test_the_module_is_total(noise: bytes, at: int, order: ByteOrder) -> None:
             tiff.layout(memoryview(magic + noise))
 
 
-def test_the_work_is_bounded_by_the_file() -> None:
+@pytest.mark.parametrize("strip", [0, 0x201], ids=["absent", "there"])
+def test_the_work_is_bounded_by_the_file(strip: int) -> None:
     """256 directories that all claim the same 262,144 strips of a pixel."""
     fields = {256: 1, 257: 1 << 18, 258: 8, 259: 1, 262: 1, 273: 0, 277: 1, 278: 1}
     out = bytearray(b"II*\0\x08\0\0\0")
@@ -441,7 +445,7 @@ def test_the_work_is_bounded_by_the_file() -> None:
             count, where = (1 << 18, array) if strips else (1, value)
             out += struct.pack("<HHII", tag, 4, count, where)
         out += struct.pack("<I", 8 + (number + 1) * size)
-    file = bytes(out) + b"\x01\x02\0\0" * (1 << 18)
+    file = bytes(out) + struct.pack("<I", strip) * (1 << 18)
     with pytest.raises(NotUnderstood, match="more than 262144 strips"):
         tiff.layout(memoryview(file))
 

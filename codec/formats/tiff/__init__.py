@@ -94,12 +94,15 @@ def layout(file: memoryview) -> Layout:
     pages, name, reason = _pages(file)
     pieces: list[Piece] = []
     groups: list[tuple[int, int]] = []
+    looked_at = 0
     for index, (page, directory) in enumerate(pages):
-        for plane, strips in enumerate(_planes(page, directory)):
+        offsets = directory.values(TILE_OFFSETS if page.tiled else STRIP_OFFSETS)
+        looked_at += offsets.size
+        if looked_at > MAX_VALUES:
+            raise NotUnderstood(f"unsupported: TIFF with more than {MAX_VALUES} strips", name)
+        for plane, strips in enumerate(_planes(page, directory, offsets.tolist())):
             pieces += [Piece(offset, n, rows, len(groups)) for offset, n, rows in strips]
             groups.append((index, plane))
-        if len(pieces) > MAX_VALUES:
-            raise NotUnderstood(f"unsupported: TIFF with more than {MAX_VALUES} strips", name)
     placed = place(pieces, len(file))
     planes: dict[int, list[list[Placed]]] = {}
     for group, (index, _) in enumerate(groups):
@@ -168,9 +171,10 @@ def _format_name(head: bytes | memoryview, page: Page) -> str:
     return f"{'bigtiff' if big else 'tiff'} {page.name} {'be' if order == '>' else 'le'}"
 
 
-def _planes(page: Page, directory: Directory) -> Iterator[list[tuple[int, int, int]]]:
+def _planes(
+    page: Page, directory: Directory, offsets: list[int]
+) -> Iterator[list[tuple[int, int, int]]]:
     """Offset, length and rows of each strip or tile of each plane."""
-    offsets = directory.values(TILE_OFFSETS if page.tiled else STRIP_OFFSETS).tolist()
     counts = []
     if page.compression != "none":
         counts = directory.values(TILE_COUNTS if page.tiled else STRIP_COUNTS).tolist()

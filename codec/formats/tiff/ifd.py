@@ -51,8 +51,8 @@ class Directory:
     entries: dict[int, Entry]
     following: int
 
-    def values(self, tag: int) -> NDArray[np.int64]:
-        """The unsigned integers of a field; empty where it is absent.
+    def values(self, tag: int, most: int = MAX_VALUES) -> NDArray[np.int64]:
+        """The unsigned integers of a field, the first ``most`` of them; empty where it is absent.
 
         Values past 2^62 come out as 2^62. Raises NotUnderstood for a field of another type
         or of more than MAX_VALUES values, BeyondEnd where they are not in ``data``.
@@ -67,12 +67,12 @@ class Directory:
         if entry.offset + entry.count * _SIZES[entry.kind] > len(self.data):
             raise BeyondEnd(f"field {tag}")
         kind = np.dtype(self.order + _UNSIGNED[entry.kind])
-        raw = np.frombuffer(self.data, kind, entry.count, entry.offset).astype(np.uint64)
+        raw = np.frombuffer(self.data, kind, min(entry.count, most), entry.offset).astype(np.uint64)
         return np.minimum(raw, np.uint64(1 << 62)).astype(np.int64)
 
     def value(self, tag: int, otherwise: int) -> int:
         """The first value of a field, or ``otherwise`` where it is absent or empty."""
-        found = self.values(tag)
+        found = self.values(tag, 1)
         return int(found[0]) if found.size else otherwise
 
 
@@ -113,7 +113,7 @@ def directories(file: memoryview) -> Iterator[Directory]:
 def _further(directory: Directory) -> list[int]:
     """Offsets of the directories that this one names: sub-directories, then the next."""
     try:
-        below = directory.values(SUB_DIRECTORIES)[:MAX_DIRECTORIES].tolist()
+        below = directory.values(SUB_DIRECTORIES, MAX_DIRECTORIES).tolist()
     except NotUnderstood:
         below = []
     return [*below, directory.following]

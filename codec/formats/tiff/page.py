@@ -47,6 +47,8 @@ _PHOTOMETRICS: Final = {
 }
 _KINDS: Final = {UNSIGNED: "", SIGNED: " signed", FLOAT: " float"}
 _MAX_SIDE: Final = 1 << 20
+_MAX_SAMPLES: Final = 4096
+"""Samples a pixel that a picture may have, planes apart or not."""
 _WIDE_BITS: Final = (24, 32, 64)
 
 
@@ -102,7 +104,9 @@ def read_page(directory: Directory) -> Page:
     across = directory.value(322, 0) if tiled else width
     down = directory.value(323, 0) if tiled else min(directory.value(278, height), height)
     samples = directory.value(277, 1)
-    if not (1 <= across <= _MAX_SIDE and 1 <= down <= _MAX_SIDE and samples >= 1):
+    if not 1 <= samples <= _MAX_SAMPLES:
+        raise NotUnderstood(f"unsupported: TIFF of {samples} samples a pixel", "tiff")
+    if not (1 <= across <= _MAX_SIDE and 1 <= down <= _MAX_SIDE):
         raise NotUnderstood("unsupported: TIFF without valid strips or tiles", "tiff")
     bits = _common(directory, 258, 1)
     kind = _common(directory, 339, UNSIGNED)
@@ -134,7 +138,7 @@ def read_page(directory: Directory) -> Page:
 
 def _common(directory: Directory, tag: int, otherwise: int) -> int:
     """What a field says of every sample, or 0 where it says different things of them."""
-    found = set(directory.values(tag).tolist()) or {otherwise}
+    found = set(directory.values(tag, _MAX_SAMPLES).tolist()) or {otherwise}
     return int(found.pop()) if len(found) == 1 else 0
 
 
@@ -142,7 +146,7 @@ def _obstacle(directory: Directory, bits: int, kind: int, photometric: int) -> s
     if directory.value(266, 1) != 1:
         return "fill order 2"
     # Subsampling is what a YCbCr picture has where it says nothing of it.
-    if photometric == YCBCR and directory.values(530).tolist() != [1, 1]:
+    if photometric == YCBCR and directory.values(530, 3).tolist() != [1, 1]:
         return "subsampled colour"
     if bits == 0:
         return "samples of several depths"
