@@ -31,11 +31,32 @@ _WORTH_LZMA = 1 / 24
 """Deflated to less than this, residuals are so repetitive that LZMA pays."""
 
 
+_SAMPLED = 8
+"""Every so many rows are looked at first."""
+
+
 class Packer(IntEnum):
     """How residuals are packed; the values are those of the container format."""
 
     DEFLATE = 1
     LZMA = 2
+
+
+def looks_clean(
+    work: Workspace,
+    order: NDArray[np.int64],
+    rows: int,
+    width: int,
+    bits: NDArray[np.int64],
+    coded: int,
+) -> bool:
+    """Whether `pack_residuals` may well take less than ``coded`` bytes; overwrites ``work.z``."""
+    if rows < 2 * _SAMPLED:
+        return True
+    sample = _residuals(work, order, rows, width, bits, _SAMPLED)[:, 1::_SAMPLED]
+    small = bool((bits <= 8).all())
+    packed = len(zlib.compress(_to_bytes(sample, Packer.DEFLATE, small), 1))
+    return packed * rows < coded * sample.shape[1]
 
 
 def pack_residuals(
@@ -46,17 +67,8 @@ def pack_residuals(
     bits: NDArray[np.int64],
     effort: Effort,
 ) -> tuple[Packer, bytes]:
-    """All planes' residuals under the median predictor, packed; overwrites ``work``."""
-    planes = order.size
-    residuals = np.empty((planes, rows, width), np.uint16)
-    coefficients = np.zeros(predict.COEFFICIENTS, np.int32)
-    for p in range(planes):
-        component = int(order[p])
-        depth = int(bits[component])
-        drivers.first_residuals(work.planes, order, p, width, depth, work.z[0])
-        sampled = (rows, width, depth, coefficients, predict.MEDIAN, 1)
-        drivers.sampled_residuals(work.planes, order, p, *sampled, work.z)
-        residuals[p] = work.z[:, PAD : PAD + width]
+    """All planes' residuals under the median predictor, packed; overwrites ``work.z``."""
+    residuals = _residuals(work, order, rows, width, bits, 1)
     small = bool((bits <= 8).all())
     raw = _to_bytes(residuals, Packer.DEFLATE, small)
     deflated = zlib.compress(raw, effort.deflate)
@@ -68,6 +80,27 @@ def pack_residuals(
     if len(packed) < len(deflated):
         return Packer.LZMA, packed
     return Packer.DEFLATE, deflated
+
+
+def _residuals(
+    work: Workspace,
+    order: NDArray[np.int64],
+    rows: int,
+    width: int,
+    bits: NDArray[np.int64],
+    step: int,
+) -> NDArray[np.uint16]:
+    """Residuals uint16[planes, rows, width] of rows 0 and ``1, 1 + step, ...``."""
+    planes = order.size
+    residuals = np.empty((planes, rows, width), np.uint16)
+    coefficients = np.zeros(predict.COEFFICIENTS, np.int32)
+    for p in range(planes):
+        depth = int(bits[order[p]])
+        drivers.first_residuals(work.planes, order, p, width, depth, work.z[0])
+        sampled = (rows, width, depth, coefficients, predict.MEDIAN, step)
+        drivers.sampled_residuals(work.planes, order, p, *sampled, work.z)
+        residuals[p] = work.z[:, PAD : PAD + width]
+    return residuals
 
 
 def unpack_residuals(

@@ -16,7 +16,7 @@ from codec.gaps import put_gaps, take_gaps
 from codec.kernels import entropy
 from codec.kernels import tile as drivers
 from codec.kernels.values import fold_signed
-from codec.packed import pack_residuals, unpack_residuals
+from codec.packed import looks_clean, pack_residuals, unpack_residuals
 from codec.planes import PlaneHeads, encode_plane, workspace
 from codec.rows import (
     add_residue,
@@ -44,7 +44,7 @@ MODE_PACKED = 2
 _FIXED = struct.Struct("<BBHIII")
 _MAX_HEAD = 1 << 24
 _LARGE = 1 << 16
-_CLEAN = 1 / 6
+_CLEAN = 1 / 4
 """Bytes a sample: tiles coded to less are tried with a general-purpose compressor too."""
 
 
@@ -82,10 +82,12 @@ def encode_tile(
     head = zlib.compress(b"".join(heads), 1 if coded > _LARGE else 9)
     mode, packer = MODE_PREDICTED, 0
     bodies: list[memoryview | bytes] = [*streams]
-    if coded + len(head) < rows * e.width * e.components * _CLEAN:
+    size = coded + len(head)
+    shape = (rows, e.width, bits)
+    if size < rows * e.width * e.components * _CLEAN and looks_clean(work, order, *shape, size):
         bare = zlib.compress(values, 9)
-        kind, packed = pack_residuals(work, order, rows, e.width, bits, effort)
-        if len(packed) + len(bare) < coded + len(head):
+        kind, packed = pack_residuals(work, order, *shape, effort)
+        if len(packed) + len(bare) < size:
             mode, packer, head, bodies = MODE_PACKED, int(kind), bare, [packed]
     fixed = _FIXED.pack(mode, packer, 0, len(head), len(gaps), len(residue))
     return b"".join([fixed, head, gaps, *bodies, residue])
