@@ -31,8 +31,12 @@ _WORTH_LZMA = 1 / 24
 """Deflated to less than this, residuals are so repetitive that LZMA pays."""
 
 
-_SAMPLED = 8
-"""Every so many rows are looked at first."""
+_SHARE = 8
+"""One in so many rows, from the top, is looked at first."""
+_SURE = 1 / 32
+"""Tiles coded to fewer bytes a sample are always tried: that takes no time."""
+_HOPE = 1.3
+"""All rows pack this much better, and at a better preset, than a few."""
 
 
 class Packer(IntEnum):
@@ -51,12 +55,12 @@ def looks_clean(
     coded: int,
 ) -> bool:
     """Whether `pack_residuals` may well take less than ``coded`` bytes; overwrites ``work.z``."""
-    if rows < 2 * _SAMPLED:
+    few = rows // _SHARE
+    if few < 2 or coded < rows * width * order.size * _SURE:
         return True
-    sample = _residuals(work, order, rows, width, bits, _SAMPLED)[:, 1::_SAMPLED]
     small = bool((bits <= 8).all())
-    packed = len(zlib.compress(_to_bytes(sample, Packer.DEFLATE, small), 1))
-    return packed * rows < coded * sample.shape[1]
+    sample = _to_bytes(_residuals(work, order, few, width, bits), Packer.DEFLATE, small)
+    return len(zlib.compress(sample, 1)) * rows < coded * few * _HOPE
 
 
 def pack_residuals(
@@ -68,7 +72,7 @@ def pack_residuals(
     effort: Effort,
 ) -> tuple[Packer, bytes]:
     """All planes' residuals under the median predictor, packed; overwrites ``work.z``."""
-    residuals = _residuals(work, order, rows, width, bits, 1)
+    residuals = _residuals(work, order, rows, width, bits)
     small = bool((bits <= 8).all())
     raw = _to_bytes(residuals, Packer.DEFLATE, small)
     deflated = zlib.compress(raw, effort.deflate)
@@ -88,18 +92,17 @@ def _residuals(
     rows: int,
     width: int,
     bits: NDArray[np.int64],
-    step: int,
 ) -> NDArray[np.uint16]:
-    """Residuals uint16[planes, rows, width] of rows 0 and ``1, 1 + step, ...``."""
+    """Residuals uint16[planes, rows, width] of the tile's first ``rows`` rows."""
     planes = order.size
     residuals = np.empty((planes, rows, width), np.uint16)
     coefficients = np.zeros(predict.COEFFICIENTS, np.int32)
     for p in range(planes):
         depth = int(bits[order[p]])
         drivers.first_residuals(work.planes, order, p, width, depth, work.z[0])
-        sampled = (rows, width, depth, coefficients, predict.MEDIAN, step)
+        sampled = (rows, width, depth, coefficients, predict.MEDIAN, 1)
         drivers.sampled_residuals(work.planes, order, p, *sampled, work.z)
-        residuals[p] = work.z[:, PAD : PAD + width]
+        residuals[p] = work.z[:rows, PAD : PAD + width]
     return residuals
 
 

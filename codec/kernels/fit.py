@@ -2,9 +2,9 @@
 
 Features are differences to the sample above (of the same plane, and of each reference plane), so
 the weights of a plane's own taps add up to one and those of a reference plane to nought: few
-samples then suffice, and flat areas are foretold exactly. Each further round weights a sample by the inverse of its error, which
-leans towards the least sum of absolute errors, the one that costs bits. Only the encoder runs
-this, in floating point; what it finds is stored as integers.
+samples then suffice, and flat areas are foretold exactly. Each further round weights a sample by
+the inverse of its error, which leans towards the least sum of absolute errors, the one that costs
+bits. Only the encoder runs this, in floating point; what it finds is stored as integers.
 """
 
 from __future__ import annotations
