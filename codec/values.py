@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 _MAP = struct.Struct("<HB")
 _SAMPLED_ROWS = 4
-_SPARSE = 0.7
-"""Ranks are used where at most this share of the values up to the largest occurs."""
+_SPARSE = 0.9
+_SPARSE_SHALLOW = 0.7
+"""Ranks are used where at most this share of the values up to the largest occurs; of up to
+`_SHALLOW` bits, where they save little and slow the decoder, only where it is smaller still."""
+_SHALLOW = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ def _sparse(
     looked_at = members.size * -(-rows // step) * width
     # Of as many random values, some would be missing by chance.
     expected = top * (1.0 - np.exp(-looked_at / top))
-    return bool(count <= _SPARSE * expected and _rank_bits(count) <= (top - 1).bit_length())
+    share = _SPARSE_SHALLOW if used.size <= 1 << _SHALLOW else _SPARSE
+    return bool(count <= share * expected)
 
 
 def _rank_bits(count: int) -> int:
