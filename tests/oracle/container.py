@@ -357,8 +357,7 @@ def rebuild(
                 prediction = predict(sample, plane, p, r, column, width)
                 x[p][r][column] = (prediction + d) % (1 << plane.bits)
     by_component = [[[0] * width] * rows for _ in planes]
-    for p, plane in enumerate(planes):
-        c = e.order[p]
+    for p, c in enumerate(e.order):
         held = values[c].values
         by_component[c] = [
             [(v if held is None else held[v]) << values[c].shift for v in row] for row in x[p]

@@ -143,9 +143,7 @@ class Case:
                 length, code = codes[c][symbol]
                 streams[x % 4] += f"{code:0{length}b}"
                 streams[x % 4] += "".join(str(z >> i & 1) for i in range(low))
-        return [
-            bytes(int(s[i : i + 8][::-1], 2) for i in range(0, len(s), 8)) for s in streams
-        ]
+        return [bytes(int(s[i : i + 8][::-1], 2) for i in range(0, len(s), 8)) for s in streams]
 
 
 CASES = {"width": [1, 3, 5, 8, 63, 64, 65, 130], "bits": [1, 8, 9, 10, 12, 16]}
