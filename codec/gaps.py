@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codec.rows import inflate
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -24,11 +26,11 @@ def take_gaps(regions: Sequence[NDArray[np.uint8]], rows: int, element: Element)
     """The deflated gaps of a tile, given the bytes of each of its regions; empty if none."""
     parts = []
     for index, region in enumerate(element.regions):
-        columns = _gap_columns(element, index)
-        for array in _gap_arrays(regions[index], region, rows, columns):
-            difference = array.copy()
-            difference[1:] -= array[:-1]
-            parts.append(difference.tobytes())
+        runs = _gap_runs(element, index)
+        for views in _gap_views(regions[index], region, rows, runs):
+            joined = np.concatenate([np.concatenate(view, axis=1) for view in views])
+            joined[1:] -= joined[:-1].copy()
+            parts.append(joined.tobytes())
     raw = b"".join(parts)
     return zlib.compress(raw, 6) if raw else b""
 
@@ -36,63 +38,87 @@ def take_gaps(regions: Sequence[NDArray[np.uint8]], rows: int, element: Element)
 def put_gaps(
     deflated: Buffer, regions: Sequence[NDArray[np.uint8]], rows: int, element: Element
 ) -> None:
-    """Write a tile's gaps into the bytes of its regions. Raises ValueError where they misfit."""
-    columns = [_gap_columns(element, index) for index in range(len(element.regions))]
-    lengths = [
-        _gap_length(region, rows, gap.size)
-        for region, gap in zip(element.regions, columns, strict=True)
-    ]
-    total = sum(lengths)
+    """Write a tile's gaps into the bytes of its regions.
+
+    Raises ValueError or zlib.error where they do not fit.
+    """
+    runs = [_gap_runs(element, index) for index in range(len(element.regions))]
+    total = sum(
+        _gap_length(region, rows, gaps) for region, gaps in zip(element.regions, runs, strict=True)
+    )
     if not total:
         if memoryview(deflated).nbytes:
             raise ValueError("it has gaps that its rows have not")
         return
-    inflater = zlib.decompressobj()
-    raw = np.frombuffer(inflater.decompress(deflated, total + 1), np.uint8)
-    if raw.size != total or not inflater.eof:
+    raw = np.frombuffer(inflate(deflated, total), np.uint8)
+    if raw.size != total:
         raise ValueError("its gaps have another length")
     at = 0
     for index, region in enumerate(element.regions):
-        out = regions[index]
-        for place in _gap_places(region, rows, columns[index]):
-            part = raw[at : at + place.size].reshape(place.shape)
-            out[place] = np.cumsum(part, axis=0, dtype=np.uint8)
-            at += place.size
+        for views in _gap_views(regions[index], region, rows, runs[index]):
+            height = sum(view[0].shape[0] for view in views)
+            width = sum(part.shape[1] for part in views[0])
+            differences = raw[at : at + height * width].reshape(height, width)
+            at += height * width
+            _fill(views, np.cumsum(differences, axis=0, dtype=np.uint8))
 
 
-def _gap_columns(element: Element, index: int) -> NDArray[np.int64]:
-    """Positions in a row of a region that are in no segment."""
-    covered = np.zeros(element.regions[index].row_bytes, np.bool_)
-    for segment in element.segments:
-        if segment.region == index:
-            stop = segment.start + segment.row_bytes(element.width)
-            covered[segment.start : stop] = True
-    return np.flatnonzero(~covered)
+def _fill(views: list[list[NDArray[np.uint8]]], values: NDArray[np.uint8]) -> None:
+    row = 0
+    for view in views:
+        column = 0
+        for part in view:
+            height, width = part.shape
+            part[:] = values[row : row + height, column : column + width]
+            column += width
+        row += view[0].shape[0]
 
 
-def _gap_length(region: Region, rows: int, columns: int) -> int:
+def _gap_runs(element: Element, index: int) -> list[tuple[int, int]]:
+    """Runs of bytes in a row of a region that are in no segment, as (start, stop)."""
+    covered = sorted(
+        (segment.start, segment.start + segment.row_bytes(element.width))
+        for segment in element.segments
+        if segment.region == index
+    )
+    runs = []
+    at = 0
+    for start, stop in [*covered, (element.regions[index].row_bytes,) * 2]:
+        if start > at:
+            runs.append((at, start))
+        at = max(at, stop)
+    return runs
+
+
+def _gap_length(region: Region, rows: int, runs: list[tuple[int, int]]) -> int:
     headers = -(-rows // region.band_rows) * region.band_header if region.band_rows else 0
-    return headers + rows * columns
+    return headers + rows * sum(stop - start for start, stop in runs)
 
 
-def _gap_places(
-    region: Region, rows: int, columns: NDArray[np.int64]
-) -> Iterator[NDArray[np.int64]]:
-    """Where gaps stand in a region's bytes: (bands, header bytes), then (rows, gap bytes)."""
+def _gap_views(
+    source: NDArray[np.uint8], region: Region, rows: int, runs: list[tuple[int, int]]
+) -> Iterator[list[list[NDArray[np.uint8]]]]:
+    """Views of a region's headers, then of its rows' gaps.
+
+    Each is a list of views from the top to the bottom, and each of those a list of (height,
+    width) views from left to right.
+    """
+    bands = list(_bands(source, region, rows))
     if region.band_header:
-        bands = np.arange(-(-rows // region.band_rows))
-        starts = bands * (region.band_header + region.band_rows * region.row_bytes)
-        yield starts[:, None] + np.arange(region.band_header)
-    if columns.size:
-        row = np.arange(rows)
-        starts = row * region.row_bytes
-        if region.band_header:
-            starts += (row // region.band_rows + 1) * region.band_header
-        yield starts[:, None] + columns
+        yield [[header] for header, _ in bands]
+    if runs:
+        yield [[band[:, start:stop] for start, stop in runs] for _, band in bands]
 
 
-def _gap_arrays(
-    source: NDArray[np.uint8], region: Region, rows: int, columns: NDArray[np.int64]
-) -> Iterator[NDArray[np.uint8]]:
-    for place in _gap_places(region, rows, columns):
-        yield source[place]
+def _bands(
+    source: NDArray[np.uint8], region: Region, rows: int
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Header (1, bytes) and rows (rows, row bytes) of each band; one without header if none."""
+    step = region.band_rows or rows
+    at = 0
+    for row in range(0, rows, step):
+        height = min(step, rows - row)
+        stop = at + region.band_header
+        end = stop + height * region.row_bytes
+        yield source[at:stop].reshape(1, -1), source[stop:end].reshape(height, -1)
+        at = end

@@ -3,7 +3,7 @@
 Off by default: while no public key is configured, everything is licensed and nothing here is
 asked. Whoever ships the library to others makes a key pair, configures the public key (an
 argument, or ``PIXFS_LICENSE_PUBLIC_KEY`` in the environment: 64 hexadecimal digits) and signs a
-key for each customer with the private one. `codec.licence_command` is the command for that.
+key for each customer with the private one. `codec.cli.licence` is the command for that.
 
 A key is one line of text::
 

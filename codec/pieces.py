@@ -84,6 +84,9 @@ def _tiles(element: Element, index: int, head: int, tile_pixels: int) -> Iterato
         regions = [_grouped(chunks, bounds) for chunks in element.chunks]
         for first, last, *groups in zip(bounds[:-1], bounds[1:], *regions, strict=True):
             extents = tuple(_chunk_extent(held, number) for number, held in enumerate(groups))
+            undone = (last - first) * sum(region.row_bytes for region in element.regions)
+            if max(undone, *(extent.stop - extent.start for extent in extents)) > MAX_BLOCK:
+                raise NotUnderstood("unsupported: too many rows are compressed together")
             yield Piece(extents, index, first, last - first)
         return
     for first, last in itertools.pairwise(bounds):

@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.frames import FILM
+from benchmarks.cells import Cell, Figures, figures, figures_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.codec_bench import Cell
+    from benchmarks.costs import Costs
 
 REFERENCE = "JPEG-LS"
-SUBJECT = "PixFS balanced"
-TARGET_SPEED = 3.0
+VERBATIM = 1.001
+"""The least ratio that is no copy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """A contender over some frames: sizes summed, speeds of the best rounds, worst spread."""
-
-    original: int
-    stored: int
-    encode_mb_s: float
-    decode_mb_s: float
-    encode_spread: float
-    decode_spread: float
-
-    @property
-    def ratio(self) -> float:
-        """DPX bytes for each stored byte."""
-        return self.original / self.stored
-
-
-def figures(cells: Sequence[Cell]) -> Figures:
-    """Sum up cells of one contender; large frames weigh more, as they do in a shot."""
-    original = sum(cell.original for cell in cells)
-    return Figures(
-        original,
-        sum(cell.stored for cell in cells),
-        original / 1e6 / sum(min(cell.encode_s) for cell in cells),
-        original / 1e6 / sum(min(cell.decode_s) for cell in cells),
-        median(max(cell.encode_s) / min(cell.encode_s) - 1 for cell in cells),
-        median(max(cell.decode_s) / min(cell.decode_s) - 1 for cell in cells),
-    )
-
-
-def render(
+def tables(
     cells: Sequence[Cell],
     contents: Sequence[str],
     names: Sequence[str],
@@ -56,20 +24,20 @@ def render(
     *,
     each_frame: bool,
 ) -> str:
-    """All tables of a run, and the target line."""
+    """The tables of all classes."""
     lines = [
-        f"One thread; MB/s are 10^6 bytes of DPX file a CPU second, best of {rounds} rounds; "
-        "in brackets how much slower the worst round was.",
+        f"One thread; MB/s are 10^6 bytes of the frame's file a CPU second, best of {rounds} "
+        "rounds; in brackets how much slower the worst round was (none: one round). The last three "
+        f"columns are times {REFERENCE}.",
     ]
     for content in contents:
         chosen = [cell for cell in cells if cell.content == content]
+        frames = list(dict.fromkeys(cell.frame for cell in chosen))
         if each_frame:
-            for frame in dict.fromkeys(cell.frame for cell in chosen):
+            for frame in frames:
                 of_frame = [cell for cell in chosen if cell.frame == frame]
                 lines += _table(f"{content}: {frame}", of_frame, names)
-        count = len({cell.frame for cell in chosen})
-        lines += _table(f"{content} ({count} frame{'s' * (count > 1)})", chosen, names)
-    lines += ["", *_target(cells)]
+        lines += _table(f"{content} ({len(frames)} frame{'s' * (len(frames) > 1)})", chosen, names)
     return "\n".join(lines)
 
 
@@ -77,50 +45,58 @@ def _table(title: str, cells: Sequence[Cell], names: Sequence[str]) -> list[str]
     columns = f"| {'codec':<24} | {'ratio':>7} | {'encode MB/s':>14} | {'decode MB/s':>14} |"
     columns += f" {'size':>6} | {'encode':>7} | {'decode':>7} |"
     rule = "|:" + "-" * 25 + "|" + "|".join("-" * (n + 1) + ":" for n in (8, 15, 15, 7, 8, 8)) + "|"
-    lines = ["", f"**{title}** (the last three columns: times {REFERENCE})", "", columns, rule]
-    reference = [cell for cell in cells if cell.contender == REFERENCE]
+    lines = ["", f"**{title}**", "", columns, rule]
+    content = cells[0].content
+    reference = figures([cell for cell in cells if cell.contender == REFERENCE])
+    verbatim = False
     for name in names:
-        own = [cell for cell in cells if cell.contender == name]
         # Figures over fewer frames than the others' would not be comparable.
-        complete = len(own) == len(reference)
-        lines.append(_row(name, figures(own), figures(reference)) if complete else _empty(name))
+        own = figures_of(cells, content, name)
+        if own is not None:
+            lines.append(_row(name, own, reference))
+            verbatim |= name.startswith("PixFS") and own.ratio < VERBATIM
+    if verbatim:
+        lines += ["", "PixFS stores these frames as they are: it does not code their format."]
     return lines
 
 
 def _row(name: str, own: Figures, reference: Figures) -> str:
-    encode = f"{own.encode_mb_s:.1f} (+{own.encode_spread:.0%})"
-    decode = f"{own.decode_mb_s:.1f} (+{own.decode_spread:.0%})"
     size = own.stored / reference.stored
     faster = own.encode_mb_s / reference.encode_mb_s, own.decode_mb_s / reference.decode_mb_s
     return (
-        f"| {name:<24} | {own.ratio:>7.3f} | {encode:>14} | {decode:>14} |"
+        f"| {name:<24} | {own.ratio:>7.3f} | {_speed(own.encode_mb_s, own.encode_spread):>14} |"
+        f" {_speed(own.decode_mb_s, own.decode_spread):>14} |"
         f" {size:>6.3f} | {faster[0]:>7.2f} | {faster[1]:>7.2f} |"
     )
 
 
-def _empty(name: str) -> str:
-    return f"| {name:<24} | {'-':>7} | {'-':>14} | {'-':>14} | {'-':>6} | {'-':>7} | {'-':>7} |"
+def _speed(mb_s: float, spread: float) -> str:
+    return f"{mb_s:.1f} (+{spread:.0%})" if spread else f"{mb_s:.1f}"
 
 
-def _target(cells: Sequence[Cell]) -> list[str]:
-    """Whether the film class meets: no larger than JPEG-LS, at 3 times its speed both ways."""
-    film = [cell for cell in cells if cell.content == FILM]
-    own = [cell for cell in film if cell.contender == SUBJECT]
-    reference = [cell for cell in film if cell.contender == REFERENCE]
-    if not own or not reference:
-        return [f"Target: not judged; it needs {SUBJECT} and {REFERENCE} on {FILM} frames."]
-    ours, theirs = figures(own), figures(reference)
-    checked = [cell for cell in film if cell.contender == f"{SUBJECT} + verify"]
-    size = ours.stored / theirs.stored
-    encode = ours.encode_mb_s / theirs.encode_mb_s
-    decode = ours.decode_mb_s / theirs.decode_mb_s
-    met = size <= 1 and encode >= TARGET_SPEED and decode >= TARGET_SPEED
-    verdict = (
-        f"Target on {FILM} ({SUBJECT} against {REFERENCE}: size <= 1, speed >= "
-        f"{TARGET_SPEED:g} both ways): size {size:.3f}, encode {encode:.2f}, decode {decode:.2f}: "
+def cost_table(costs: Costs, instructions: dict[str, float]) -> str:
+    """Memory, threads' gain, a new process's wait and instructions, of one frame."""
+    lines = [
+        f"**Beside one thread's speed** (balanced, {costs.frame}, {costs.original / 1e6:.1f} MB)",
+        "",
+        f"| {'':<64} | {'encode':>8} | {'decode':>8} |",
+        "|:" + "-" * 65 + "|" + ("-" * 9 + ":|") * 2,
+    ]
+
+    def row(label: str, encode: str, decode: str) -> None:
+        lines.append(f"| {label:<64} | {encode:>8} | {decode:>8} |")
+
+    gain = costs.speed_up
+    row("two threads: times the speed of one, wall clock", *(f"{g:.2f}" for g in gain.values()))
+    for threads in (1, 2):
+        grown = [f"{costs.memory[f'{way} {threads}']:.2f}" for way in ("encode", "decode")]
+        label = f"peak memory in frames, the frame's own bytes included, {threads} thread"
+        row(label + "s" * (threads > 1), *grown)
+    row(
+        f"from starting Python to the first frame, median of {len(costs.first_s)}, s",
+        "-",
+        f"{costs.first_median_s:.2f}",
     )
-    lines = [verdict + ("**met**." if met else "**not met**.")]
-    if checked:
-        speed = figures(checked).encode_mb_s / theirs.encode_mb_s
-        lines.append(f"With its own decode-verify, which no peer does, it encodes {speed:.2f} x.")
-    return lines
+    if instructions:
+        row("instructions a sample (callgrind, AVX2)", *(f"{n:.1f}" for n in instructions.values()))
+    return "\n".join(lines)

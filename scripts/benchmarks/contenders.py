@@ -1,13 +1,7 @@
-"""PixFS and its in-process peers: one thread each, every result checked.
-
-PixFS takes and gives back the file; a peer takes samples in the form that suits it best and gives
-back samples. The peers are thereby spared the work of unpacking DPX words, packing them again and
-keeping the header; the figures favour them.
-"""
+"""PixFS and its in-process peers."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import imagecodecs
@@ -15,60 +9,23 @@ import numpy as np
 
 import codec
 from benchmarks import charls
-from benchmarks.errors import NotLosslessError
+from benchmarks.contender import OfFile, OfPictures, bits_of, of_depth, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.frames import Frame
+    from benchmarks.pictures import Picture
 
-# A smaller result must be this much smaller before it is chosen over a faster one.
-_WORTH = 0.995
-
-
-class Contender(ABC):
-    """One codec at one setting. Instances belong to the thread that runs the benchmark."""
-
-    name: str
-    method: str
-
-    def prepare(self, frame: Frame) -> Any:  # noqa: ANN401 - each contender has its own form
-        """The frame in the form that `encode` takes; not timed."""
-        return frame.picture.samples
-
-    @abstractmethod
-    def encode(self, source: Any) -> Any:  # noqa: ANN401
-        """Encode what `prepare` made."""
-
-    @abstractmethod
-    def decode(self, stored: Any) -> Any:  # noqa: ANN401
-        """Decode what `encode` made."""
-
-    def stored_size(self, stored: Any) -> int:  # noqa: ANN401
-        """Bytes of what `encode` made."""
-        return len(stored)
-
-    def check(self, source: Any, decoded: Any) -> None:  # noqa: ANN401
-        """Raise NotLosslessError unless the decoded form equals the prepared one; not timed."""
-        if not np.array_equal(np.asarray(source), np.asarray(decoded).reshape(source.shape)):
-            raise NotLosslessError(f"{self.name} is not lossless")
+SLOW_EFFORT = 5
+"""JPEG XL efforts from here on take seconds a megapixel: once each, and on small frames only."""
+SMALL_SAMPLES = 4_300_000
 
 
-class _OfFile(Contender):
-    """A contender that takes the DPX file's bytes."""
+class PixFS(OfFile):
+    """The codec under test, from a file's bytes to a container and back."""
 
-    def prepare(self, frame: Frame) -> bytes:
-        return frame.file
-
-    def check(self, source: bytes, decoded: bytes | bytearray) -> None:
-        if decoded != source:
-            raise NotLosslessError(f"{self.name} is not lossless")
-
-
-class PixFS(_OfFile):
-    """The codec under test, from DPX bytes to a container and back."""
-
-    def __init__(self, level: codec.Level, *, verify: bool) -> None:
+    def __init__(self, level: codec.Level, *, verify: bool = False) -> None:
         self._level = level
         self._verify = verify
         self.name = f"PixFS {level}" + (" + verify" if verify else "")
@@ -85,108 +42,105 @@ class PixFS(_OfFile):
         return codec.decompress(stored, threads=1)
 
 
-class JpegLs(Contender):
+class JpegLs(OfPictures):
     """ISO 14495-1 by CharLS: each plane alone, or sample-interleaved where that is smaller."""
 
     name = "JPEG-LS"
 
     def __init__(self) -> None:
+        super().__init__()
         self.method = (
             f"CharLS {charls.version()} at the samples' true depth; planes, or sample-interleaved "
             "where that is at least 0.5 % smaller"
         )
-        self._interleaved: dict[str, bool] = {}
 
-    def prepare(self, frame: Frame) -> list[tuple[NDArray[Any], int, int]]:
-        samples, bits = frame.picture.samples, frame.picture.bits
-        item: type[np.unsignedinteger[Any]] = np.uint8 if bits == 8 else np.uint16
-        planes = [
-            (np.ascontiguousarray(samples[:, :, channel : channel + 1], item), bits, charls.PLANAR)
-            for channel in range(samples.shape[2])
-        ]
-        whole = [(np.ascontiguousarray(samples, item), bits, charls.BY_SAMPLE)]
-        if samples.shape[2] == 1:
-            return planes
-        if frame.name not in self._interleaved:
-            small = self.stored_size(self.encode(whole))
-            apart = self.stored_size(self.encode(planes))
-            self._interleaved[frame.name] = small < apart * _WORTH
-        return whole if self._interleaved[frame.name] else planes
+    def forms(self, picture: Picture) -> list[list[NDArray[Any]]]:
+        if picture.samples.shape[2] == 1:
+            return super().forms(picture)
+        samples = of_depth(picture)
+        return [split(samples), [samples]]
 
-    def encode(self, source: list[tuple[Any, int, int]]) -> list[tuple[Any, Any, int]]:
-        return [
-            (charls.encode(samples, bits, mode), samples.shape, bits)
-            for samples, bits, mode in source
-        ]
+    def encode_one(self, samples: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+        mode = charls.PLANAR if samples.shape[2] == 1 else charls.BY_SAMPLE
+        return charls.encode(samples, bits, mode)
 
-    def decode(self, stored: list[tuple[Any, Any, int]]) -> list[Any]:
-        return [charls.decode(data, shape, bits) for data, shape, bits in stored]
-
-    def stored_size(self, stored: list[tuple[Any, Any, int]]) -> int:
-        return sum(len(data) for data, _, _ in stored)
-
-    def check(self, source: list[tuple[Any, int, int]], decoded: list[Any]) -> None:
-        for (samples, _, _), result in zip(source, decoded, strict=True):
-            super().check(samples, result)
+    def decode_one(self, stored: Any, shape: Any, bits: int) -> NDArray[Any]:  # noqa: ANN401
+        return charls.decode(stored, shape, bits)
 
 
-class JpegXl(Contender):
+class JpegXl(OfPictures):
     """ISO 18181 lossless (modular) by libjxl, interleaved samples of the true depth."""
 
     def __init__(self, effort: int) -> None:
+        super().__init__()
         self._effort = effort
         self.name = f"JPEG XL e{effort}"
-        self.method = f"libjxl lossless, effort {effort}, bits per sample as they are, one thread"
+        self.method = (
+            f"libjxl lossless, effort {effort}, bits per sample as they are, one thread; half "
+            "floats as such where that is lossless and smaller, else their bit patterns"
+        )
+        if effort >= SLOW_EFFORT - 1:
+            self.rounds = 1
 
-    def prepare(self, frame: Frame) -> tuple[NDArray[Any], int]:
-        bits = frame.picture.bits
-        samples = frame.picture.samples
+    def takes(self, frame: Frame) -> bool:
+        return self._effort < SLOW_EFFORT or frame.picture.samples.size <= SMALL_SAMPLES
+
+    def forms(self, picture: Picture) -> list[list[NDArray[Any]]]:
+        forms = super().forms(picture)
+        if picture.kind == "half" and self._keeps(picture.samples.view(np.float16)):
+            forms.append([picture.samples.view(np.float16)])
+        return forms
+
+    def _keeps(self, halves: NDArray[np.float16]) -> bool:
+        """Whether libjxl gives these half floats back; some values it does not."""
+        stored = imagecodecs.jpegxl_encode(halves, effort=1, lossless=True, numthreads=1)
+        decoded = imagecodecs.jpegxl_decode(stored, numthreads=1)
+        return decoded.dtype == np.float16 and np.array_equal(bits_of(decoded), bits_of(halves))
+
+    def encode_one(self, samples: NDArray[Any], bits: int) -> bytes | bytearray:
         if samples.shape[2] == 1:
             samples = samples[:, :, 0]
-        return np.ascontiguousarray(samples, np.uint8 if bits == 8 else np.uint16), bits
-
-    def encode(self, source: tuple[NDArray[Any], int]) -> bytes | bytearray:
-        samples, bits = source
+        depth = None if samples.dtype == np.float16 else bits
         return imagecodecs.jpegxl_encode(
-            samples, effort=self._effort, lossless=True, bitspersample=bits, numthreads=1
+            samples, effort=self._effort, lossless=True, bitspersample=depth, numthreads=1
         )
 
-    def decode(self, stored: bytes) -> NDArray[Any]:
+    def decode_one(self, stored: Any, shape: Any, bits: int) -> NDArray[Any]:  # noqa: ANN401
         return imagecodecs.jpegxl_decode(stored, numthreads=1)
 
-    def check(self, source: tuple[NDArray[Any], int], decoded: NDArray[Any]) -> None:
-        super().check(source[0], decoded)
 
-
-class HtJ2k(Contender):
+class HtJ2k(OfPictures):
     """ISO 15444-15 reversible by OpenJPH, with its reversible colour transform."""
 
     name = "HTJ2K"
     method = "OpenJPH reversible (5/3, colour transform), samples centred on zero, whole picture"
 
-    def prepare(self, frame: Frame) -> NDArray[Any]:
-        samples, bits = frame.picture.samples, frame.picture.bits
+    def encode_one(self, samples: NDArray[Any], bits: int) -> bytes | bytearray:
         if samples.shape[2] == 1:
             samples = samples[:, :, 0]
-        if bits == 16:
-            return np.ascontiguousarray(samples)
-        # The wrapper declares 16 bits: unsigned samples would then sit far from the middle.
-        return np.ascontiguousarray(samples.astype(np.int16) - np.int16(1 << (bits - 1)))
+        return imagecodecs.htj2k_encode(samples, reversible=True)
 
-    def encode(self, source: NDArray[Any]) -> bytes | bytearray:
-        return imagecodecs.htj2k_encode(source, reversible=True)
-
-    def decode(self, stored: bytes) -> NDArray[Any]:
+    def decode_one(self, stored: Any, shape: Any, bits: int) -> NDArray[Any]:  # noqa: ANN401
         return imagecodecs.htj2k_decode(stored)
 
+    def prepare(self, frame: Frame) -> list[tuple[NDArray[Any], int]]:
+        # The wrapper declares 8 or 16 bits: unsigned samples would then sit far from the middle.
+        return [(_centred(samples, bits), bits) for samples, bits in super().prepare(frame)]
 
-class Zstd(_OfFile):
+
+def _centred(samples: NDArray[Any], bits: int) -> NDArray[Any]:
+    if bits == 16:
+        return samples
+    return samples.astype(np.int16) - np.int16(1 << (bits - 1))
+
+
+class Zstd(OfFile):
     """What a general-purpose compressing file system does."""
 
     def __init__(self, level: int) -> None:
         self._level = level
         self.name = f"zstd-{level}"
-        self.method = f"zstd level {level} on the DPX file's bytes"
+        self.method = f"zstd level {level} on the file's bytes"
 
     def encode(self, source: bytes) -> bytes | bytearray:
         return imagecodecs.zstd_encode(source, level=self._level)

@@ -7,12 +7,12 @@ code it measures could not notice when that code is wrong.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.errors import UnreadableFrameError
+from benchmarks.pictures import Picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 _CHANNELS = {50: 3, 51: 4, 52: 4, 6: 1, 4: 1}
 _PACKED = 0
 _FILLED_A = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """Samples of (height, width, channels), each below 2**bits, and their bytes in the file."""
-
-    samples: NDArray[np.uint16]
-    bits: int
-    size_bytes: int
 
 
 def read_picture(file: bytes) -> Picture:

@@ -18,12 +18,12 @@ Result = TypeVar("Result")
 _SHORTEST_S = 0.02
 
 
-def cpu_seconds(call: Callable[[], Result]) -> tuple[float, Result]:
-    """CPU seconds of one call, and its result; a call that is too short to time is repeated."""
+def cpu_seconds(call: Callable[[], Result], *, repeat: bool = True) -> tuple[float, Result]:
+    """CPU seconds of one call, and its result; a call too short to time is repeated if allowed."""
     start = time.process_time()
     result = call()
     once = time.process_time() - start
-    if once >= _SHORTEST_S:
+    if once >= _SHORTEST_S or not repeat:
         return once, result
     times = math.ceil(_SHORTEST_S / max(once, 1e-6))
     start = time.process_time()

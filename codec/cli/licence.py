@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codec import licence
+from codec.cli.errors import Refused
 
 if TYPE_CHECKING:
     import argparse
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-
-class Refused(Exception):
-    """Something a person asked for that is not done, and why."""
 
 
 def add_to(command: argparse.ArgumentParser) -> None:
