@@ -148,6 +148,7 @@ class _Encoder:
         self._effort = effort
         self._threads = threads
         self._verify = verify
+        self._refused: list[str] = []
         self.hash = xxhash.xxh3_128_digest(self._view)
 
     def verbatim(self, info: dict[str, str], name: str, reason: str, level: str) -> Encoded:
@@ -177,16 +178,14 @@ class _Encoder:
         def one(piece: Piece) -> list[_Coded]:
             if not piece.rows:
                 return [self._side(piece.extents[0])]
-            element = layout.elements[piece.element]
-            try:
-                return self._tile(piece, element)
-            except redo.CannotRedo as error:
-                raise NotUnderstood(f"unsupported: {error}", layout.format) from error
+            return self._tile(piece, layout.elements[piece.element])
 
         pieces = self._cut(layout)
         blocks: list[tuple[Piece, _Coded]] = []
         for piece, coded in zip(pieces, _spread(self._threads, one, pieces), strict=True):
             blocks += [(piece, block) for block in coded]
+        if self._refused and not any(block.kind is BlockKind.TILE for _, block in blocks):
+            raise NotUnderstood(f"unsupported: {self._refused[0]}", layout.format)
         blocks.sort(key=lambda pair: pair[1].extent.start)
         for piece, block in blocks:
             _append(directory, block.kind, block.extent, piece, block.payload)
@@ -199,25 +198,24 @@ class _Encoder:
             raise NotUnderstood(verdict.reason, layout.format) from verdict
 
     def _tile(self, piece: Piece, element: Element) -> list[_Coded]:
-        """A tile's blocks, one for each region; its bytes as they are where it does not pay."""
+        """A tile's blocks, one for each region; plain bytes where it does not pay.
+
+        So it is where compressed rows cannot be redone: the rest of the file need not suffer.
+        """
         originals = [self._source[e.start : e.stop] for e in piece.extents]
         parameters = [b""] * len(originals)
         regions = originals
         if element.method:
-            regions = []
-            for number, extent in enumerate(piece.extents):
-                row_bytes = element.regions[number].row_bytes
-                undone = redo.undo(
-                    element.method, self._view, extent.chunks, row_bytes, element.detail
-                )
-                regions.append(undone.rows.reshape(-1))
-                parameters[number] = undone.parameters
+            try:
+                undone = self._undo(piece, element)
+            except redo.CannotRedo as error:
+                self._refused.append(str(error))
+                return [self._stored(extent) for extent in piece.extents]
+            regions = [part.rows.reshape(-1) for part in undone]
+            parameters = [part.parameters for part in undone]
         tile = encode_tile(regions, piece.rows, element, self._effort)
         if len(tile) + sum(map(len, parameters)) >= piece.length:
-            return [
-                _Coded(BlockKind.STORED, extent, original.tobytes())
-                for extent, original in zip(piece.extents, originals, strict=True)
-            ]
+            return [self._side(extent) for extent in piece.extents]
         if self._verify:
             self._check(tile, parameters, piece, element, originals)
         first = redone_payload(parameters[0], tile) if element.method else tile
@@ -225,6 +223,19 @@ class _Encoder:
         for extent, more in zip(piece.extents[1:], parameters[1:], strict=True):
             blocks.append(_Coded(BlockKind.SHARED, extent, more))
         return blocks
+
+    def _undo(self, piece: Piece, element: Element) -> list[redo.Undone]:
+        """A tile's rows in each region, as they were before the format compressed them."""
+        return [
+            redo.undo(
+                element.method,
+                self._view,
+                extent.chunks,
+                element.regions[extent.region].row_bytes,
+                element.detail,
+            )
+            for extent in piece.extents
+        ]
 
     def _check(
         self,
@@ -253,7 +264,10 @@ class _Encoder:
             if self._verify and zlib.decompress(deflated) != original:
                 raise VerifyError(f"side data at {extent.start} does not inflate to itself")
             return _Coded(BlockKind.DEFLATE, extent, deflated)
-        return _Coded(BlockKind.STORED, extent, original)
+        return self._stored(extent)
+
+    def _stored(self, extent: Extent) -> _Coded:
+        return _Coded(BlockKind.STORED, extent, bytes(self._view[extent.start : extent.stop]))
 
     def _assemble(self, directory: Directory, payloads: list[bytes]) -> bytes:
         packed = directory.pack()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from codec.kernels import context, entropy, fit, predict, statistics
+from codec.kernels import context, entropy, fit, heads, predict, statistics
 from codec.kernels import tile as drivers
 from codec.kernels.packing import PAD
 
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from codec.types import Element
 
 _PLANE = struct.Struct("<BBBBHi")
+_VERDICTS = {
+    heads.CUT_SHORT: "the heads of its planes are cut short",
+    heads.OUT_OF_RANGE: "a plane's head is out of range",
+    heads.TOO_MANY_RAW_BITS: "a plane has more raw bits than its samples",
+    heads.CODE_TOO_LONG: "a code is too long",
+    heads.CODE_OVER_FULL: "a code is over-full",
+    heads.TOO_LONG: "the heads of its planes are too long",
+}
 _PREDICTOR_ROWS = 4
 _MEDIAN_GAIN = 0.98
 
@@ -194,24 +202,34 @@ class PlaneHeads:
     def __init__(self, raw: memoryview, rows: int, e: Element, bits: NDArray[np.int64]) -> None:
         """``bits`` are each component's."""
         self._allocate(rows, e, bits)
-        at = 0
-        for p in range(e.components):
-            at = self._plane(raw, at, p, rows, e)
-        if at != len(raw):
-            raise ValueError("the heads of its planes are too long")
+        verdict = heads.parse_heads(
+            np.frombuffer(raw, np.uint8),
+            np.array(e.order, np.int64),
+            bits,
+            self.magnitude_shifts,
+            self.crosses,
+            self.predictors,
+            self.starts,
+            self.coefficients,
+            self.thresholds,
+            self.tables,
+            self.coded,
+            self.ends,
+        )
+        if verdict != heads.SOUND:
+            raise ValueError(_VERDICTS[verdict])
 
     @classmethod
     def of_packed(cls, rows: int, e: Element, bits: NDArray[np.int64]) -> Self:
         """The heads of a tile whose residuals are packed: median predictors and no streams."""
-        heads = cls.__new__(cls)
-        heads._allocate(rows, e, bits)
-        heads.predictors[:] = predict.MEDIAN
-        return heads
+        made = cls.__new__(cls)
+        made._allocate(rows, e, bits)
+        made.predictors[:] = predict.MEDIAN
+        return made
 
     def _allocate(self, rows: int, e: Element, bits: NDArray[np.int64]) -> None:
         n = e.components
         blocks = -(-e.width // entropy.BLOCK)
-        self.bits = bits
         self.coefficients = np.zeros((n, predict.COEFFICIENTS), np.int32)
         self.thresholds = np.zeros((n, context.THRESHOLDS), np.int16)
         self.tables = np.zeros((n, context.CONTEXTS << entropy.MAX_LENGTH), np.uint16)
@@ -221,45 +239,3 @@ class PlaneHeads:
         self.crosses = np.zeros(n, np.int64)
         self.predictors = np.zeros(n, np.int64)
         self.starts = np.zeros(n, np.int64)
-
-    def _plane(self, raw: memoryview, at: int, p: int, rows: int, e: Element) -> int:
-        def take(dtype: str, count: int) -> NDArray[Any]:
-            nonlocal at
-            values = np.frombuffer(raw, dtype, count, at)
-            at += values.nbytes
-            return values
-
-        blocks = self.coded.shape[2]
-        whole, magnitude_shift, cross, predictor, start, bias = _PLANE.unpack_from(raw, at)
-        at += _PLANE.size
-        bits = int(self.bits[e.order[p]])
-        if magnitude_shift > 15 or cross > statistics.MAX_CROSS or predictor > predict.MEDIAN:
-            raise ValueError("a plane's head is out of range")
-        self.magnitude_shifts[p] = magnitude_shift
-        self.crosses[p] = cross
-        self.predictors[p] = predictor
-        self.starts[p] = min(start, context.MAX_MAGNITUDE)
-        taps = _taps(p)
-        self.coefficients[p, :taps] = take("<i2", taps)
-        self.coefficients[p, predict.BIAS] = bias
-        self.thresholds[p] = take("<i2", context.THRESHOLDS)
-        k = take("u1", context.CONTEXTS)
-        if int(k.max()) > bits:
-            raise ValueError("a plane has more raw bits than its samples")
-        pairs = take("u1", context.CONTEXTS * entropy.SYMBOLS // 2)
-        lengths = np.empty((context.CONTEXTS, entropy.SYMBOLS), np.uint8)
-        pairs = pairs.reshape(context.CONTEXTS, -1)
-        lengths[:, 0::2] = pairs & 15
-        lengths[:, 1::2] = pairs >> 4
-        if int(lengths.max()) > entropy.MAX_LENGTH:
-            raise ValueError("a code is too long")
-        if not entropy.decoding_table(lengths, k.copy(), bits, self.tables[p]):
-            raise ValueError("a code is over-full")
-        self.ends[p] = take("<u4", entropy.STREAMS)
-        if whole:
-            self.coded[p] = 1
-        else:
-            flags = take("u1", -(-rows * blocks // 8))
-            unpacked = np.unpackbits(flags, count=rows * blocks, bitorder="little")
-            self.coded[p] = unpacked.reshape(rows, blocks)
-        return at

@@ -123,7 +123,8 @@ def residue_of(
                 segment.shift,
                 segment.big_endian,
                 segment.reverse,
-                planes[first : first + segment.components, r],
+                planes[first : first + segment.components],
+                r,
                 words,
                 linear,
             )

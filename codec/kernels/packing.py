@@ -383,21 +383,24 @@ def pack_row(
     shift: int,
     big: bool,
     reverse: bool,
-    rows: Any,
+    planes: Any,
+    r: int,
     words: Any,
     linear: Any,
 ) -> None:
-    """Pack one row ``rows[component, PAD + x]`` into ``target`` (uint8) at byte ``offset``.
+    """Pack one row ``planes[component, r, PAD + x]`` into ``target`` (uint8) at byte ``offset``.
 
     ``row_bytes`` are written, exactly as many as the samples take. ``words`` is uint8 scratch
     of at least ``row_bytes + 16`` bytes and ``linear`` uint16 scratch of at least
     ``width * components + 3`` samples. Bits that belong to no sample become zero.
     """
     if packing == FILLED and components == 3 and not reverse:
-        _pack_filled_rgb(target, offset, width, shift, big, rows[0], rows[1], rows[2])
+        _pack_filled_rgb(
+            target, offset, width, shift, big, planes[0, r], planes[1, r], planes[2, r]
+        )
         return
     for c in range(components):
-        row = rows[c]
+        row = planes[c, r]
         for x in range(width):
             linear[x * components + c] = row[PAD + x]
     _pack_linear(

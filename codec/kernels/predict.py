@@ -55,6 +55,34 @@ def base_own(base: Any, above: Any, c: Any, width: int) -> None:
 
 
 @kernel
+def base_own_and_reference(
+    base: Any, above: Any, other: Any, other_above: Any, c: Any, width: int
+) -> None:
+    """`base_own` and the taps of the first reference plane, in one pass."""
+    bias = np.int32(c[BIAS])
+    north = np.int32(c[1])
+    north_west = np.int32(c[2])
+    north_east = np.int32(c[3])
+    c0 = np.int32(c[OWN_TAPS])
+    c1 = np.int32(c[OWN_TAPS + 1])
+    c2 = np.int32(c[OWN_TAPS + 2])
+    c3 = np.int32(c[OWN_TAPS + 3])
+    c4 = np.int32(c[OWN_TAPS + 4])
+    for x in range(width):
+        base[x] = (
+            bias
+            + north * np.int32(above[PAD + x])
+            + north_west * np.int32(above[PAD + x - 1])
+            + north_east * np.int32(above[PAD + x + 1])
+            + c0 * np.int32(other[PAD + x])
+            + c1 * np.int32(other[PAD + x - 1])
+            + c2 * np.int32(other_above[PAD + x])
+            + c3 * np.int32(other_above[PAD + x - 1])
+            + c4 * np.int32(other_above[PAD + x + 1])
+        )
+
+
+@kernel
 def base_reference(base: Any, row: Any, above: Any, c: Any, first: int, width: int) -> None:
     """Add the five taps of one reference plane, whose coefficients begin at ``c[first]``."""
     c0 = np.int32(c[first])
@@ -71,6 +99,26 @@ def base_reference(base: Any, row: Any, above: Any, c: Any, first: int, width: i
             + c3 * np.int32(above[PAD + x - 1])
             + c4 * np.int32(above[PAD + x + 1])
         )
+
+
+@kernel
+def base_row(
+    base: Any, planes: Any, order: Any, p: int, r: int, above: int, c: Any, width: int
+) -> None:
+    """``base`` of the p-th plane coded: all taps but W.
+
+    ``planes[component, r]`` and ``planes[component, above]`` are the planes' rows.
+    """
+    own = planes[order[p], above]
+    if p == 0:
+        base_own(base, own, c, width)
+        return
+    other = order[p - 1]
+    base_own_and_reference(base, own, planes[other, r], planes[other, above], c, width)
+    for q in range(1, min(p, MAX_REFERENCES)):
+        other = order[p - 1 - q]
+        first = OWN_TAPS + REFERENCE_TAPS * q
+        base_reference(base, planes[other, r], planes[other, above], c, first, width)
 
 
 @kernel

@@ -28,14 +28,10 @@ from codec.kernels.jit import kernel
 from codec.kernels.packing import PAD, pack_row
 from codec.kernels.predict import (
     COEFFICIENTS,
-    MAX_REFERENCES,
     MEDIAN,
-    OWN_TAPS,
-    REFERENCE_TAPS,
     RUNS,
-    base_own,
-    base_reference,
     base_residual,
+    base_row,
     first_row_coefficients,
     median_rebuild_row,
     median_residual_row,
@@ -84,10 +80,7 @@ def _linear_residual(
     width = base.size
     above = max(r - 1, 0)
     plane = planes[order[p]]
-    base_own(base, plane[above], c, width)
-    for q in range(min(p, MAX_REFERENCES)):
-        other = planes[order[p - 1 - q]]
-        base_reference(base, other[r], other[above], c, OWN_TAPS + REFERENCE_TAPS * q, width)
+    base_row(base, planes, order, p, r, above, c, width)
     run_starts(plane[above], r == 0, bits, width, starts)
     residual_row(base, c[0], plane[r], starts, bits, z, width)
 
@@ -239,7 +232,7 @@ def decode_rows(
     """
     count = order.size
     is_given = given.size > 0
-    ring = np.zeros((2, count, width + 2 * PAD), np.uint16)
+    ring = np.zeros((count, 2, width + 2 * PAD), np.uint16)
     m = np.zeros((count, 2, width + 2 * PAD), np.int16)
     z = np.zeros(width + 2 * PAD, np.uint16)
     entries = np.zeros(width, np.uint16)
@@ -252,13 +245,14 @@ def decode_rows(
     first = np.empty(COEFFICIENTS, np.int32)
     linear = np.empty(width * count + 3, np.uint16)
     words = np.zeros(2 * width * count + 32, np.uint8)
-    finished = np.zeros((count, width + 2 * PAD), np.uint16)
+    finished = np.zeros((count, 1, width + 2 * PAD), np.uint16)
     finish = False
     for p in range(count):
         finish = finish or shifts[p] > 0 or signed[p] != 0 or mapped[p] != 0
         for x in range(width):
             m[p, 0, PAD + x] = starts_m[p]
             m[p, 1, PAD + x] = starts_m[p]
+    source = finished if finish else ring
     for r in range(rows):
         now = r & 1
         before = 1 - now
@@ -283,35 +277,22 @@ def decode_rows(
             if r == 0:
                 first_row_coefficients(first, p)
             use = first if r == 0 else coefficients[p]
-            row = ring[now, component]
-            above = ring[before, component]
+            row = ring[component, now]
+            above = ring[component, before]
             run_starts(above, r == 0, bits[component], width, starts)
             if r > 0 and predictors[p] == MEDIAN:
                 unfold_row(z, residual, width)
                 median_rebuild_row(above, residual, starts, bits[component], row, width)
                 pad_row(row, above, False, bits[component], width)
                 continue
-            base_own(base, above, use, width)
-            for q in range(min(p, MAX_REFERENCES)):
-                other = order[p - 1 - q]
-                base_reference(
-                    base,
-                    ring[now, other],
-                    ring[before, other],
-                    use,
-                    OWN_TAPS + REFERENCE_TAPS * q,
-                    width,
-                )
+            base_row(base, ring, order, p, now, before, use, width)
             base_residual(base, z, width)
             rebuild_row(base, use[0], starts, bits[component], row, width)
             pad_row(row, above, r == 0, bits[component], width)
-        rows_now = ring[now]
         if finish:
             for c in range(count):
-                finish_row(
-                    rows_now[c], finished[c], mapped[c], maps[c], shifts[c], signed[c], width
-                )
-            rows_now = finished
+                out_row = finished[c, 0]
+                finish_row(ring[c, now], out_row, mapped[c], maps[c], shifts[c], signed[c], width)
         for s in range(segments.shape[0]):
             held = segments[s]
             first_component = held[FIRST_COMPONENT]
@@ -329,7 +310,8 @@ def decode_rows(
                 held[SHIFT],
                 held[BIG] != 0,
                 held[REVERSE] != 0,
-                rows_now[first_component : first_component + held[COMPONENTS]],
+                source[first_component : first_component + held[COMPONENTS]],
+                0 if finish else now,
                 words,
                 linear,
             )

@@ -44,7 +44,7 @@ def test_rows_unpack_and_pack_as_the_oracle_says(flavor: dict[str, Any], width: 
         words = np.zeros(row_bytes + 16, np.uint8)
         linear = np.zeros(width * e.components + 3, np.uint16)
         dims = (row_bytes, width, e.components)
-        pack_row(target, 0, *dims, *place, planes[:, r], words, linear)
+        pack_row(target, 0, *dims, *place, planes, r, words, linear)
         target[row_bytes:] = 0
         assert target.tobytes() == plain
     assert bool(stray) == any_padding
@@ -74,7 +74,7 @@ def test_high_packing_is_a_stream_from_the_high_end(bits: int, big: bool, revers
     target = np.full(len(raw) + 1, 0xAA, np.uint8)
     words = np.zeros(len(raw) + 16, np.uint8)
     linear = np.zeros(count + 3, np.uint16)
-    pack_row(target, 0, len(raw), count, 1, *place, planes[:, 0], words, linear)
+    pack_row(target, 0, len(raw), count, 1, *place, planes, 0, words, linear)
     assert target.tobytes() == raw + b"\xaa"
 
 
