@@ -185,7 +185,7 @@ def main() -> None:
                     digest.update(block)
     except NotImplementedError as error:
         sys.exit(f"{error}\n{options.output} is incomplete; --undone writes the rows uncompressed")
-    except (ValueError, LookupError, TypeError, struct.error, zlib.error, lzma.LZMAError) as error:
+    except (ValueError, LookupError, struct.error, zlib.error, lzma.LZMAError) as error:
         sys.exit(
             f"damaged, or no container of version 1: {error!r}\n{options.output} is incomplete"
         )

@@ -99,7 +99,7 @@ def elements(draw: st.DrawFn, max_rows: int = 12) -> Element:
                 segment.reverse,
                 at,
                 len(regions),
-            )  # fmt: skip
+            )
         )
         if segment.bits == 16 and draw(st.booleans()):
             signed += range(component, component + count)

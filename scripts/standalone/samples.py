@@ -142,7 +142,10 @@ def read_row(plane: Plane, m: list[list[Array]], p: int, r: int) -> Array:
         at, out = plane["places"][stream], []
         for context in contexts[columns].tolist():
             word = words[at >> 3] >> (at & 7)
-            length, mask, used, value = table[context | word & 511]
+            code = table[context | word & 511]
+            if code is None:
+                raise ValueError("a stream holds bits that are no code")
+            length, mask, used, value = code
             out.append(value + (word >> length & mask))
             at += used
         plane["places"][stream] = at
@@ -166,7 +169,7 @@ def rebuild(planes: list[Plane], rows: int, width: int) -> Iterator[list[Array]]
             above = last[p] if r else np.full(width + 2, half)
             starts = above[1:-1:run].tolist()
             if r and plane["median"]:
-                row = median_row(above.tolist(), d.tolist(), starts, run, mask)
+                row = median_row(above.tolist(), d.tolist(), run, mask)
             else:
                 west, base = predicted(plane, p, r, now, above, last)
                 base = (base + (d << 12)).tolist()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from codec.container import Directory, Header, check_element, parse_directory
+from codec.container import Directory, Header, check_element, checksum, parse_directory
 from codec.effort import EFFORTS
 from codec.tile import MODE_PACKED, MODE_PREDICTED, decode_tile, encode_tile
 from codec.types import LEVELS, Element, Level, Packing, Region, Segment
@@ -75,11 +75,11 @@ def gray(width: int, rows: int, bits: int = 16) -> Element:
 
 
 def clean(rows: int, width: int, bits: int) -> NDArray[np.uint16]:
-    """Letters on a ground that repeats: what a general-purpose compressor is good at."""
+    """Letters far apart on an even ground: what a general-purpose compressor is good at."""
     random = np.random.default_rng(bits)
-    letter = random.integers(0, 1 << bits, (8, 16))
-    letter[random.random((8, 16)) < 0.7] = 1
-    return np.tile(letter, (-(-rows // 8), -(-width // 16)))[:rows, :width].astype(np.uint16)
+    cell = np.full((32, 100), 1, np.uint16)
+    cell[:8, :12] = random.integers(0, 1 << bits, (8, 12))
+    return np.tile(cell, (-(-rows // 32), -(-width // 100)))[:rows, :width].copy()
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -95,15 +95,15 @@ def test_clean_pictures_are_packed(level: Level, bits: int) -> None:
 
 def test_both_packers_are_used() -> None:
     packers = set()
-    for width, noise in ((400, 0.0), (400, 0.01)):
-        raw = clean(64, width, 16)
-        hit = np.random.default_rng(2).random(raw.shape) < noise
-        raw[hit] ^= 0x5555
-        e = gray(width, 64)
+    for noisy in (0, 100, 150, 200, 250, 300):
+        raw = clean(64, 400, 16)
+        at = np.random.default_rng(2).integers(0, raw.size, noisy)
+        raw.reshape(-1)[at] ^= np.arange(noisy, dtype=np.uint16)
+        e = gray(400, 64)
         tile = encode_tile([raw.view(np.uint8).reshape(-1)], 64, e, EFFORTS["balanced"])
         assert decode_tile(tile, 64, e)[0].tobytes() == raw.tobytes()
         packers.add((tile[0], tile[1]))
-    assert packers == {(MODE_PACKED, 1), (MODE_PACKED, 2)}
+    assert {(MODE_PACKED, 1), (MODE_PACKED, 2)} <= packers
 
 
 def test_flat_and_noisy_planes_stand_side_by_side() -> None:
@@ -123,8 +123,6 @@ def test_flat_and_noisy_planes_stand_side_by_side() -> None:
 def test_elements_are_written_and_read(e: Element) -> None:
     directory = Directory(elements=[e])
     raw = directory.pack()
-    from codec.container import checksum
-
     header = Header("container", 0, 64 + len(raw), len(raw), bytes(16), checksum(raw))
     (read,) = parse_directory(raw, header).elements
     assert read == e
