@@ -23,7 +23,7 @@ from codec.effort import EFFORTS, Effort
 from codec.errors import VerifyError
 from codec.formats import FORMATS
 from codec.formats.base import PROBE_SIZE, NotUnderstood
-from codec.pieces import Extent, Piece, cut, side_pieces
+from codec.pieces import SIDE_BLOCK, Extent, Piece, cut, side_pieces
 from codec.reader import Reader, as_array, redone_payload
 from codec.tile import decode_tile, encode_tile
 from codec.types import Block, BlockKind, Element, Encoded, Layout, Level, Probe
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 CODEC_NAME = "pxf-1"
 TOO_SMALL = 4096
 _WORTH = 0.97
+_PLAUSIBLE = 64
+"""Up to this ratio a container's length is believed; beyond it memory follows what is decoded."""
 _TILE_FEATURE = "tile-predicted-1"
 _REDO_FEATURE = "redo-1"
 
@@ -320,6 +322,19 @@ def decompress(container: Buffer, *, threads: int = 1) -> bytearray:
     not hold. Memory grows with what is decoded, never with what the header says.
     """
     reader = Reader(container)
+    if reader.original_length > _PLAUSIBLE * reader.stored_length + SIDE_BLOCK:
+        return _grow(reader, threads)
+    out = bytearray(reader.original_length)
+    for group in _spread(threads, reader.decode_group, reader.groups):
+        for index, decoded in group:
+            start, stop = reader.block_range(index)
+            out[start:stop] = decoded
+    reader.check_hash(out)
+    return out
+
+
+def _grow(reader: Reader, threads: int) -> bytearray:
+    """The original of a container that claims to hold very much more than its own length."""
     out = bytearray()
     early: dict[int, memoryview | bytes] = {}
     following = 0

@@ -31,11 +31,36 @@ _WORTH_LZMA = 1 / 24
 """Deflated to less than this, residuals are so repetitive that LZMA pays."""
 
 
+_SHARE = 8
+"""One in so many rows, from the top, is looked at first."""
+_SURE = 1 / 32
+"""Tiles coded to fewer bytes a sample are always tried: that takes no time."""
+_HOPE = 1.3
+"""All rows pack this much better, and at a better preset, than a few."""
+
+
 class Packer(IntEnum):
     """How residuals are packed; the values are those of the container format."""
 
     DEFLATE = 1
     LZMA = 2
+
+
+def looks_clean(
+    work: Workspace,
+    order: NDArray[np.int64],
+    rows: int,
+    width: int,
+    bits: NDArray[np.int64],
+    coded: int,
+) -> bool:
+    """Whether `pack_residuals` may well take less than ``coded`` bytes; overwrites ``work.z``."""
+    few = rows // _SHARE
+    if few < 2 or coded < rows * width * order.size * _SURE:
+        return True
+    small = bool((bits <= 8).all())
+    sample = _to_bytes(_residuals(work, order, few, width, bits), Packer.DEFLATE, small)
+    return len(zlib.compress(sample, 1)) * rows < coded * few * _HOPE
 
 
 def pack_residuals(
@@ -46,17 +71,8 @@ def pack_residuals(
     bits: NDArray[np.int64],
     effort: Effort,
 ) -> tuple[Packer, bytes]:
-    """All planes' residuals under the median predictor, packed; overwrites ``work``."""
-    planes = order.size
-    residuals = np.empty((planes, rows, width), np.uint16)
-    coefficients = np.zeros(predict.COEFFICIENTS, np.int32)
-    for p in range(planes):
-        component = int(order[p])
-        depth = int(bits[component])
-        drivers.first_residuals(work.planes, order, p, width, depth, work.z[0])
-        sampled = (rows, width, depth, coefficients, predict.MEDIAN, 1)
-        drivers.sampled_residuals(work.planes, order, p, *sampled, work.z)
-        residuals[p] = work.z[:, PAD : PAD + width]
+    """All planes' residuals under the median predictor, packed; overwrites ``work.z``."""
+    residuals = _residuals(work, order, rows, width, bits)
     small = bool((bits <= 8).all())
     raw = _to_bytes(residuals, Packer.DEFLATE, small)
     deflated = zlib.compress(raw, effort.deflate)
@@ -68,6 +84,26 @@ def pack_residuals(
     if len(packed) < len(deflated):
         return Packer.LZMA, packed
     return Packer.DEFLATE, deflated
+
+
+def _residuals(
+    work: Workspace,
+    order: NDArray[np.int64],
+    rows: int,
+    width: int,
+    bits: NDArray[np.int64],
+) -> NDArray[np.uint16]:
+    """Residuals uint16[planes, rows, width] of the tile's first ``rows`` rows."""
+    planes = order.size
+    residuals = np.empty((planes, rows, width), np.uint16)
+    coefficients = np.zeros(predict.COEFFICIENTS, np.int32)
+    for p in range(planes):
+        depth = int(bits[order[p]])
+        drivers.first_residuals(work.planes, order, p, width, depth, work.z[0])
+        sampled = (rows, width, depth, coefficients, predict.MEDIAN, 1)
+        drivers.sampled_residuals(work.planes, order, p, *sampled, work.z)
+        residuals[p] = work.z[:rows, PAD : PAD + width]
+    return residuals
 
 
 def unpack_residuals(

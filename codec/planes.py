@@ -30,6 +30,8 @@ _VERDICTS = {
     heads.CODE_OVER_FULL: "a code is over-full",
     heads.TOO_LONG: "the heads of its planes are too long",
 }
+_KEPT_WORKSPACES = 2
+"""A frame's tiles have one shape, but for the last."""
 _PREDICTOR_ROWS = 4
 _MEDIAN_GAIN = 0.98
 
@@ -53,11 +55,13 @@ _LEVELS = statistics.activity_levels()
 
 
 def workspace(components: int, rows: int, width: int) -> Workspace:
-    """This thread's arrays, made anew when the shape changes; contents are undefined."""
+    """This thread's arrays for tiles of one shape; contents are undefined."""
     shape = (components, rows, width)
-    kept: Workspace | None = getattr(_local, "workspace", None)
-    if kept is not None and kept.shape == shape:
-        return kept
+    kept: dict[tuple[int, int, int], Workspace] = _local.__dict__.setdefault("workspaces", {})
+    if shape in kept:
+        return kept[shape]
+    while len(kept) >= _KEPT_WORKSPACES:
+        del kept[next(iter(kept))]
     padded = width + 2 * PAD
     blocks = -(-width // entropy.BLOCK)
     capacity = rows * (width // entropy.STREAMS + 1) * entropy.MAX_SAMPLE_BITS // 8 + 16
@@ -71,7 +75,7 @@ def workspace(components: int, rows: int, width: int) -> Workspace:
         histogram=np.zeros((2, context.MAX_ACTIVITY), np.int64),
         direct=np.zeros(context.CONTEXTS << entropy.DIRECT_BITS, np.uint32),
     )
-    _local.workspace = made
+    kept[shape] = made
     return made
 
 

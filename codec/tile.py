@@ -6,6 +6,7 @@ The payload's layout is in docs/format/container-v1.md, "Tiles".
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from codec.gaps import put_gaps, take_gaps
 from codec.kernels import entropy
 from codec.kernels import tile as drivers
 from codec.kernels.values import fold_signed
-from codec.packed import pack_residuals, unpack_residuals
+from codec.packed import looks_clean, pack_residuals, unpack_residuals
 from codec.planes import PlaneHeads, encode_plane, workspace
 from codec.rows import (
     add_residue,
@@ -44,7 +45,9 @@ MODE_PACKED = 2
 _FIXED = struct.Struct("<BBHIII")
 _MAX_HEAD = 1 << 24
 _LARGE = 1 << 16
-_CLEAN = 1 / 6
+_KEPT_BUFFER = 1 << 23
+_local = threading.local()
+_CLEAN = 1 / 4
 """Bytes a sample: tiles coded to less are tried with a general-purpose compressor too."""
 
 
@@ -82,10 +85,12 @@ def encode_tile(
     head = zlib.compress(b"".join(heads), 1 if coded > _LARGE else 9)
     mode, packer = MODE_PREDICTED, 0
     bodies: list[memoryview | bytes] = [*streams]
-    if coded + len(head) < rows * e.width * e.components * _CLEAN:
+    size = coded + len(head)
+    shape = (rows, e.width, bits)
+    if size < rows * e.width * e.components * _CLEAN and looks_clean(work, order, *shape, size):
         bare = zlib.compress(values, 9)
-        kind, packed = pack_residuals(work, order, rows, e.width, bits, effort)
-        if len(packed) + len(bare) < coded + len(head):
+        kind, packed = pack_residuals(work, order, *shape, effort)
+        if len(packed) + len(bare) < size:
             mode, packer, head, bodies = MODE_PACKED, int(kind), bare, [packed]
     fixed = _FIXED.pack(mode, packer, 0, len(head), len(gaps), len(residue))
     return b"".join([fixed, head, gaps, *bodies, residue])
@@ -146,8 +151,7 @@ def _decode_samples(
     size = len(streams)
     if int(heads.ends.sum()) != size:
         raise ValueError("its streams do not fill it")
-    data = np.zeros(size + drivers.row_slack_bits(e.width) // 8 + 16, np.uint8)
-    data[:size] = np.frombuffer(streams, np.uint8)
+    data = _with_slack(streams, drivers.row_slack_bits(e.width) // 8 + 16)
     stops = np.cumsum(heads.ends.reshape(-1))
     positions = ((stops - heads.ends.reshape(-1)) * 8).reshape(e.components, entropy.STREAMS)
     signed = np.zeros(e.components, np.int64)
@@ -179,3 +183,16 @@ def _decode_samples(
     ended = (positions.reshape(-1) + 7) // 8
     if not sound or not np.array_equal(ended, stops):
         raise ValueError("its streams do not end where they should")
+
+
+def _with_slack(streams: memoryview, slack: int) -> NDArray[np.uint8]:
+    """The streams followed by ``slack`` zero bytes, in an array of this thread's own."""
+    size = len(streams)
+    buffer: NDArray[np.uint8] | None = getattr(_local, "buffer", None)
+    if buffer is None or buffer.size < size + slack:
+        buffer = np.empty(size + slack, np.uint8)
+        if buffer.size <= _KEPT_BUFFER:
+            _local.buffer = buffer
+    buffer[:size] = np.frombuffer(streams, np.uint8)
+    buffer[size : size + slack] = 0
+    return buffer

@@ -26,7 +26,7 @@ MAX_LENGTH = 9
 SYMBOLS = 32
 ESCAPE = SYMBOLS - 1
 STREAMS = 4
-BLOCK = 64
+BLOCK = 8
 DIRECT_BITS = 8
 MAX_SAMPLE_BITS = MAX_LENGTH + 16
 _TO_SYMBOL = np.uint64(3)
@@ -264,11 +264,15 @@ def emit_row(
     six = np.uint64(6)
     seven = np.uint64(7)
     small = np.uint16(1 << DIRECT_BITS)
-    for b in range(coded.size):
-        if coded[b] == 0:
-            continue
+    b = 0
+    while b < coded.size:
         start = b * BLOCK
-        stop = min(start + BLOCK, width)
+        is_coded = coded[b]
+        while b < coded.size and coded[b] == is_coded:
+            b += 1
+        if is_coded == 0:
+            continue
+        stop = min(b * BLOCK, width)
         pairs = (stop - start) >> 3
         x = np.uint64(start)
         for _ in range(pairs):

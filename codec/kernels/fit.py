@@ -1,10 +1,10 @@
 """Fit of a plane's prediction coefficients to a tile, by re-weighted least squares.
 
 Features are differences to the sample above (of the same plane, and of each reference plane), so
-the weights of a plane's own taps add up to one and those of a reference plane to nought; few
-samples then suffice. Each further round weights a sample by the inverse of its error, which
-leans towards the least sum of absolute errors, the one that costs bits. Only the encoder runs
-this, in floating point; what it finds is stored as integers.
+the weights of a plane's own taps add up to one and those of a reference plane to nought: few
+samples then suffice, and flat areas are foretold exactly. Each further round weights a sample by
+the inverse of its error, which leans towards the least sum of absolute errors, the one that costs
+bits. Only the encoder runs this, in floating point; what it finds is stored as integers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from codec.kernels.predict import (
     ROUND,
 )
 
-MAX_FEATURES = 3 + 4 * MAX_REFERENCES + 1
-_CONSTANT = np.float32(16.0)
+MAX_FEATURES = 3 + 4 * MAX_REFERENCES
 LANES = 32
 RUN = 16
 
@@ -41,7 +40,7 @@ def _gather(planes: Any, order: Any, p: int, rows: int, width: int, a: Any, b: A
     columns = max(width - RUN + 1, 1) if step else width
     plane = planes[order[p]]
     references = min(p, MAX_REFERENCES)
-    features = 3 + 4 * references + 1
+    features = 3 + 4 * references
     state = np.uint64(0x9E3779B97F4A7C15 + 2 * p)
     r = 1
     x = 0
@@ -66,7 +65,6 @@ def _gather(planes: Any, order: Any, p: int, rows: int, width: int, a: Any, b: A
             a[4 + 4 * j, i] = np.int32(other[r, x - 1]) - above
             a[5 + 4 * j, i] = np.int32(other[r - 1, x - 1]) - above
             a[6 + 4 * j, i] = np.int32(other[r - 1, x + 1]) - above
-        a[features - 1, i] = _CONSTANT
     return features
 
 
@@ -131,8 +129,7 @@ def _store(w: Any, references: int, c: Any) -> None:
             c[tap] = np.int32(np.round(min(max(w[3 + 4 * q + j] * scale, -limit), limit)))
             rest -= c[tap]
         c[first + 2] = min(max(rest, -32768), 32767)
-    bias = w[3 + 4 * references] * np.float64(_CONSTANT) * scale
-    c[BIAS] = np.int32(np.round(min(max(bias, -1e9), 1e9))) + ROUND
+    c[BIAS] = ROUND
 
 
 @kernel

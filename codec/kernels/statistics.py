@@ -15,6 +15,7 @@ from codec.kernels.context import (
 )
 from codec.kernels.entropy import BLOCK, ESCAPE, SYMBOLS
 from codec.kernels.jit import kernel
+from codec.kernels.memory import load64
 from codec.kernels.packing import PAD
 
 MAX_CROSS = 2
@@ -27,18 +28,14 @@ _LEVEL_RANGE = 1 << 11
 @kernel
 def mark_blocks(z: Any, width: int, coded: Any) -> None:
     """``coded[b]`` = 1 where a block of columns holds a residual that is not zero."""
-    row = z[PAD : PAD + width]
     whole = width // BLOCK
     for b in range(whole):
-        block = row[b * BLOCK : (b + 1) * BLOCK]
-        joined = np.uint16(0)
-        for x in range(BLOCK):
-            joined = np.uint16(joined | block[x])
-        coded[b] = 1 if joined else 0
+        x = PAD + b * BLOCK
+        coded[b] = 1 if load64(z, x) | load64(z, x + BLOCK // 2) else 0
     if whole < coded.size:
         joined = np.uint16(0)
         for x in range(whole * BLOCK, width):
-            joined = np.uint16(joined | row[x])
+            joined = np.uint16(joined | z[PAD + x])
         coded[whole] = 1 if joined else 0
 
 
