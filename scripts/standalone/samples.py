@@ -73,13 +73,13 @@ def parse_heads(
         plane["table"] = decoding_table([n for b in pairs for n in (b & 15, b >> 4)], k, bits)
         lengths = struct.unpack_from("<4I", raw, at + 272)
         at += 288
-        count = -(-width // 64)
+        count = -(-width // 8)
         plane["coded"] = np.ones((rows, width), bool)
         if not plane["whole"]:
             flags = np.frombuffer(raw, np.uint8, -(-rows * count // 8), at)
             at += flags.size
             flags = np.unpackbits(flags, count=rows * count, bitorder="little")
-            plane["coded"] = np.repeat(flags.reshape(rows, count) > 0, 64, 1)[:, :width]
+            plane["coded"] = np.repeat(flags.reshape(rows, count) > 0, 8, 1)[:, :width]
         own = np.frombuffer(streams[stop : stop + sum(lengths)] + bytes(8), np.uint8)
         stop += sum(lengths)
         # The 32 bits that begin at each byte.

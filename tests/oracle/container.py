@@ -262,7 +262,7 @@ def packed_planes(
 
 def parse_heads(raw: bytes, rows: int, e: Element, values: list[Values]) -> list[Plane]:
     planes = []
-    blocks = -(-e.width // 64)
+    blocks = -(-e.width // 8)
     at = 0
     for p in range(e.components):
         count = 4 + 5 * min(p, 3)
@@ -348,7 +348,7 @@ def rebuild(
                 z = 0
                 if plane.residuals:
                     z = plane.residuals[r][column]
-                elif plane.coded[r * -(-width // 64) + column // 64]:
+                elif plane.coded[r * -(-width // 8) + column // 8]:
                     activity = context_activity(magnitude, plane, p, r, column)
                     context = sum(t <= activity for t in plane.thresholds)
                     z = take(plane, context, plane.streams[column % 4])

@@ -96,9 +96,9 @@ class Case:
         self.z = np.zeros((self.rows, width + 2 * PAD), np.uint16)
         spread = random.integers(0, 1 << bits, shape) >> random.integers(0, bits, shape)
         self.z[:, PAD : PAD + width] = spread
-        self.coded = random.integers(0, 2, (self.rows, -(-width // 64))).astype(np.uint8)
+        self.coded = random.integers(0, 2, (self.rows, -(-width // 8))).astype(np.uint8)
         for b in range(self.coded.shape[1]):
-            self.z[self.coded[:, b] == 0, PAD + b * 64 : min(PAD + b * 64 + 64, PAD + width)] = 0
+            self.z[self.coded[:, b] == 0, PAD + b * 8 : min(PAD + b * 8 + 8, PAD + width)] = 0
         self.context = random.integers(0, CONTEXTS, shape).astype(np.int16)
         self.k = random.integers(0, bits + 1, CONTEXTS).astype(np.uint8)
         counts = random.integers(0, 3, (CONTEXTS, entropy.SYMBOLS)) * random.integers(
@@ -132,7 +132,7 @@ class Case:
         codes = [{s: c for c, s in canonical(own.tolist()).items()} for own in self.lengths]
         for r in range(self.rows):
             for x in range(self.width):
-                if not self.coded[r, x // 64]:
+                if not self.coded[r, x // 8]:
                     continue
                 c = int(self.context[r, x])
                 z, k = int(self.z[r, PAD + x]), int(self.k[c])

@@ -89,7 +89,7 @@ def test_residuals_are_as_specified(width: int, p: int, predictor: int, seed: in
     depth = int(case.bits[case.order[p]])
     z = np.zeros((4, width + 2 * PAD), np.uint16)
     drivers.first_residuals(case.planes, case.order, p, width, depth, z[0])
-    coded = np.full((4, -(-width // 64)), 9, np.uint8)
+    coded = np.full((4, -(-width // 8)), 9, np.uint8)
     m = np.full((6, width + 2 * PAD), 7, np.int16)
     how = (4, width, depth, case.c, predictor, 1, 5)
     drivers.plane_residuals(case.planes, case.order, p, *how, z, coded, m)
@@ -101,7 +101,7 @@ def test_residuals_are_as_specified(width: int, p: int, predictor: int, seed: in
     assert not m[:, PAD + width :].any()
     for r, row in enumerate(expected):
         for b in range(coded.shape[1]):
-            assert coded[r, b] == any(row[64 * b : 64 * b + 64])
+            assert coded[r, b] == any(row[8 * b : 8 * b + 8])
 
 
 @pytest.mark.parametrize("predictor", [predict.LINEAR, predict.MEDIAN])
