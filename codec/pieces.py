@@ -19,8 +19,6 @@ HEAD_BLOCK = 1 << 14
 """What a kernel reads at once when a program asks for a header: kept out of the tiles..."""
 HEAD_BLOCK_FROM = 1 << 20
 """... of files at least this long, where the rows in it cost next to nothing."""
-_MIN_TILE_ROWS = 16
-_MAX_TILE_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +136,14 @@ def _chunk_extent(chunks: tuple[Chunk, ...], region: int) -> Extent:
 def tile_rows(element: Element, tile_pixels: int) -> int:
     """Rows a tile: about ``tile_pixels`` pixels, whole bands, within what a block may hold.
 
+    An element is cut into an even number of like tiles, so that two threads share it evenly.
     Raises NotUnderstood where one band is too much.
     """
     band = max((region.band_rows for region in element.regions), default=0) or 1
-    rows = max(tile_pixels // element.width // 16 * 16, _MIN_TILE_ROWS)
     row_bytes = sum(region.row_bytes + region.band_header for region in element.regions)
-    rows = min(rows, _MAX_TILE_ROWS, MAX_BLOCK // max(row_bytes, 1))
-    rows = max(rows // band * band, band)
+    count = round(element.rows * element.width / tile_pixels / 2) * 2
+    rows = -(-element.rows // max(count, 1))
+    rows = max(min(rows, MAX_BLOCK // max(row_bytes, 1)) // band * band, band)
     if rows * row_bytes > MAX_BLOCK:
         raise NotUnderstood("unsupported: rows are too long")
     return rows

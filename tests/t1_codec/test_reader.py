@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 RGB10 = FLAVORS[6]
-FILE = frame("picture", 2048, 200, {**RGB10, "descriptor": "rgb"}, trailing=b"tail" * 100)
+FILE = frame("picture", 2048, 400, {**RGB10, "descriptor": "rgb"}, trailing=b"tail" * 100)
 CONTAINER = codec.compress(FILE)
 SMALL = frame("picture", 60, 40, {**RGB10, "descriptor": "rgb"}, trailing=b"tail")
 
