@@ -129,7 +129,7 @@ def test_any_packing_is_unpacked_and_packed(
     target = np.full(row_bytes + 2, 0xAA, np.uint8)
     words = np.full(row_bytes + 16, 0xAA, np.uint8)
     linear = np.full(count + 3, 0xAAAA, np.uint16)
-    pack_row(target, 1, *dims, *how, planes[:, 0], words, linear)
+    pack_row(target, 1, *dims, *how, planes, 0, words, linear)
     inside = planes[:, 0, PAD : PAD + width].tolist()
     assert target[1:-1].tobytes() == container.pack_row(inside, held, width)
     assert target[0] == target[-1] == 0xAA

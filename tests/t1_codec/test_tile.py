@@ -78,7 +78,7 @@ def clean(rows: int, width: int, bits: int) -> NDArray[np.uint16]:
     """Letters far apart on an even ground: what a general-purpose compressor is good at."""
     random = np.random.default_rng(bits)
     cell = np.full((32, 100), 1, np.uint16)
-    cell[:8, :12] = random.integers(0, 1 << bits, (8, 12))
+    cell[:16, :24] = random.integers(0, 1 << bits, (16, 24))
     return np.tile(cell, (-(-rows // 32), -(-width // 100)))[:rows, :width].copy()
 
 
@@ -95,15 +95,15 @@ def test_clean_pictures_are_packed(level: Level, bits: int) -> None:
 
 def test_both_packers_are_used() -> None:
     packers = set()
-    for noisy in (0, 100, 150, 200, 250, 300):
-        raw = clean(64, 400, 16)
+    for noisy in (0, 150):
+        raw = clean(64, 400, 8)
         at = np.random.default_rng(2).integers(0, raw.size, noisy)
         raw.reshape(-1)[at] ^= np.arange(noisy, dtype=np.uint16)
-        e = gray(400, 64)
+        e = gray(400, 64, 8)
         tile = encode_tile([raw.view(np.uint8).reshape(-1)], 64, e, EFFORTS["balanced"])
         assert decode_tile(tile, 64, e)[0].tobytes() == raw.tobytes()
         packers.add((tile[0], tile[1]))
-    assert {(MODE_PACKED, 1), (MODE_PACKED, 2)} <= packers
+    assert packers == {(MODE_PACKED, 1), (MODE_PACKED, 2)}
 
 
 def test_flat_and_noisy_planes_stand_side_by_side() -> None:
