@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,6 +119,17 @@ def test_flat_and_noisy_planes_stand_side_by_side() -> None:
     assert tile[0] == MODE_PREDICTED
     assert oracle.decode_tile(tile, rows, as_read(e)) == [samples.tobytes()]
     assert decode_tile(tile, rows, e)[0].tobytes() == samples.tobytes()
+
+
+def test_the_specifications_example_is_true() -> None:
+    page = Path(__file__).resolve().parent.parent.parent / "docs" / "format" / "container-v1.md"
+    section = page.read_text().partition("### Example")[2].partition("## Versions")[0]
+    blocks = re.findall(r"(?:^    (?:[0-9A-F]{2} ?)+\n)+", section, re.M)
+    tile, residuals, rows = (bytes.fromhex(block) for block in blocks)
+    e = Element(10, 2, (Region(0, 10),), (Segment(1, 8, Packing.BYTE),), (0,))
+    assert zlib.decompress(tile[16 + tile[4] :]) == residuals
+    assert oracle.decode_tile(tile, 2, as_read(e)) == [rows]
+    assert decode_tile(tile, 2, e)[0].tobytes() == rows
 
 
 @given(elements())
