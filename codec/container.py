@@ -254,6 +254,9 @@ def check_element(e: Element) -> None:
         raise ValueError("an element's order is no permutation")
     if any(not 0 <= component < e.components for component in e.signed):
         raise ValueError("an element has no such component")
+    bits = [s.bits for s in e.segments for _ in range(s.components)]
+    if any(bits[component] != 16 for component in e.signed):
+        raise ValueError("an element's signed component has other than 16 bits")
     for region in e.regions:
         if region.band_header and (not region.band_rows or e.method):
             raise ValueError("an element's bands have no rows")

@@ -6,6 +6,7 @@ decoder. It assumes a sound container: an index out of range is a failed test.
 
 from __future__ import annotations
 
+import lzma
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -50,9 +51,8 @@ class Element:
 
 @dataclass
 class Plane:
-    """One plane's head and streams."""
+    """One plane's head and streams, or the residuals that stand for them."""
 
-    shift: int
     magnitude_shift: int
     cross: int
     predictor: int
@@ -66,6 +66,16 @@ class Plane:
     coded: list[int]
     bits: int
     streams: list[Bits] = field(default_factory=list)
+    residuals: list[list[int]] = field(default_factory=list)
+
+
+@dataclass
+class Values:
+    """What a tile says of one component's values."""
+
+    shift: int
+    bits: int
+    values: list[int] | None = None
 
 
 class Bits:
@@ -151,19 +161,26 @@ def parse_elements(raw: bytes) -> Iterator[Element]:
 
 def decode_tile(payload: bytes, rows: int, e: Element) -> list[bytes]:
     """The bytes of a tile's rows in each region."""
-    mode, head_length, gap_length, residue_length = struct.unpack_from("<BxxxIII", payload)
-    assert mode == 1
+    mode, packer, head_length, gap_length, residue_length = struct.unpack_from("<BBxxIII", payload)
     at = 16 + head_length
-    planes = parse_heads(zlib.decompress(payload[16:at]), rows, e)
+    head = zlib.decompress(payload[16:at])
+    values, head_at = parse_values(head, e)
     gaps = iter(zlib.decompress(payload[at : at + gap_length]) if gap_length else b"")
     at += gap_length
-    for plane in planes:
-        for length in plane.lengths:
-            plane.streams.append(Bits(payload[at : at + length]))
-            at += length
-    assert at == len(payload) - residue_length
-    samples = rebuild(planes, rows, e)
-    residue = iter(zlib.decompress(payload[at:]) if residue_length else b"")
+    stop = len(payload) - residue_length
+    if mode == 1:
+        planes = parse_heads(head[head_at:], rows, e, values)
+        for plane in planes:
+            for length in plane.lengths:
+                plane.streams.append(Bits(payload[at : at + length]))
+                at += length
+        assert at == stop
+    else:
+        assert mode == 2
+        assert head_at == len(head)
+        planes = packed_planes(packer, payload[at:stop], rows, e, values)
+    samples = rebuild(planes, rows, e, values)
+    residue = iter(zlib.decompress(payload[stop:]) if residue_length else b"")
     rows_of = [[bytearray(row_bytes) for _ in range(rows)] for _, row_bytes, _, _ in e.regions]
     covered = [set() for _ in e.regions]
     first = 0
@@ -196,15 +213,63 @@ def decode_tile(payload: bytes, rows: int, e: Element) -> list[bytes]:
     return out
 
 
-def parse_heads(raw: bytes, rows: int, e: Element) -> list[Plane]:
+def parse_values(head: bytes, e: Element) -> tuple[list[Values], int]:
+    """Each component's, and where the heads of the planes begin."""
+    n = e.components
+    values = [Values(head[c], e.bits(c) - head[c]) for c in range(n)]
+    at = n + 1
+    for _ in range(head[n]):
+        mask, depth = struct.unpack_from("<HB", head, at)
+        at += 3
+        flags = Bits(head[at : at + max(2**depth // 8, 1)])
+        at += len(flags.data)
+        occurring = [v for v in range(2**depth) if flags.one()]
+        for c in range(n):
+            if mask >> c & 1:
+                assert values[c].bits == depth
+                ranks = max((len(occurring) - 1).bit_length(), 1)
+                values[c] = Values(values[c].shift, ranks, occurring)
+    return values, at
+
+
+def packed_planes(
+    packer: int, packed: bytes, rows: int, e: Element, values: list[Values]
+) -> list[Plane]:
+    """The planes of a tile of mode 2."""
+    small = all(v.bits <= 8 for v in values)
+    count = e.components * rows * e.width
+    if packer == 1:
+        raw = zlib.decompress(packed)
+        assert len(raw) == count * (1 if small else 2)
+        high = bytes(count) if small else raw[count:]
+        residuals = [low | top << 8 for low, top in zip(raw[:count], high, strict=True)]
+    else:
+        assert packer == 2
+        p = 0 if small else 1
+        chain = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 22, "lc": 0, "lp": p, "pb": p}]
+        raw = lzma.decompress(packed, lzma.FORMAT_RAW, filters=chain)
+        residuals = list(raw) if small else [v for (v,) in struct.iter_unpack("<H", raw)]
+        assert len(residuals) == count
     planes = []
-    blocks = -(-e.width // 64)
+    for p in range(e.components):
+        plane = Plane(0, 0, 1, 0, 0, [], [], [], [], [], [], values[e.order[p]].bits)
+        first = p * rows * e.width
+        for r in range(rows):
+            plane.residuals.append(residuals[first + r * e.width : first + (r + 1) * e.width])
+        planes.append(plane)
+    return planes
+
+
+def parse_heads(raw: bytes, rows: int, e: Element, values: list[Values]) -> list[Plane]:
+    planes = []
+    blocks = -(-e.width // 8)
     at = 0
     for p in range(e.components):
         count = 4 + 5 * min(p, 3)
-        shift, magnitude_shift, cross, predictor, start, bias = struct.unpack_from(
+        whole, magnitude_shift, cross, predictor, start, bias = struct.unpack_from(
             "<BBBBHi", raw, at
         )
+        start = min(start, 900)
         at += 10
         taps = list(struct.unpack_from(f"<{count}h", raw, at))
         at += 2 * count
@@ -219,14 +284,14 @@ def parse_heads(raw: bytes, rows: int, e: Element) -> list[Plane]:
             codes.append(canonical([n for byte in pairs for n in (byte & 15, byte >> 4)]))
         lengths = list(struct.unpack_from("<4I", raw, at))
         at += 16
-        flag_bytes = -(-rows * blocks // 8)
-        flags = Bits(raw[at : at + flag_bytes])
-        at += flag_bytes
-        coded = [flags.one() for _ in range(rows * blocks)]
-        bits = e.bits(e.order[p]) - shift
+        coded = [1] * (rows * blocks)
+        if not whole:
+            flag_bytes = -(-rows * blocks // 8)
+            flags = Bits(raw[at : at + flag_bytes])
+            at += flag_bytes
+            coded = [flags.one() for _ in range(rows * blocks)]
         planes.append(
             Plane(
-                shift,
                 magnitude_shift,
                 cross,
                 predictor,
@@ -238,7 +303,7 @@ def parse_heads(raw: bytes, rows: int, e: Element) -> list[Plane]:
                 codes,
                 lengths,
                 coded,
-                bits,
+                values[e.order[p]].bits,
             )
         )
     assert at == len(raw)
@@ -249,7 +314,7 @@ def canonical(lengths: list[int]) -> dict[tuple[int, int], int]:
     """(length, code) to symbol."""
     codes = {}
     code = 0
-    for length in range(1, 11):
+    for length in range(1, 10):
         code <<= 1
         for symbol, of_symbol in enumerate(lengths):
             if of_symbol == length:
@@ -258,8 +323,10 @@ def canonical(lengths: list[int]) -> dict[tuple[int, int], int]:
     return codes
 
 
-def rebuild(planes: list[Plane], rows: int, e: Element) -> list[list[list[int]]]:
-    """Samples [component][row][x], shifted up."""
+def rebuild(
+    planes: list[Plane], rows: int, e: Element, values: list[Values]
+) -> list[list[list[int]]]:
+    """Samples [component][row][x], as the file has them."""
     width = e.width
     x = [[[0] * width for _ in range(rows)] for _ in planes]
     m = [[[0] * width for _ in range(rows)] for _ in planes]
@@ -279,7 +346,9 @@ def rebuild(planes: list[Plane], rows: int, e: Element) -> list[list[list[int]]]
         for p, plane in enumerate(planes):
             for column in range(width):
                 z = 0
-                if plane.coded[r * -(-width // 64) + column // 64]:
+                if plane.residuals:
+                    z = plane.residuals[r][column]
+                elif plane.coded[r * -(-width // 8) + column // 8]:
                     activity = context_activity(magnitude, plane, p, r, column)
                     context = sum(t <= activity for t in plane.thresholds)
                     z = take(plane, context, plane.streams[column % 4])
@@ -288,9 +357,11 @@ def rebuild(planes: list[Plane], rows: int, e: Element) -> list[list[list[int]]]
                 prediction = predict(sample, plane, p, r, column, width)
                 x[p][r][column] = (prediction + d) % (1 << plane.bits)
     by_component = [[[0] * width] * rows for _ in planes]
-    for p, plane in enumerate(planes):
-        c = e.order[p]
-        by_component[c] = [[v << plane.shift for v in row] for row in x[p]]
+    for p, c in enumerate(e.order):
+        held = values[c].values
+        by_component[c] = [
+            [(v if held is None else held[v]) << values[c].shift for v in row] for row in x[p]
+        ]
         if e.signed >> c & 1:
             by_component[c] = [
                 [v & 0x7FFF if v >> 15 else v ^ 0xFFFF for v in row] for row in by_component[c]
@@ -315,7 +386,7 @@ def take(plane: Plane, context: int, stream: Bits) -> int:
     while (length, code) not in plane.codes[context]:
         code = code << 1 | stream.one()
         length += 1
-        assert length <= 10
+        assert length <= 9
     symbol = plane.codes[context][length, code]
     if symbol == 31:
         return stream.number(plane.bits)
@@ -323,7 +394,7 @@ def take(plane: Plane, context: int, stream: Bits) -> int:
 
 
 def predict(sample, plane: Plane, p: int, r: int, c: int, width: int) -> int:  # noqa: ANN001
-    run = -(-width // 4)
+    run = -(-width // 8)
     begins_run = c % run == 0
     if r == 0:
         west = 1 << (plane.bits - 1) if begins_run else sample(p, 0, c - 1)

@@ -33,6 +33,38 @@ def test_own_taps_add_up_to_one_and_references_to_nought(kind: str, p: int) -> N
     assert not any(c[4 + 5 * p : BIAS])
 
 
+def features(planes: np.ndarray, p: int, order: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """What weights are fitted to, for every sample below the first row: columns and target."""
+    own = planes[order[p]].astype(np.float64)
+    inner = slice(PAD, own.shape[1] - PAD)
+    west, east = slice(PAD - 1, -PAD - 1), slice(PAD + 1, 1 - PAD)
+    north = own[:-1, inner]
+    columns = [own[1:, west] - north, own[:-1, west] - north, own[:-1, east] - north]
+    for q in range(p - 1, max(p - 4, -1), -1):
+        g = planes[order[q]].astype(np.float64)
+        above = g[:-1, inner]
+        columns += [g[1:, inner] - above, g[1:, west] - above]
+        columns += [g[:-1, west] - above, g[:-1, east] - above]
+    return np.stack([c.reshape(-1) for c in columns], 1), (own[1:, inner] - north).reshape(-1)
+
+
+@pytest.mark.parametrize("p", [0, 1, 2])
+def test_weights_are_as_good_as_least_squares_over_every_sample(p: int) -> None:
+    planes = np.zeros((3, 64, 200 + 2 * PAD), np.uint16)
+    planes[:, :, PAD:-PAD] = np.moveaxis(samples("picture", 64, 200, 3, 12), 2, 0)
+    pad_planes(planes, 64, 200, np.full(3, 12, np.int64))
+    c = np.zeros(COEFFICIENTS, np.int32)
+    fit_plane(planes, np.array([1, 0, 2]), p, 64, 200, 8192, 1, c)
+    taps = [c[0], c[2], c[3]]
+    for q in range(p):
+        taps += [c[4 + 5 * q], c[5 + 5 * q], c[7 + 5 * q], c[8 + 5 * q]]
+    weights = np.array(taps) / ONE
+    a, b = features(planes, p, [1, 0, 2])
+    best = np.linalg.lstsq(a, b, rcond=None)[0]
+    assert c[BIAS] == ROUND
+    assert np.square(b - a @ weights).mean() <= 1.03 * np.square(b - a @ best).mean()
+
+
 def test_equal_planes_predict_each_other_exactly() -> None:
     c = fitted("gray", 1)
     assert c[4] == pytest.approx(ONE, abs=ONE // 50)

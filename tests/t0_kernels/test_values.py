@@ -1,0 +1,118 @@
+"""Values and their ranks, and numbers that are sign and magnitude."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from codec.kernels import values as kernels
+from codec.kernels.packing import PAD
+from codec.values import parse_values, reduce_values
+
+EVERY = np.arange(65536).astype(np.uint16)
+
+
+def padded(inside: np.ndarray) -> np.ndarray:
+    return np.pad(inside, [(0, 0)] * (inside.ndim - 1) + [(PAD, PAD)])
+
+
+def test_folding_puts_floats_in_the_order_of_their_numbers() -> None:
+    plane = padded(EVERY[None])
+    kernels.fold_signed(plane, 1, 65536)
+    numbers = EVERY.view(np.float16)
+    finite = np.isfinite(numbers)
+    ordered = EVERY[finite][np.argsort(plane[0, PAD:-PAD][finite])].view(np.float16)
+    assert (np.diff(ordered.astype(np.float64)) >= 0).all()
+    assert np.unique(plane[0, PAD:-PAD]).size == 65536
+
+
+def test_folding_is_undone_for_every_pattern() -> None:
+    """NaN payloads, both zeros, subnormals: all 65,536."""
+    plane = padded(EVERY[None])
+    kernels.fold_signed(plane, 1, 65536)
+    out = np.zeros_like(plane[0])
+    kernels.finish_row(plane[0], out, 0, np.zeros(1, np.uint16), 0, 1, 65536)
+    assert out[PAD:-PAD].tolist() == EVERY.tolist()
+    expected = [v - 32768 if v >= 32768 else 65535 - v for v in plane[0, PAD:-PAD].tolist()]
+    assert out[PAD:-PAD].tolist() == expected
+
+
+@pytest.mark.parametrize("shift", [0, 1, 5, 15])
+def test_dead_low_bits_are_dropped(shift: int) -> None:
+    random = np.random.default_rng(shift)
+    original = random.integers(0, 1 << (16 - shift), (2, 3, 9)) << shift
+    original[:, 0, 0] = 1 << shift
+    original[1] = 0
+    planes = padded(original.astype(np.uint16))
+    shifts = np.full(2, 99, np.int64)
+    kernels.shift_planes(planes, 3, 9, shifts)
+    assert shifts.tolist() == [shift, 0]
+    assert planes[0, :, PAD:-PAD].tolist() == (original[0] >> shift).tolist()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_values_are_marked_in_every_so_many_rows(step: int) -> None:
+    rows = np.random.default_rng(step).integers(0, 256, (7, 11)).astype(np.uint16)
+    used = np.zeros(256, np.uint8)
+    kernels.mark_values(padded(rows), 7, 11, step, used)
+    assert set(np.flatnonzero(used).tolist()) == set(rows[::step].reshape(-1).tolist())
+
+
+def test_a_map_replaces_each_sample() -> None:
+    plane = padded(np.array([[0, 3, 1, 3]], np.uint16))
+    kernels.map_plane(plane, 1, 4, np.array([7, 8, 9, 65535], np.uint16))
+    assert plane[0, PAD:-PAD].tolist() == [7, 65535, 8, 65535]
+
+
+KINDS = ("dense", "sparse", "one", "two", "scaled", "mixed")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("depth", [1, 2, 8, 10, 16])
+def test_reduced_samples_come_back(kind: str, depth: int) -> None:
+    random = np.random.default_rng(depth)
+    top = (1 << depth) - 1
+    shape = (4, 12, 40)
+    samples = random.integers(0, top + 1, shape)
+    if kind == "one":
+        samples[:] = top
+    elif kind == "two":
+        samples = random.integers(0, 2, shape) * top
+    elif kind in ("sparse", "mixed"):
+        palette = np.unique(random.integers(0, top + 1, 20))
+        samples = palette[random.integers(0, palette.size, shape)]
+    elif kind == "scaled":
+        samples &= ~((1 << depth // 2) - 1)
+    if kind == "mixed":
+        samples[3] = random.integers(0, top + 1, shape[1:])
+    bits = np.full(4, depth, np.int64)
+    planes = padded(samples.astype(np.uint16))
+    raw, left = reduce_values(planes, 12, 40, bits)
+    values, used = parse_values(memoryview(raw), bits)
+    assert used == len(raw)
+    assert values.bits.tolist() == left.tolist()
+    if kind in ("two", "one") and depth > 2:
+        assert left.tolist() == [1] * 4
+    for c in range(4):
+        assert (planes[c, :, PAD:-PAD] < 1 << int(left[c])).all()
+        for r in range(12):
+            out = np.zeros(40 + 2 * PAD, np.uint16)
+            how = (int(values.mapped[c]), values.maps[c], int(values.shifts[c]), 0, 40)
+            kernels.finish_row(planes[c, r], out, *how)
+            assert out[PAD:-PAD].tolist() == samples[c, r].tolist()
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"\x08\0\0", "more low bits"),
+        (b"\0\0\x01\x01\0\x11", "too large"),
+        (b"\0\0\x01\x04\0\x08" + bytes(32), "not its components'"),
+        (b"\0\0\x01\x01\0\x07" + b"\xff" * 16, "not its components'"),
+        (b"\0\0\x01\x01\0\x08" + bytes(32), "empty"),
+        (b"\0\0\x02" + 2 * (b"\x01\0\x08" + b"\xff" * 32), "not its components'"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(raw: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_values(memoryview(raw), np.array([8, 8]))
