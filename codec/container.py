@@ -40,6 +40,8 @@ MAX_COMPONENTS = 16
 MAX_ELEMENTS = 1 << 16
 _MAX_WIDTH = 1 << 20
 MAX_BLOCK = 1 << 25
+MAX_SAMPLES = 1 << 25
+"""Of a tile: those of a few bits take 16 while they are decoded."""
 
 
 def checksum(data: bytes | memoryview) -> bytes:
@@ -329,6 +331,8 @@ def _check_tile(block: Block, elements: list[Element]) -> None:
         raise ValueError("a tile's rows are not the element's")
     if sum(region.length(block.rows) for region in e.regions) > MAX_BLOCK:
         raise ValueError("a tile is too large")
+    if block.rows * e.width * e.components > MAX_SAMPLES:
+        raise ValueError("a tile has too many samples")
     region = e.regions[block.region]
     if e.method:
         return

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from codec.container import MAX_BLOCK
+from codec.container import MAX_BLOCK, MAX_SAMPLES
 from codec.formats.base import NotUnderstood
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ def _tiles(element: Element, index: int, head: int, tile_pixels: int) -> Iterato
         for first, last, *groups in zip(bounds[:-1], bounds[1:], *regions, strict=True):
             extents = tuple(_chunk_extent(held, number) for number, held in enumerate(groups))
             undone = (last - first) * sum(region.row_bytes for region in element.regions)
-            if max(undone, *(extent.stop - extent.start for extent in extents)) > MAX_BLOCK:
+            samples = (last - first) * element.width * element.components
+            longest = max(extent.stop - extent.start for extent in extents)
+            if max(undone, longest) > MAX_BLOCK or samples > MAX_SAMPLES:
                 raise NotUnderstood("unsupported: too many rows are compressed together")
             yield Piece(extents, index, first, last - first)
         return
@@ -143,7 +145,9 @@ def tile_rows(element: Element, tile_pixels: int) -> int:
     row_bytes = sum(region.row_bytes + region.band_header for region in element.regions)
     count = round(element.rows * element.width / tile_pixels / 2) * 2
     rows = -(-element.rows // max(count, 1))
-    rows = max(min(rows, MAX_BLOCK // max(row_bytes, 1)) // band * band, band)
-    if rows * row_bytes > MAX_BLOCK:
+    samples = element.width * element.components
+    room = min(MAX_BLOCK // max(row_bytes, 1), MAX_SAMPLES // samples)
+    rows = max(min(rows, room) // band * band, band)
+    if rows > room:
         raise NotUnderstood("unsupported: rows are too long")
     return rows

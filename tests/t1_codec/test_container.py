@@ -23,6 +23,8 @@ from codec.container import (
     parse_directory,
     parse_header,
 )
+from codec.formats.base import NotUnderstood
+from codec.pieces import tile_rows
 from codec.tile import decode_tile
 from codec.types import Block, BlockKind, Element, Packing, Region, Segment
 from tests.flavors import FLAVORS, frame
@@ -142,6 +144,21 @@ def test_a_shared_block_without_its_tile_is_damage() -> None:
     directory = Directory(["tile-predicted-1"], {}, [element], [stored, shared])
     with pytest.raises(codec.DamagedError, match="shared block's tile is missing"):
         codec.decompress(forge(directory, bytes(64), 128))
+
+
+def test_a_tile_of_very_many_shallow_samples_is_refused() -> None:
+    """A quarter of a billion samples of one bit take 32 MiB in a file, and half a GiB decoded."""
+    width, rows = 1 << 20, 1 << 8
+    segment = Segment(1, 1, Packing.PACKED_HIGH, big_endian=True)
+    element = Element(width, rows, (Region(0, width // 8),), (segment,), (0,))
+    block = Block(BlockKind.TILE, 0, 1 << 25, 0, 9, checksum(b"x" * 9), rows=rows)
+    with pytest.raises(codec.DamagedError, match="too many samples"):
+        codec.Reader(
+            forge(Directory(["tile-predicted-1"], {}, [element], [block]), b"x" * 9, 1 << 25)
+        )
+    assert tile_rows(element, 1 << 30) == 1 << 5
+    with pytest.raises(NotUnderstood, match="rows are too long"):
+        tile_rows(dataclasses.replace(element, regions=(Region(0, width // 8, 64),)), 1 << 30)
 
 
 def test_a_bomb_is_refused_before_it_takes_memory() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,8 @@ from codec.synthetic import (
     sgi_file,
     varicam_file,
 )
+from codec.synthetic.exr import ExrPart, exr_file
+from codec.synthetic.tiff import TiffPage, tiff_file
 from codec.types import Layout
 from tests.oracle.samples import faults
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 SMALL = image(64, 48)
 EIGHT = SMALL >> 2
+HALF = {name: (SMALL[..., i] / 513 - 0.5).astype("f2") for i, name in enumerate("RGB")}
+PAGE = TiffPage(SMALL, rows=7)
 WELL_FORMED: dict[str, tuple[Callable[[], bytes], ...]] = {
     "dpx": (
         lambda: dpx_file(SMALL),
@@ -43,6 +48,16 @@ WELL_FORMED: dict[str, tuple[Callable[[], bytes], ...]] = {
         lambda: cineon_file(SMALL),
         lambda: cineon_file(SMALL, interleave="line", line_padding=4, byte_order="le"),
         lambda: cineon_file(SMALL, packing=0, interleave="channel", channel_padding=9),
+    ),
+    "exr": (
+        lambda: exr_file(ExrPart(HALF)),
+        lambda: exr_file(ExrPart(HALF, tiles=(16, 16), levels="mip")),
+        lambda: exr_file(ExrPart(HALF, name="a", compression="zip"), ExrPart(HALF, name="b")),
+    ),
+    "tiff": (
+        lambda: tiff_file(PAGE),
+        lambda: tiff_file(replace(PAGE, planar=True), PAGE, byte_order="be", big=True),
+        lambda: tiff_file(replace(PAGE, compression="deflate", predictor=2)),
     ),
     "pnm": (
         lambda: pnm_file(EIGHT, comment=b"said"),
