@@ -148,10 +148,11 @@ def encode_plane(
         work.streams[p],
         ends,
     )
+    whole = bool(work.coded.all())
     head = b"".join(
         [
             _PLANE.pack(
-                int(work.coded.all()),
+                int(whole),
                 magnitude_shift,
                 cross,
                 predictor,
@@ -163,7 +164,7 @@ def encode_plane(
             k.tobytes(),
             (lengths[:, 0::2] | (lengths[:, 1::2] << 4)).tobytes(),
             ends.astype("<u4").tobytes(),
-            b"" if work.coded.all() else np.packbits(work.coded, bitorder="little").tobytes(),
+            b"" if whole else np.packbits(work.coded, bitorder="little").tobytes(),
         ]
     )
     return head, [work.streams[p, s, : ends[s]].data for s in range(entropy.STREAMS)]
