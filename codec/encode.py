@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
@@ -23,14 +22,13 @@ from codec.effort import EFFORTS, Effort
 from codec.errors import VerifyError
 from codec.formats import FORMATS
 from codec.formats.base import PROBE_SIZE, NotUnderstood
+from codec.parallel import spread
 from codec.pieces import SIDE_BLOCK, Extent, Piece, cut, side_pieces
 from codec.reader import Reader, as_array, redone_payload
 from codec.tile import decode_tile, encode_tile
 from codec.types import Block, BlockKind, Element, Encoded, Layout, Level, Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
@@ -43,9 +41,6 @@ _PLAUSIBLE = 64
 """Up to this ratio a container's length is believed; beyond it memory follows what is decoded."""
 _TILE_FEATURE = "tile-predicted-1"
 _REDO_FEATURE = "redo-1"
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def _recognised(head: bytes, size: int) -> Format:
@@ -184,7 +179,7 @@ class _Encoder:
 
         pieces = self._cut(layout)
         blocks: list[tuple[Piece, _Coded]] = []
-        for piece, coded in zip(pieces, _spread(self._threads, one, pieces), strict=True):
+        for piece, coded in zip(pieces, spread(self._threads, one, pieces), strict=True):
             blocks += [(piece, block) for block in coded]
         if self._refused and not any(block.kind is BlockKind.TILE for _, block in blocks):
             raise NotUnderstood(f"unsupported: {self._refused[0]}", layout.format)
@@ -301,15 +296,6 @@ def _append(
     directory.blocks.append(block)
 
 
-def _spread(threads: int, work: Callable[[T], R], items: list[T]) -> Iterator[R]:
-    """``map`` on up to ``threads`` threads, in order."""
-    if threads == 1 or len(items) < 2:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(threads, thread_name_prefix="pxf") as pool:
-        yield from pool.map(work, items)
-
-
 def compress(buffer: Buffer, *, level: Level = "balanced", threads: int = 1) -> bytes:
     """The container of a whole file. See `encode`."""
     return encode(buffer, level=level, threads=threads).container
@@ -325,10 +311,8 @@ def decompress(container: Buffer, *, threads: int = 1) -> bytearray:
     if reader.original_length > _PLAUSIBLE * reader.stored_length + SIDE_BLOCK:
         return _grow(reader, threads)
     out = bytearray(reader.original_length)
-    for group in _spread(threads, reader.decode_group, reader.groups):
-        for index, decoded in group:
-            start, stop = reader.block_range(index)
-            out[start:stop] = decoded
+    whole = np.frombuffer(out, np.uint8)
+    spread(threads, lambda index: reader.decode_group_into(index, whole), reader.groups)
     reader.check_hash(out)
     return out
 
@@ -338,8 +322,10 @@ def _grow(reader: Reader, threads: int) -> bytearray:
     out = bytearray()
     early: dict[int, memoryview | bytes] = {}
     following = 0
-    for group in _spread(threads, reader.decode_group, reader.groups):
-        early.update(group)
+    groups = reader.groups
+    for first in range(0, len(groups), threads):
+        for group in spread(threads, reader.decode_group, groups[first : first + threads]):
+            early.update(group)
         while following in early:
             out += early.pop(following)
             following += 1

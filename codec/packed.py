@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from codec.effort import Effort
-    from codec.planes import Workspace
+    from codec.workspace import Workspace
 
 _DICTIONARY = 1 << 22
 _WORTH_LZMA = 1 / 24

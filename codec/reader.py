@@ -233,6 +233,20 @@ class Reader:
         except DamagedError as error:
             raise DamagedError(self._name(index), error.detail, block.start) from error
 
+    def decode_group_into(self, index: int, original: NDArray[np.uint8]) -> None:
+        """Write what `decode_group` gives to its place in ``original``, the whole of it."""
+        block = self._directory.blocks[index]
+        element = self._directory.elements[block.element] if block.rows else None
+        if element is None or element.method or len(element.regions) > 1:
+            for member, decoded in self.decode_group(index):
+                start, stop = self.block_range(member)
+                original[start:stop] = np.frombuffer(decoded, np.uint8)
+            return
+        try:
+            self._decode_tile(block, original[block.start : block.stop])
+        except DamagedError as error:
+            raise DamagedError(self._name(index), error.detail, block.start) from error
+
     def _stored(self, block: Block) -> memoryview | bytes:
         """A block's stored bytes, checked."""
         stored = self._source.pread(block.stored_start, block.stored_stop - block.stored_start)
@@ -249,8 +263,10 @@ class Reader:
             return bytes(stored) * (block.stop - block.start)
         return _inflate(stored, block.stop - block.start)
 
-    def _decode_tile(self, block: Block) -> list[NDArray[np.uint8]]:
-        """The rows of a block's tile in each region of its element."""
+    def _decode_tile(
+        self, block: Block, out: NDArray[np.uint8] | None = None
+    ) -> list[NDArray[np.uint8]]:
+        """The rows of a block's tile in each region of its element, in ``out`` where given."""
         main = self._directory.blocks[self._tiles[block.element, block.row]]
         stored = self._stored(main)
         element = self._directory.elements[block.element]
@@ -258,7 +274,7 @@ class Reader:
             stored = split_redone(stored)[1]
         with self._lock:
             self._tiles_decoded += 1
-        return decode_tile(stored, block.rows, element)
+        return decode_tile(stored, block.rows, element, out)
 
     def _of_tile(
         self, block: Block, stored: memoryview | bytes, regions: list[NDArray[np.uint8]]

@@ -18,7 +18,7 @@ from codec.kernels import entropy
 from codec.kernels import tile as drivers
 from codec.kernels.values import fold_signed
 from codec.packed import looks_clean, pack_residuals, unpack_residuals
-from codec.planes import PlaneHeads, encode_plane, workspace
+from codec.planes import PlaneHeads, encode_planes
 from codec.rows import (
     add_residue,
     component_bits,
@@ -29,6 +29,7 @@ from codec.rows import (
     unpack_segment,
 )
 from codec.values import parse_values, reduce_values
+from codec.workspace import workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from codec.effort import Effort
     from codec.types import Element
     from codec.values import Values
+    from codec.workspace import Workspace
 
 MODE_PREDICTED = 1
 MODE_PACKED = 2
@@ -59,8 +61,17 @@ def encode_tile(
     The rows begin with a band where regions have any. Any thread may call this; the work is
     done without the GIL.
     """
-    e = element
-    work = workspace(e.components, rows, e.width)
+    with workspace(element.components, rows, element.width) as work:
+        return _encode(work, regions, rows, element, effort)
+
+
+def _encode(
+    work: Workspace,
+    regions: Sequence[NDArray[np.uint8]],
+    rows: int,
+    e: Element,
+    effort: Effort,
+) -> bytes:
     segments = segment_table(e, rows)
     starts = region_starts(e, rows)
     stray = 0
@@ -72,17 +83,10 @@ def encode_tile(
     for component in e.signed:
         fold_signed(work.planes[component], rows, e.width)
     values, bits = reduce_values(work.planes, rows, e.width, component_bits(e))
-    drivers.pad_planes(work.planes, rows, e.width, bits)
     order = np.array(e.order, np.int64)
-    heads = [values]
-    streams: list[memoryview] = []
-    for p in range(e.components):
-        depth = int(bits[e.order[p]])
-        head, body = encode_plane(work, order, p, rows, e.width, depth, effort)
-        heads.append(head)
-        streams += body
+    heads, streams = encode_planes(work, order, bits, effort)
     coded = sum(map(len, streams))
-    head = zlib.compress(b"".join(heads), 1 if coded > _LARGE else 9)
+    head = zlib.compress(b"".join([values, heads]), 1 if coded > _LARGE else 9)
     mode, packer = MODE_PREDICTED, 0
     bodies: list[memoryview | bytes] = [*streams]
     size = coded + len(head)
@@ -96,20 +100,25 @@ def encode_tile(
     return b"".join([fixed, head, gaps, *bodies, residue])
 
 
-def decode_tile(payload: Buffer, rows: int, element: Element) -> list[NDArray[np.uint8]]:
+def decode_tile(
+    payload: Buffer, rows: int, element: Element, out: NDArray[np.uint8] | None = None
+) -> list[NDArray[np.uint8]]:
     """The bytes of a tile's rows in each of the element's regions, from its payload.
 
-    Any bytes are safe to give: they yield what the element says or a DamagedError, in memory
-    bounded by that and the payload. Any thread may call this.
+    They are views of ``out``, the regions' bytes one after another, where that is given. Any
+    bytes are safe to give: they yield what the element says or a DamagedError, in memory bounded
+    by that and the payload. Any thread may call this.
     """
     payload = memoryview(payload).cast("B")
     try:
-        return _decode(payload, rows, element)
+        return _decode(payload, rows, element, out)
     except (ValueError, struct.error, zlib.error) as error:
         raise DamagedError("tile", str(error)) from error
 
 
-def _decode(payload: memoryview, rows: int, e: Element) -> list[NDArray[np.uint8]]:
+def _decode(
+    payload: memoryview, rows: int, e: Element, out: NDArray[np.uint8] | None
+) -> list[NDArray[np.uint8]]:
     mode, packer, _, head_length, gap_length, residue_length = _FIXED.unpack_from(payload, 0)
     gaps_at = _FIXED.size + head_length
     body_at = gaps_at + gap_length
@@ -119,7 +128,10 @@ def _decode(payload: memoryview, rows: int, e: Element) -> list[NDArray[np.uint8
     head = memoryview(inflate(payload[_FIXED.size : gaps_at], _MAX_HEAD))
     values, at = parse_values(head, component_bits(e))
     starts = region_starts(e, rows)
-    out = np.empty(starts[-1], np.uint8)
+    if out is None:
+        out = np.empty(starts[-1], np.uint8)
+    elif out.size != starts[-1]:
+        raise ValueError("its rows have another length")
     body = payload[body_at:body_stop]
     if mode == MODE_PREDICTED:
         heads = PlaneHeads(head[at:], rows, e, values.bits)

@@ -9,7 +9,7 @@ import numpy as np
 from codec.kernels.context import CONTEXTS, MAX_MAGNITUDE, THRESHOLDS
 from codec.kernels.entropy import MAX_LENGTH, STREAMS, SYMBOLS, decoding_table
 from codec.kernels.jit import inlined, kernel
-from codec.kernels.memory import load16, load32
+from codec.kernels.memory import load16, load32, store64
 from codec.kernels.predict import BIAS, MAX_REFERENCES, MEDIAN, OWN_TAPS, REFERENCE_TAPS
 from codec.kernels.statistics import MAX_CROSS
 
@@ -23,10 +23,25 @@ TOO_LONG = 6
 FIXED = 10
 """Bytes of a head before its taps: five fields of one, one and four bytes."""
 
+_EACH_BYTE = np.uint64(0x0101010101010101)
+_ONE_BIT_EACH = np.uint64(0x8040201008040201)
+_CARRY = np.uint64(0x7F7F7F7F7F7F7F7F)
+
 
 @inlined
 def _signed16(raw: Any, at: Any) -> Any:
     return np.int64(np.int16(load16(raw, at)))
+
+
+@kernel
+def _take_flags(raw: Any, at: int, flags: Any) -> None:
+    """Flags (uint8, 0 or 1) from the low bit of each byte of ``raw[at:]`` on."""
+    whole = flags.size // 8
+    for i in range(whole):
+        bits = (np.uint64(raw[at + i]) * _EACH_BYTE) & _ONE_BIT_EACH
+        store64(flags, 8 * i, ((bits + _CARRY) >> np.uint64(7)) & _EACH_BYTE)
+    for i in range(whole * 8, flags.size):
+        flags[i] = (raw[at + whole] >> np.uint8(i & 7)) & np.uint8(1)
 
 
 @kernel
@@ -97,9 +112,6 @@ def parse_heads(
             continue
         if flags_at + (rows * blocks + 7) // 8 > raw.size:
             return CUT_SHORT
-        for r in range(rows):
-            for b in range(blocks):
-                bit = r * blocks + b
-                coded[p, r, b] = (raw[at + (bit >> 3)] >> np.uint8(bit & 7)) & np.uint8(1)
+        _take_flags(raw, at, coded[p].reshape(rows * blocks))
         at += (rows * blocks + 7) // 8
     return SOUND if at == raw.size else TOO_LONG
