@@ -5,6 +5,7 @@ The byte layout is specified in docs/format/container-v1.md; names here follow i
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -262,8 +263,14 @@ def check_element(e: Element) -> None:
     for region in e.regions:
         if region.band_header and (not region.band_rows or e.method):
             raise ValueError("an element's bands have no rows")
+    if len({region.band_rows for region in e.regions if region.band_rows}) > 1:
+        raise ValueError("an element's bands differ from region to region")
     for segment in e.segments:
         _check_segment(segment, e)
+    held = sorted((s.region, s.start, s.start + s.row_bytes(e.width)) for s in e.segments)
+    for (region, _, stop), (other, start, _) in itertools.pairwise(held):
+        if region == other and start < stop:
+            raise ValueError("an element's segments overlap")
 
 
 def _check_segment(s: Segment, e: Element) -> None:

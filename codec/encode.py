@@ -132,6 +132,11 @@ class _Coded:
     kind: BlockKind
     extent: Extent
     payload: bytes
+    checksum: bytes
+
+
+def _coded(kind: BlockKind, extent: Extent, payload: bytes) -> _Coded:
+    return _Coded(kind, extent, payload, checksum(payload))
 
 
 class _Encoder:
@@ -146,6 +151,9 @@ class _Encoder:
         self._threads = threads
         self._verify = verify
         self._refused: list[str] = []
+        self.hash = b""
+
+    def _take_hash(self) -> None:
         self.hash = xxhash.xxh3_128_digest(self._view)
 
     def verbatim(self, info: dict[str, str], name: str, reason: str, level: str) -> Encoded:
@@ -154,8 +162,10 @@ class _Encoder:
         payloads = []
         for piece in side_pieces(0, self._source.size):
             (extent,) = piece.extents
-            payloads.append(bytes(self._view[extent.start : extent.stop]))
-            _append(directory, BlockKind.STORED, extent, piece, payloads[-1])
+            block = self._stored(extent)
+            payloads.append(block.payload)
+            _append(directory, block, piece)
+        self._take_hash()
         container = self._assemble(directory, payloads)
         return Encoded(container, name, reason, level, self.hash.hex(), self._source.size)
 
@@ -172,20 +182,24 @@ class _Encoder:
         if any(element.method for element in layout.elements):
             directory.features.append(_REDO_FEATURE)
 
-        def one(piece: Piece) -> list[_Coded]:
+        def one(piece: Piece | None) -> list[_Coded]:
+            if piece is None:
+                self._take_hash()
+                return []
             if not piece.rows:
                 return [self._side(piece.extents[0])]
             return self._tile(piece, layout.elements[piece.element])
 
         pieces = self._cut(layout)
         blocks: list[tuple[Piece, _Coded]] = []
-        for piece, coded in zip(pieces, spread(self._threads, one, pieces), strict=True):
+        results = spread(self._threads, one, [*pieces, None])
+        for piece, coded in zip(pieces, results[:-1], strict=True):
             blocks += [(piece, block) for block in coded]
         if self._refused and not any(block.kind is BlockKind.TILE for _, block in blocks):
             raise NotUnderstood(f"unsupported: {self._refused[0]}", layout.format)
         blocks.sort(key=lambda pair: pair[1].extent.start)
         for piece, block in blocks:
-            _append(directory, block.kind, block.extent, piece, block.payload)
+            _append(directory, block, piece)
         return self._assemble(directory, [block.payload for _, block in blocks])
 
     def _cut(self, layout: Layout) -> list[Piece]:
@@ -216,9 +230,9 @@ class _Encoder:
         if self._verify:
             self._check(tile, parameters, piece, element, originals)
         first = redone_payload(parameters[0], tile) if element.method else tile
-        blocks = [_Coded(BlockKind.TILE, piece.extents[0], first)]
+        blocks = [_coded(BlockKind.TILE, piece.extents[0], first)]
         for extent, more in zip(piece.extents[1:], parameters[1:], strict=True):
-            blocks.append(_Coded(BlockKind.SHARED, extent, more))
+            blocks.append(_coded(BlockKind.SHARED, extent, more))
         return blocks
 
     def _undo(self, piece: Piece, element: Element) -> list[redo.Undone]:
@@ -255,16 +269,16 @@ class _Encoder:
     def _side(self, extent: Extent) -> _Coded:
         original = bytes(self._view[extent.start : extent.stop])
         if original.count(original[:1]) == len(original):
-            return _Coded(BlockKind.FILL, extent, original[:1])
+            return _coded(BlockKind.FILL, extent, original[:1])
         deflated = zlib.compress(original, 6)
         if len(deflated) < len(original):
             if self._verify and zlib.decompress(deflated) != original:
                 raise VerifyError(f"side data at {extent.start} does not inflate to itself")
-            return _Coded(BlockKind.DEFLATE, extent, deflated)
+            return _coded(BlockKind.DEFLATE, extent, deflated)
         return self._stored(extent)
 
     def _stored(self, extent: Extent) -> _Coded:
-        return _Coded(BlockKind.STORED, extent, bytes(self._view[extent.start : extent.stop]))
+        return _coded(BlockKind.STORED, extent, bytes(self._view[extent.start : extent.stop]))
 
     def _assemble(self, directory: Directory, payloads: list[bytes]) -> bytes:
         packed = directory.pack()
@@ -284,12 +298,13 @@ class _Encoder:
             raise VerifyError("the container does not hold the blocks that were encoded")
 
 
-def _append(
-    directory: Directory, kind: BlockKind, extent: Extent, piece: Piece, payload: bytes
-) -> None:
+def _append(directory: Directory, coded: _Coded, piece: Piece) -> None:
+    """List a block in the directory, stored after those that are."""
+    extent = coded.extent
     stored = directory.blocks[-1].stored_stop if directory.blocks else 0
-    block = Block(kind, extent.start, extent.stop, stored, stored + len(payload), checksum(payload))
-    if kind in (BlockKind.TILE, BlockKind.SHARED):
+    stop = stored + len(coded.payload)
+    block = Block(coded.kind, extent.start, extent.stop, stored, stop, coded.checksum)
+    if coded.kind in (BlockKind.TILE, BlockKind.SHARED):
         block = replace(
             block, element=piece.element, region=extent.region, row=piece.row, rows=piece.rows
         )
@@ -301,7 +316,7 @@ def compress(buffer: Buffer, *, level: Level = "balanced", threads: int = 1) -> 
     return encode(buffer, level=level, threads=threads).container
 
 
-def decompress(container: Buffer, *, threads: int = 1) -> bytearray:
+def decompress(container: Buffer, *, threads: int = 1) -> memoryview:
     """The original of a whole container (bytes-like).
 
     Raises what `Reader` raises, and DamagedError where a block or the hash of the whole does
@@ -310,14 +325,14 @@ def decompress(container: Buffer, *, threads: int = 1) -> bytearray:
     reader = Reader(container)
     if reader.original_length > _PLAUSIBLE * reader.stored_length + SIDE_BLOCK:
         return _grow(reader, threads)
-    out = bytearray(reader.original_length)
-    whole = np.frombuffer(out, np.uint8)
-    spread(threads, lambda index: reader.decode_group_into(index, whole), reader.groups)
-    reader.check_hash(out)
-    return out
+    # Not a bytearray: that would be zeroed first, on one thread.
+    out = np.empty(reader.original_length, np.uint8)
+    spread(threads, lambda index: reader.decode_group_into(index, out), reader.groups)
+    reader.check_hash(out.data)
+    return out.data
 
 
-def _grow(reader: Reader, threads: int) -> bytearray:
+def _grow(reader: Reader, threads: int) -> memoryview:
     """The original of a container that claims to hold very much more than its own length."""
     out = bytearray()
     early: dict[int, memoryview | bytes] = {}
@@ -330,4 +345,4 @@ def _grow(reader: Reader, threads: int) -> bytearray:
             out += early.pop(following)
             following += 1
     reader.check_hash(out)
-    return out
+    return memoryview(out)

@@ -76,7 +76,7 @@ class ProcessResult:
 
     status: Status
     message: str
-    output: bytes | bytearray | None = field(default=None, repr=False)
+    output: bytes | bytearray | memoryview | None = field(default=None, repr=False)
     format: str | None = None
     original_size: int = 0
     compressed_size: int = 0

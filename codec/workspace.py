@@ -23,7 +23,7 @@ _MOST_KEPT = 2 * (os.cpu_count() or 1)
 """A frame's tiles have one shape, but for the last; each core works on one."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Workspace:
     """Arrays for tiles of one shape: components, rows, width. Contents are undefined."""
 

@@ -93,7 +93,7 @@ def output_of(file: Path, options: argparse.Namespace, default: Path) -> Path:
     return target
 
 
-def write_whole(target: Path, data: bytes | bytearray) -> None:
+def write_whole(target: Path, data: bytes | bytearray | memoryview) -> None:
     """Put ``data`` at ``target`` whole or not at all, and on the disk before returning.
 
     Whatever ends this early, Ctrl-C included, leaves nothing behind. Raises OSError.

@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from codec.process import Mode, process
 
-Answer: TypeAlias = tuple[int, "bytes | bytearray | None", int, int, bytes, bytes, bytes, bytes]
+_Output: TypeAlias = "bytes | bytearray | memoryview | None"
+Answer: TypeAlias = tuple[int, _Output, int, int, bytes, bytes, bytes, bytes]
 """Status, output, original and compressed size, then in UTF-8 format, level, hash, message."""
 
 MODES = tuple(Mode)

@@ -140,3 +140,34 @@ def test_elements_are_written_and_read(e: Element) -> None:
     header = Header("container", 0, 64 + len(raw), len(raw), bytes(16), checksum(raw))
     (read,) = parse_directory(raw, header).elements
     assert read == e
+
+
+def _two(**changes: object) -> Element:
+    """Two planes in two regions with bands of four rows; ``changes`` are the second region's."""
+    plane = {"offset": 400, "row_bytes": 8, "band_rows": 4, "band_header": 2, **changes}
+    regions = (Region(0, 8, 4, 2), Region(**plane))  # type: ignore[arg-type]
+    planes = (
+        Segment(1, 8, Packing.BYTE),
+        Segment(1, 8, Packing.BYTE, region=1),
+    )
+    return Element(8, 12, regions, planes, (0, 1))
+
+
+def test_bands_that_differ_from_region_to_region_are_refused() -> None:
+    """A tile could begin at a band of one region and inside one of another."""
+    check_element(_two())
+    check_element(_two(band_rows=0, band_header=0))
+    with pytest.raises(ValueError, match="bands differ"):
+        check_element(_two(band_rows=3))
+
+
+@pytest.mark.parametrize(("start", "region"), [(7, 0), (0, 0), (8, 1)])
+def test_segments_that_overlap_are_refused(start: int, region: int) -> None:
+    first = Segment(1, 8, Packing.BYTE)
+    second = Segment(1, 8, Packing.BYTE, start=start, region=region)
+    e = Element(8, 1, (Region(0, 16), Region(16, 16)), (first, second), (0, 1))
+    if region:
+        check_element(e)
+        return
+    with pytest.raises(ValueError, match="overlap"):
+        check_element(e)

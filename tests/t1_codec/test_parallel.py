@@ -1,0 +1,54 @@
+"""Work shared among threads: order, errors, and that nothing runs on."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codec.parallel import spread
+from codec.workspace import workspace
+
+
+@settings(max_examples=50)
+@given(threads=st.integers(1, 6), count=st.integers(0, 40))
+def test_results_stand_in_order(threads: int, count: int) -> None:
+    before = threading.active_count()
+    assert spread(threads, lambda x: x * x, range(count)) == [x * x for x in range(count)]
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_the_first_failure_is_raised_and_ends_the_work(threads: int) -> None:
+    begun: list[int] = []
+
+    def work(x: int) -> int:
+        begun.append(x)
+        if x >= 5:
+            raise KeyError(x)
+        return x
+
+    before = threading.active_count()
+    with pytest.raises(KeyError) as caught:
+        spread(threads, work, range(1000))
+    assert caught.value.args == (5,)
+    assert len(begun) < 6 + threads
+    assert threading.active_count() == before
+
+
+def test_two_threads_work_at_once() -> None:
+    both = threading.Barrier(2, timeout=60)
+    names = spread(2, lambda _: (both.wait(), threading.current_thread().name)[1], range(2))
+    assert len(set(names)) == 2
+
+
+def test_a_workspace_is_one_callers_at_a_time() -> None:
+    with workspace(1, 2, 8) as first, workspace(1, 2, 8) as second:
+        assert first is not second
+    with workspace(1, 2, 8) as again:
+        assert again is first or again is second
+    with workspace(1, 2, 9) as other:
+        assert other.planes.shape[:2] == (1, 2)
+        assert other.shape == (1, 2, 9)
