@@ -268,8 +268,8 @@ def check_element(e: Element) -> None:
     for segment in e.segments:
         _check_segment(segment, e)
     held = sorted((s.region, s.start, s.start + s.row_bytes(e.width)) for s in e.segments)
-    for (region, _, stop), (other, start, _) in itertools.pairwise(held):
-        if region == other and start < stop:
+    for (one, _, stop), (other, start, _) in itertools.pairwise(held):
+        if one == other and start < stop:
             raise ValueError("an element's segments overlap")
 
 

@@ -13,14 +13,8 @@ from typing import Any
 import numpy as np
 
 from codec.kernels.bits import trailing_zeros
-from codec.kernels.deflate_blocks import (
-    DIFFERENT,
-    FULL,
-    LITERALS,
-    distance_code,
-    length_code,
-    put_block,
-)
+from codec.kernels.deflate_blocks import DIFFERENT, FULL, put_block
+from codec.kernels.deflate_codes import LITERALS, distance_code, length_code
 from codec.kernels.jit import inlined, kernel
 from codec.kernels.memory import load16, load64
 

@@ -14,13 +14,8 @@ import numpy as np
 
 from codec.kernels.bits import highest_bit
 from codec.kernels.deflate import agreed, equal_bytes
-from codec.kernels.deflate_blocks import (
-    DIFFERENT,
-    FULL,
-    NODES,
-    distance_code,
-    length_code,
-)
+from codec.kernels.deflate_blocks import DIFFERENT, FULL
+from codec.kernels.deflate_codes import NODES, distance_code, length_code
 from codec.kernels.jit import inlined, kernel
 from codec.kernels.libdeflate_blocks import put_block
 from codec.kernels.memory import load32

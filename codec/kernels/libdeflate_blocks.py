@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from codec.kernels.deflate_blocks import (
+from codec.kernels.deflate_blocks import FULL, put_dynamic, put_fixed, put_stored
+from codec.kernels.deflate_codes import (
     CODE_EXTRA,
     DISTANCE_EXTRA,
     DISTANCES,
     END,
     FIXED_DISTANCE,
     FIXED_LITERAL,
-    FULL,
     LENGTH_CODES,
     LITERAL_EXTRA,
     LITERALS,
@@ -26,17 +26,11 @@ from codec.kernels.deflate_blocks import (
     NODES,
     ORDER,
     ROOM,
-    canonical,
     cost,
-    put,
-    put_stored,
-    put_symbols,
-    put_trees,
 )
 from codec.kernels.jit import kernel
 
 MAX_LITERAL_BITS = np.int64(14)
-_FIXED_LITERALS = np.int64(288)
 _STORED = 65535
 
 
@@ -228,26 +222,8 @@ def put_block(
         return FULL
     if best == stored:
         return _put_all_stored(data, start, stop, last, out, place, bits)
-    literal = np.zeros(_FIXED_LITERALS, np.uint32)
-    distance = np.zeros(DISTANCES, np.uint32)
     if best == fixed:
-        canonical(FIXED_LITERAL, _FIXED_LITERALS, literal)
-        canonical(FIXED_DISTANCE, DISTANCES, distance)
-        at = put(out, place, bits, 3 if last else 2, 3)
-    else:
-        canonical(lengths, LITERALS, literal)
-        canonical(distance_lengths, DISTANCES, distance)
-        at = put(out, place, bits, 5 if last else 4, 3)
-        at = put_trees(
-            literals - 1,
-            distances - 1,
-            told,
-            extra,
-            tells,
-            code_lengths,
-            last_code,
-            out,
-            at,
-            bits,
-        )
-    return put_symbols(symbols, n, literal, distance, out, at, bits)
+        return put_fixed(symbols, n, last, out, place, bits)
+    all_lengths = (lengths, distance_lengths, code_lengths)
+    tail = (literals - 1, distances - 1, last_code)
+    return put_dynamic(symbols, n, all_lengths, tail, told, extra, tells, last, out, place, bits)
