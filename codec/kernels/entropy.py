@@ -19,8 +19,17 @@ import numpy as np
 
 from codec.kernels.context import CONTEXTS
 from codec.kernels.jit import inlined, kernel
-from codec.kernels.memory import load64, store64
+from codec.kernels.memory import load64, lookup16, store64
 from codec.kernels.packing import PAD
+from codec.kernels.streams import (
+    FILLED,
+    GROUP,
+    LANES,
+    LENGTH_AT,
+    POSITION,
+    WAITING,
+    append_fields,
+)
 
 MAX_LENGTH = 9
 SYMBOLS = 32
@@ -33,7 +42,12 @@ _TO_SYMBOL = np.uint64(3)
 assert SYMBOLS << 3 == 1 << DIRECT_BITS
 _CODE_MASK = np.uint64((1 << MAX_LENGTH) - 1)
 _USED = np.uint64(63)
+_NARROW = (64 - 7) // 3 - MAX_LENGTH
+"""Bits of planes whose codes fit three in a word that begins at any bit of a byte."""
 _LOW32 = np.uint64(0xFFFFFFFF)
+_LARGE = np.uint64(0xFFFF - ((1 << DIRECT_BITS) - 1)) * np.uint64(0x0001000100010001)
+"""The bits that are set in none of four residuals that `direct_table` knows."""
+assert LANES == STREAMS
 
 
 @kernel
@@ -171,7 +185,7 @@ def encoding_table(lengths: Any, k: Any, bits: int, table: Any) -> None:
 def direct_table(table: Any, k: Any, bits: int, direct: Any) -> None:
     """Whole codes of small residuals: ``direct`` (uint32[CONTEXTS << DIRECT_BITS]).
 
-    An entry is ``code and low bits | length << 27``, ready to be written.
+    An entry is ``code and low bits | length << LENGTH_AT``, ready to be written.
     """
     for c in range(CONTEXTS):
         shift = np.int64(k[c])
@@ -181,20 +195,12 @@ def direct_table(table: Any, k: Any, bits: int, direct: Any) -> None:
             length = (entry >> 16) & 0xFF
             low = entry >> 24
             field = (entry & 0xFFFF) | ((z & ((1 << low) - 1)) << length)
-            direct[(c << DIRECT_BITS) + z] = field | ((length + low) << 27)
+            direct[(c << DIRECT_BITS) + z] = field | ((length + low) << LENGTH_AT)
 
 
 @inlined
-def _put_direct(z: Any, c: Any, direct: Any, acc: Any, filled: Any) -> Any:
-    """``acc`` and ``filled`` after one more residual below ``1 << DIRECT_BITS``."""
-    entry = np.uint64(direct[np.uint64(np.uint16(c)) | np.uint64(z)])
-    field = entry & np.uint64(0x7FFFFFF)
-    return acc | (field << filled), filled + (entry >> np.uint64(27))
-
-
-@inlined
-def _put(z: Any, c: Any, k: Any, table: Any, acc: Any, filled: Any) -> Any:
-    """``acc`` and ``filled`` after one more residual."""
+def _coded_entry(z: Any, c: Any, k: Any, table: Any) -> Any:
+    """What is written for one residual, as in `direct_table`."""
     value = np.uint64(z)
     of = np.uint64(np.uint16(c))
     symbol = value >> np.uint64(k[of >> np.uint64(DIRECT_BITS)])
@@ -205,16 +211,61 @@ def _put(z: Any, c: Any, k: Any, table: Any, acc: Any, filled: Any) -> Any:
     low = entry >> np.uint64(24)
     code = entry & np.uint64(0xFFFF)
     field = code | ((value & ((np.uint64(1) << low) - np.uint64(1))) << length)
-    return acc | (field << filled), filled + length + low
+    return np.uint32(field | ((length + low) << np.uint64(LENGTH_AT)))
 
 
-@inlined
-def _flush(out: Any, position: Any, acc: Any, filled: Any) -> Any:
-    """Write whole bytes of ``acc``; what remains is less than a byte."""
-    store64(out, position, acc)
-    whole = filled >> np.uint64(3)
-    shifted = acc >> (whole << np.uint64(3))
-    return position + np.int64(whole), shifted, filled & np.uint64(7)
+@kernel
+def _code_columns(
+    z: Any, context: Any, start: int, stop: int, k: Any, table: Any, entries: Any, at: int
+) -> None:
+    """``entries[at:]`` of columns ``start .. stop - 1``, whatever their residuals."""
+    for i in range(stop - start):
+        x = np.uint64(start + i)
+        entries[np.uint64(at + i)] = _coded_entry(z[np.uint64(PAD) + x], context[x], k, table)
+
+
+@kernel
+def code_row(
+    z: Any, context: Any, coded: Any, k: Any, table: Any, direct: Any, entries: Any, width: int
+) -> int:
+    """What is written for one row: ``entries``, of coded blocks alone, and how many they are.
+
+    Entries are those of `codec.kernels.streams.append_fields`, and followed by as many of no
+    bits as make up a multiple of its group; ``entries`` (uint32) has room for ``width + GROUP``.
+    """
+    eight = np.uint64(BLOCK)
+    n = np.uint64(0)
+    whole = width // BLOCK
+    for b in range(whole):
+        if coded[b] == 0:
+            continue
+        x = b * BLOCK
+        joined = load64(z, PAD + x) | load64(z, PAD + x + BLOCK // 2)
+        if joined & _LARGE == 0:
+            first = np.uint64(x)
+            for i in range(BLOCK):
+                at = first + np.uint64(i)
+                place = np.uint64(np.uint16(context[at])) | np.uint64(z[np.uint64(PAD) + at])
+                entries[n + np.uint64(i)] = direct[place]
+        else:
+            _code_columns(z, context, x, x + BLOCK, k, table, entries, np.int64(n))
+        n += eight
+    if whole < coded.size and coded[whole]:
+        _code_columns(z, context, whole * BLOCK, width, k, table, entries, np.int64(n))
+        n += np.uint64(width - whole * BLOCK)
+    while n % np.uint64(GROUP):
+        entries[n] = 0
+        n += np.uint64(1)
+    return np.int64(n)
+
+
+@kernel
+def begin_streams(out: Any, state: Any) -> None:
+    """``state`` (uint64[STATE_ROWS, STREAMS]) of empty streams in ``out`` (uint8[STREAMS, n])."""
+    for s in range(STREAMS):
+        state[POSITION, s] = s * out.shape[1]
+        state[WAITING, s] = 0
+        state[FILLED, s] = 0
 
 
 @kernel
@@ -225,147 +276,66 @@ def emit_row(
     k: Any,
     table: Any,
     direct: Any,
+    entries: Any,
     out: Any,
     state: Any,
-    filled: Any,
     width: int,
 ) -> None:
     """Write one row of a plane's residuals into its four streams.
 
     ``z`` uint16[PAD + width + PAD], ``context`` int16[width] times ``1 << DIRECT_BITS``, ``coded``
     uint8[blocks] (0: the block of `BLOCK` columns is all zero and not written), ``table`` and
-    ``direct`` from `encoding_table` and `direct_table`. ``out`` uint8[STREAMS, capacity] where
-    capacity is at least ``rows * (width // STREAMS + 1) * MAX_SAMPLE_BITS / 8 + 16``. ``state``
-    uint64[2, STREAMS] holds each stream's position in bytes and the bits that wait, ``filled``
-    uint64[STREAMS] how many those are.
+    ``direct`` from `encoding_table` and `direct_table`, ``entries`` uint32[width + GROUP] scratch.
+    ``out`` uint8[STREAMS, capacity] where capacity is at least
+    ``rows * (width // STREAMS + 1) * MAX_SAMPLE_BITS / 8 + 16``; ``state`` from `begin_streams`.
     """
-    o0 = out[0]
-    o1 = out[1]
-    o2 = out[2]
-    o3 = out[3]
-    p0 = np.int64(state[0, 0])
-    p1 = np.int64(state[0, 1])
-    p2 = np.int64(state[0, 2])
-    p3 = np.int64(state[0, 3])
-    a0 = state[1, 0]
-    a1 = state[1, 1]
-    a2 = state[1, 2]
-    a3 = state[1, 3]
-    f0 = filled[0]
-    f1 = filled[1]
-    f2 = filled[2]
-    f3 = filled[3]
-    zr = z[PAD : PAD + width]
-    one = np.uint64(1)
-    two = np.uint64(2)
-    three = np.uint64(3)
-    four = np.uint64(4)
-    five = np.uint64(5)
-    six = np.uint64(6)
-    seven = np.uint64(7)
-    small = np.uint16(1 << DIRECT_BITS)
-    b = 0
-    while b < coded.size:
-        start = b * BLOCK
-        is_coded = coded[b]
-        while b < coded.size and coded[b] == is_coded:
-            b += 1
-        if is_coded == 0:
-            continue
-        stop = min(b * BLOCK, width)
-        pairs = (stop - start) >> 3
-        x = np.uint64(start)
-        for _ in range(pairs):
-            joined = np.uint16(zr[x] | zr[x + one] | zr[x + two] | zr[x + three])
-            joined |= np.uint16(zr[x + four] | zr[x + five] | zr[x + six] | zr[x + seven])
-            if joined < small:
-                a0, f0 = _put_direct(zr[x], context[x], direct, a0, f0)
-                a1, f1 = _put_direct(zr[x + one], context[x + one], direct, a1, f1)
-                a2, f2 = _put_direct(zr[x + two], context[x + two], direct, a2, f2)
-                a3, f3 = _put_direct(zr[x + three], context[x + three], direct, a3, f3)
-                a0, f0 = _put_direct(zr[x + four], context[x + four], direct, a0, f0)
-                a1, f1 = _put_direct(zr[x + five], context[x + five], direct, a1, f1)
-                a2, f2 = _put_direct(zr[x + six], context[x + six], direct, a2, f2)
-                a3, f3 = _put_direct(zr[x + seven], context[x + seven], direct, a3, f3)
-            else:
-                a0, f0 = _put(zr[x], context[x], k, table, a0, f0)
-                a1, f1 = _put(zr[x + one], context[x + one], k, table, a1, f1)
-                a2, f2 = _put(zr[x + two], context[x + two], k, table, a2, f2)
-                a3, f3 = _put(zr[x + three], context[x + three], k, table, a3, f3)
-                a0, f0 = _put(zr[x + four], context[x + four], k, table, a0, f0)
-                a1, f1 = _put(zr[x + five], context[x + five], k, table, a1, f1)
-                a2, f2 = _put(zr[x + six], context[x + six], k, table, a2, f2)
-                a3, f3 = _put(zr[x + seven], context[x + seven], k, table, a3, f3)
-            p0, a0, f0 = _flush(o0, p0, a0, f0)
-            p1, a1, f1 = _flush(o1, p1, a1, f1)
-            p2, a2, f2 = _flush(o2, p2, a2, f2)
-            p3, a3, f3 = _flush(o3, p3, a3, f3)
-            x += np.uint64(8)
-        while x < np.uint64(stop):
-            s = x & three
-            if s == np.uint64(0):
-                a0, f0 = _put(zr[x], context[x], k, table, a0, f0)
-                p0, a0, f0 = _flush(o0, p0, a0, f0)
-            elif s == one:
-                a1, f1 = _put(zr[x], context[x], k, table, a1, f1)
-                p1, a1, f1 = _flush(o1, p1, a1, f1)
-            elif s == two:
-                a2, f2 = _put(zr[x], context[x], k, table, a2, f2)
-                p2, a2, f2 = _flush(o2, p2, a2, f2)
-            else:
-                a3, f3 = _put(zr[x], context[x], k, table, a3, f3)
-                p3, a3, f3 = _flush(o3, p3, a3, f3)
-            x += one
-    state[0, 0] = p0
-    state[0, 1] = p1
-    state[0, 2] = p2
-    state[0, 3] = p3
-    state[1, 0] = a0
-    state[1, 1] = a1
-    state[1, 2] = a2
-    state[1, 3] = a3
-    filled[0] = f0
-    filled[1] = f1
-    filled[2] = f2
-    filled[3] = f3
+    count = code_row(z, context, coded, k, table, direct, entries, width)
+    append_fields(entries, count, out, state)
 
 
 @kernel
-def finish_streams(out: Any, state: Any, filled: Any, ends: Any) -> None:
+def finish_streams(out: Any, state: Any, ends: Any) -> None:
     """Write the bits that wait; ``ends`` (int64[STREAMS]) gets each stream's length in bytes."""
     for s in range(STREAMS):
-        position = np.int64(state[0, s])
-        store64(out[s], position, state[1, s])
-        ends[s] = position + np.int64((filled[s] + np.uint64(7)) >> np.uint64(3))
+        position = np.int64(state[POSITION, s]) - s * out.shape[1]
+        store64(out[s], position, state[WAITING, s])
+        ends[s] = position + np.int64((state[FILLED, s] + np.uint64(7)) >> np.uint64(3))
 
 
 @inlined
-def _take(word: Any, table: Any, context: Any, entries: Any, taken: Any, x: Any) -> Any:
-    """Find the code of column x in the low bits of ``word``; the table's entry."""
-    entry = table[np.uint64(np.uint16(context[x])) | (word & _CODE_MASK)]
-    entries[x] = entry
+def _take(word: Any, table: Any, found: Any, taken: Any, x: Any) -> Any:
+    """Find the code of column x in the low bits of ``word``; the bits it takes."""
+    entry = lookup16(table, np.uint64(np.uint16(found[x])), word & _CODE_MASK)
+    found[x] = entry
     taken[x] = np.uint32(word & _LOW32)
     return np.uint64(entry) & _USED
 
 
 @inlined
-def _take2(
-    data: Any, position: Any, table: Any, context: Any, entries: Any, taken: Any, x: Any
-) -> Any:
+def _take2(data: Any, position: Any, table: Any, found: Any, taken: Any, x: Any) -> Any:
     """Take columns x and x + 4 from one word; the position in bits after them."""
     word = load64(data, np.int64(position >> np.uint64(3))) >> (position & np.uint64(7))
-    first = _take(word, table, context, entries, taken, x)
-    second = _take(word >> first, table, context, entries, taken, x + np.uint64(STREAMS))
+    first = _take(word, table, found, taken, x)
+    second = _take(word >> first, table, found, taken, x + np.uint64(STREAMS))
     return position + first + second
 
 
 @inlined
-def _take1(
-    data: Any, position: Any, table: Any, context: Any, entries: Any, taken: Any, x: Any
-) -> Any:
+def _take3(data: Any, position: Any, table: Any, found: Any, taken: Any, x: Any) -> Any:
+    """Take columns x, x + 4 and x + 8 from one word, of a plane of `_NARROW` bits at most."""
+    word = load64(data, np.int64(position >> np.uint64(3))) >> (position & np.uint64(7))
+    first = _take(word, table, found, taken, x)
+    word >>= first
+    second = _take(word, table, found, taken, x + np.uint64(STREAMS))
+    third = _take(word >> second, table, found, taken, x + np.uint64(2 * STREAMS))
+    return position + first + second + third
+
+
+@inlined
+def _take1(data: Any, position: Any, table: Any, found: Any, taken: Any, x: Any) -> Any:
     """Take column x; the position in bits after it."""
     word = load64(data, np.int64(position >> np.uint64(3))) >> (position & np.uint64(7))
-    return position + _take(word, table, context, entries, taken, x)
+    return position + _take(word, table, found, taken, x)
 
 
 @kernel
@@ -373,23 +343,24 @@ def take_row(
     data: Any,
     positions: Any,
     table: Any,
-    context: Any,
+    found: Any,
     coded: Any,
-    entries: Any,
     taken: Any,
+    bits: int,
     width: int,
 ) -> None:
     """Find one row's codes in a plane's four streams.
 
-    ``context`` is int16[width] times ``1 << MAX_LENGTH``. ``entries`` (uint16[width]) gets each
-    column's entry of the table, 0 in blocks that are not coded, and ``taken`` (uint32[width])
-    the bits its code begins with; `split_row` makes residuals of them.
+    ``found`` (int16[width]) holds each column's context times ``1 << MAX_LENGTH``, and gets its
+    entry of the table, 0 in blocks that are not coded; ``taken`` (uint32[width]) gets the bits
+    its code begins with; `split_row` makes residuals of them.
 
     ``positions`` int64[STREAMS] are bit positions in ``data`` and are moved on. The caller
     guarantees that each has at least ``(width // STREAMS + 1) * MAX_SAMPLE_BITS + 64`` bits of
     ``data`` after it, which bounds every load whatever the bits are.
     """
-    # Unsigned indices spare numba's test for negative ones.
+    # Unsigned indices spare numba's test for negative ones. One array for contexts and entries
+    # leaves a register for each stream.
     p0 = np.uint64(positions[0])
     p1 = np.uint64(positions[1])
     p2 = np.uint64(positions[2])
@@ -397,36 +368,42 @@ def take_row(
     one = np.uint64(1)
     two = np.uint64(2)
     three = np.uint64(3)
+    narrow = bits <= _NARROW
     blocks = (width + BLOCK - 1) // BLOCK
     b = 0
     while b < blocks:
-        start = b * BLOCK
+        x = np.uint64(b * BLOCK)
         is_coded = coded[b]
         while b < blocks and coded[b] == is_coded:
             b += 1
-        stop = min(b * BLOCK, width)
+        stop = np.uint64(min(b * BLOCK, width))
         if is_coded == 0:
-            for i in range(start, stop):
-                entries[i] = 0
+            while x < stop:
+                found[x] = 0
+                x += one
             continue
-        pairs = (stop - start) >> 3
-        x = np.uint64(start)
-        for _ in range(pairs):
-            p0 = _take2(data, p0, table, context, entries, taken, x)
-            p1 = _take2(data, p1, table, context, entries, taken, x + one)
-            p2 = _take2(data, p2, table, context, entries, taken, x + two)
-            p3 = _take2(data, p3, table, context, entries, taken, x + three)
+        while narrow and x + np.uint64(3 * STREAMS) <= stop:
+            p0 = _take3(data, p0, table, found, taken, x)
+            p1 = _take3(data, p1, table, found, taken, x + one)
+            p2 = _take3(data, p2, table, found, taken, x + two)
+            p3 = _take3(data, p3, table, found, taken, x + three)
+            x += np.uint64(3 * STREAMS)
+        while x + np.uint64(2 * STREAMS) <= stop:
+            p0 = _take2(data, p0, table, found, taken, x)
+            p1 = _take2(data, p1, table, found, taken, x + one)
+            p2 = _take2(data, p2, table, found, taken, x + two)
+            p3 = _take2(data, p3, table, found, taken, x + three)
             x += np.uint64(2 * STREAMS)
-        while x < np.uint64(stop):
+        while x < stop:
             s = x & three
             if s == np.uint64(0):
-                p0 = _take1(data, p0, table, context, entries, taken, x)
+                p0 = _take1(data, p0, table, found, taken, x)
             elif s == one:
-                p1 = _take1(data, p1, table, context, entries, taken, x)
+                p1 = _take1(data, p1, table, found, taken, x)
             elif s == two:
-                p2 = _take1(data, p2, table, context, entries, taken, x)
+                p2 = _take1(data, p2, table, found, taken, x)
             else:
-                p3 = _take1(data, p3, table, context, entries, taken, x)
+                p3 = _take1(data, p3, table, found, taken, x)
             x += one
     positions[0] = p0
     positions[1] = p1
@@ -435,12 +412,12 @@ def take_row(
 
 
 @kernel
-def split_row(entries: Any, taken: Any, bits: int, z: Any, width: int) -> None:
+def split_row(found: Any, taken: Any, bits: int, z: Any, width: int) -> None:
     """Folded residuals ``z`` (uint16[PAD + width + PAD]) of what `take_row` found."""
     limit = np.uint32((1 << bits) - 1)
     ones = np.uint32(0xFFFFFFFF)
     for x in range(width):
-        entry = np.uint32(entries[x])
+        entry = np.uint32(np.uint16(found[x]))
         used = np.uint32(entry & np.uint32(31))
         symbol = np.uint32(np.uint32(entry >> np.uint32(6)) & np.uint32(31))
         raw = np.uint32(taken[x] & np.uint32(ones ^ np.uint32(ones << used)))

@@ -15,6 +15,8 @@ from numba.extending import intrinsic
 LANES = 8
 _I16 = ir.IntType(16)
 _I32 = ir.IntType(32)
+_LANE_BITS = 32
+_FRACTION = 12
 
 
 def _splat(builder: Any, scalar: Any) -> Any:
@@ -62,9 +64,10 @@ def step_lanes(
     run: Any,
     state: Any,
     west: Any,
-    mask: Any,
+    bits: Any,
 ) -> Any:
-    """Samples of columns ``at .. at + 7`` of eight runs: ``v = ((base + west * v) >> 12) & mask``.
+    """Samples of columns ``at .. at + 7`` of eight runs: bits 12 to ``12 + bits - 1`` of
+    ``base + west * v`` where v is the sample before; ``bits`` is at most 16.
 
     Run s has its columns at ``s * run + at`` of ``base`` (int32) and at ``row_start`` more of
     ``row`` (uint16); ``state`` (int32[8]) holds each run's last sample before and after. The
@@ -92,15 +95,17 @@ def step_lanes(
 
         rows = [builder.load(vector(base_data, i, vector32), align=4) for i in places]
         columns = _transposed(builder, rows)
-        weight = _splat(builder, args[6])
-        limit = _splat(builder, args[7])
-        fraction = ir.Constant(vector32, [12] * LANES)
+        # With the sample's bits at the top of the lane, dropping those above costs nothing.
+        bits = args[7]
+        up = _splat(builder, builder.sub(_I32(_LANE_BITS - _FRACTION), bits))
+        weight = builder.shl(_splat(builder, args[6]), up)
+        down = _splat(builder, builder.sub(_I32(_LANE_BITS), bits))
         state_vector = builder.bitcast(state_data, vector32.as_pointer())
         value = builder.load(state_vector, align=4)
         samples = []
         for column in columns:
-            value = builder.add(column, builder.mul(weight, value))
-            value = builder.and_(builder.lshr(value, fraction), limit)
+            value = builder.add(builder.shl(column, up), builder.mul(weight, value))
+            value = builder.lshr(value, down)
             samples.append(builder.trunc(value, vector16))
         builder.store(value, state_vector, align=4)
         for place, samples_of_run in zip(places, _transposed(builder, samples), strict=True):

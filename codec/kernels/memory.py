@@ -46,3 +46,20 @@ load64 = intrinsic(_loader(64, types.uint64))
 store16 = intrinsic(_storer(16, types.uint16))
 store32 = intrinsic(_storer(32, types.uint32))
 store64 = intrinsic(_storer(64, types.uint64))
+
+
+@intrinsic
+def lookup16(typing_context: Any, table: Any, first: Any, index: Any) -> Any:
+    """``table[first + index]`` of a uint16 array; both are uint64.
+
+    Where ``index`` is known late, the processor adds it in the load itself, on to an address
+    made ready before: one instruction less to wait for than adding the two beforehand.
+    """
+    signature = types.uint16(table, types.uint64, types.uint64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        item = builder.gep(builder.gep(data, [args[1]]), [args[2]])
+        return builder.load(item, align=2)
+
+    return signature, generate

@@ -138,6 +138,18 @@ def run_length(width: int) -> int:
     return (width + RUNS - 1) // RUNS
 
 
+@inlined
+def _folded(sample: Any, prediction: Any, half: Any, mask: Any) -> Any:
+    """The folded residual (uint16) of a sample; ``half`` and ``mask`` are int16 and may wrap.
+
+    Only the low 16 bits matter. Every step says its type: numba widens sums of narrow integers
+    to 64 bits, and vectors with them.
+    """
+    above = np.int16(np.int16(np.int16(sample) - np.int16(prediction)) + half)
+    d = np.int16(np.int16(above & mask) - half)
+    return np.uint16(np.int16(d << np.int16(1)) ^ np.int16(d >> np.int16(15)))
+
+
 @kernel
 def residual_row(
     base: Any, west: int, row: Any, starts: Any, bits: int, z: Any, width: int
@@ -147,44 +159,40 @@ def residual_row(
     A residual d in ``[-2^(bits-1), 2^(bits-1))`` is folded to ``2d`` or ``-2d - 1``.
     """
     w = np.int32(west)
-    mask = np.int32((1 << bits) - 1)
-    half = np.int32(1 << (bits - 1))
+    mask = np.int16((1 << bits) - 1)
+    half = np.int16(1 << (bits - 1))
     for x in range(width):
-        p = np.int32(np.int32(base[x]) + w * np.int32(row[PAD + x - 1])) >> np.int32(FRACTION)
-        d = np.int32(((np.int32(row[PAD + x]) - p + half) & mask) - half)
-        z[PAD + x] = np.int32(d << np.int32(1)) ^ np.int32(d >> np.int32(31))
+        p = np.int32(np.int32(base[x]) + np.int32(w * np.int32(row[PAD + x - 1])))
+        z[PAD + x] = _folded(row[PAD + x], np.int32(p >> np.int32(FRACTION)), half, mask)
     length = run_length(width)
     for s in range(RUNS):
         x = s * length
         if x < width:
-            p = np.int32(np.int32(base[x]) + w * np.int32(starts[s])) >> np.int32(FRACTION)
-            d = np.int32(((np.int32(row[PAD + x]) - p + half) & mask) - half)
-            z[PAD + x] = np.int32(d << np.int32(1)) ^ np.int32(d >> np.int32(31))
+            p = np.int32(np.int32(base[x]) + np.int32(w * np.int32(starts[s])))
+            z[PAD + x] = _folded(row[PAD + x], np.int32(p >> np.int32(FRACTION)), half, mask)
 
 
 @inlined
 def _median(w: Any, n: Any, nw: Any) -> Any:
     """The median of W, N and W + N - NW (int32)."""
-    return max(min(np.int32(w + n - nw), max(w, n)), min(w, n))
+    return max(min(np.int32(np.int32(w + n) - nw), max(w, n)), min(w, n))
 
 
 @kernel
 def median_residual_row(row: Any, above: Any, starts: Any, bits: int, z: Any, width: int) -> None:
     """`residual_row` for the median predictor."""
-    mask = np.int32((1 << bits) - 1)
-    half = np.int32(1 << (bits - 1))
+    mask = np.int16((1 << bits) - 1)
+    half = np.int16(1 << (bits - 1))
     for x in range(width):
         west = np.int32(row[PAD + x - 1])
         p = _median(west, np.int32(above[PAD + x]), np.int32(above[PAD + x - 1]))
-        d = np.int32(((np.int32(row[PAD + x]) - p + half) & mask) - half)
-        z[PAD + x] = np.int32(d << np.int32(1)) ^ np.int32(d >> np.int32(31))
+        z[PAD + x] = _folded(row[PAD + x], p, half, mask)
     length = run_length(width)
     for s in range(RUNS):
         x = s * length
         if x < width:
             p = _median(np.int32(starts[s]), np.int32(above[PAD + x]), np.int32(above[PAD + x - 1]))
-            d = np.int32(((np.int32(row[PAD + x]) - p + half) & mask) - half)
-            z[PAD + x] = np.int32(d << np.int32(1)) ^ np.int32(d >> np.int32(31))
+            z[PAD + x] = _folded(row[PAD + x], p, half, mask)
 
 
 @inlined
@@ -274,7 +282,7 @@ def rebuild_row(base: Any, west: int, starts: Any, bits: int, row: Any, width: i
     length = run_length(width)
     whole = max(width - (RUNS - 1) * length, 0) // LANES * LANES
     for at in range(0, whole, LANES):
-        step_lanes(base, row, PAD, at, length, starts, w, mask)
+        step_lanes(base, row, PAD, at, length, starts, w, np.int32(bits))
     for s in range(RUNS):
         value = np.int32(starts[s])
         for x in range(s * length + whole, min((s + 1) * length, width)):

@@ -23,6 +23,10 @@ _LEVELS = 64
 _LIKELY = 6
 _ENTROPY_RANGE = 1 << 10
 _LEVEL_RANGE = 1 << 11
+_ONE_SEEN = 1 << 40
+"""A histogram's place holds this for each residual, and their sum."""
+_MOST_SEEN = 1 << 22
+"""Residuals after which `choose_contexts` looks at no more, so that no sum reaches `_ONE_SEEN`."""
 
 
 @kernel
@@ -138,26 +142,35 @@ def choose_contexts(
     """
     activity = np.empty(width, np.int16)
     count = 0
-    top = 0
+    top = np.int16(0)
     for r in range(min(step // 2, rows - 1), rows, step):
         activity_row(magnitudes, order, p, r, cross, activity, width)
+        row = z[r]
         for b in range(coded.shape[1]):
-            if coded[r, b] == 0:
+            if coded[r, b] == 0 or count > _MOST_SEEN:
                 continue
-            for x in range(b * BLOCK, min((b + 1) * BLOCK, width)):
-                s = np.int64(activity[x])
-                histogram[0, s] += 1
-                histogram[1, s] += np.int64(z[r, PAD + x])
+            first = np.uint64(b * BLOCK)
+            last = np.uint64(min((b + 1) * BLOCK, width))
+            count += np.int64(last - first)
+            x = first
+            # Neighbours often fall into one place: by turns, they need not wait for each other.
+            while x < last:
+                s = activity[x]
                 top = max(top, s)
-                count += 1
+                turn = x & np.uint64(1)
+                histogram[turn, np.uint64(np.uint16(s))] += _ONE_SEEN + np.int64(
+                    row[np.uint64(PAD) + x]
+                )
+                x += np.uint64(1)
     below = 0
     t = 0
     number = 0
     total = 0
-    for s in range(top + 1):
-        below += histogram[0, s]
-        number += histogram[0, s]
-        total += histogram[1, s]
+    for s in range(np.int64(top) + 1):
+        seen = histogram[0, s] + histogram[1, s]
+        below += seen // _ONE_SEEN
+        number += seen // _ONE_SEEN
+        total += seen % _ONE_SEEN
         histogram[0, s] = 0
         histogram[1, s] = 0
         while t < THRESHOLDS and below * CONTEXTS > count * (t + 1):

@@ -19,6 +19,7 @@ from codec.kernels.entropy import (
     MAX_LENGTH,
     MAX_SAMPLE_BITS,
     STREAMS,
+    begin_streams,
     emit_row,
     finish_streams,
     split_row,
@@ -42,6 +43,7 @@ from codec.kernels.predict import (
     unfold_row,
 )
 from codec.kernels.statistics import mark_blocks
+from codec.kernels.streams import GROUP, STATE_ROWS
 from codec.kernels.values import finish_row
 
 OFFSET = 0
@@ -180,13 +182,14 @@ def emit_plane(
     """Write the p-th plane's residuals into four streams (see `emit_row`)."""
     activity = np.empty(width, np.int16)
     context = np.empty(width, np.int16)
-    state = np.zeros((2, STREAMS), np.uint64)
-    filled = np.zeros(STREAMS, np.uint64)
+    entries = np.empty(width + GROUP, np.uint32)
+    state = np.empty((STATE_ROWS, STREAMS), np.uint64)
+    begin_streams(out, state)
     for r in range(rows):
         activity_row(magnitudes, order, p, r, cross, activity, width)
         quantise(activity, thresholds, 1 << DIRECT_BITS, context, width)
-        emit_row(z[r], context, coded[r], k, table, direct, out, state, filled, width)
-    finish_streams(out, state, filled, ends)
+        emit_row(z[r], context, coded[r], k, table, direct, entries, out, state, width)
+    finish_streams(out, state, ends)
 
 
 @kernel
@@ -235,7 +238,6 @@ def decode_rows(
     ring = np.zeros((count, 2, width + 2 * PAD), np.uint16)
     m = np.zeros((count, 2, width + 2 * PAD), np.int16)
     z = np.zeros(width + 2 * PAD, np.uint16)
-    entries = np.zeros(width, np.uint16)
     taken = np.zeros(width, np.uint32)
     base = np.empty(width, np.int32)
     residual = np.empty(width, np.int16)
@@ -271,8 +273,9 @@ def decode_rows(
                         activity_cross(m[q, now], crosses[p], activity, width)
                 quantise(activity, thresholds[p], 1 << MAX_LENGTH, context, width)
                 coded_row = coded[p, r]
-                take_row(data, positions[p], tables[p], context, coded_row, entries, taken, width)
-                split_row(entries, taken, bits[component], z, width)
+                have = bits[component]
+                take_row(data, positions[p], tables[p], context, coded_row, taken, have, width)
+                split_row(context, taken, have, z, width)
                 magnitude_row(z, magnitude_shifts[p], m[p, now], width)
             if r == 0:
                 first_row_coefficients(first, p)

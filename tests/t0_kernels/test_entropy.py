@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.kernels import entropy
+from codec.kernels import entropy, streams
 from codec.kernels.context import CONTEXTS
 from codec.kernels.packing import PAD
 from tests.oracle.container import Bits, canonical
@@ -116,14 +116,15 @@ class Case:
         entropy.direct_table(table, self.k, self.bits, direct)
         capacity = self.rows * (self.width // 4 + 1) * entropy.MAX_SAMPLE_BITS // 8 + 16
         out = np.full((entropy.STREAMS, capacity), 0xAA, np.uint8)
-        state = np.zeros((2, entropy.STREAMS), np.uint64)
-        filled = np.zeros(entropy.STREAMS, np.uint64)
+        entries = np.full(self.width + streams.GROUP, 0x55555555, np.uint32)
+        state = np.empty((streams.STATE_ROWS, entropy.STREAMS), np.uint64)
+        entropy.begin_streams(out, state)
         ends = np.zeros(entropy.STREAMS, np.int64)
         for r in range(self.rows):
             context = self.context[r] << np.int16(entropy.DIRECT_BITS)
-            how = (self.k, table, direct, out, state, filled, self.width)
+            how = (self.k, table, direct, entries, out, state, self.width)
             entropy.emit_row(self.z[r], context, self.coded[r], *how)
-        entropy.finish_streams(out, state, filled, ends)
+        entropy.finish_streams(out, state, ends)
         return [out[s, : ends[s]].tobytes() for s in range(entropy.STREAMS)]
 
     def written(self) -> list[bytes]:
@@ -175,13 +176,12 @@ def test_streams_give_residuals_back(width: int, bits: int, seed: int) -> None:
     positions = np.concatenate([[0], ends[:-1]]) * 8
     table = np.zeros(CONTEXTS << entropy.MAX_LENGTH, np.uint16)
     assert entropy.decoding_table(case.lengths, case.k, bits, table)
-    entries = np.full(width, 0xAAAA, np.uint16)
     taken = np.zeros(width, np.uint32)
     row = np.zeros(width + 2 * PAD, np.uint16)
     for r in range(case.rows):
         context = case.context[r] << np.int16(entropy.MAX_LENGTH)
-        entropy.take_row(data, positions, table, context, case.coded[r], entries, taken, width)
-        entropy.split_row(entries, taken, bits, row, width)
+        entropy.take_row(data, positions, table, context, case.coded[r], taken, bits, width)
+        entropy.split_row(context, taken, bits, row, width)
         assert row[PAD : PAD + width].tolist() == case.z[r, PAD : PAD + width].tolist()
     assert ((positions + 7) // 8).tolist() == ends.tolist()
 
