@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from codec.kernels import tile as drivers
+from codec.kernels import segments as fields
 from codec.kernels.packing import pack_row, unpack_rows
 
 if TYPE_CHECKING:
@@ -34,23 +34,23 @@ def region_starts(e: Element, rows: int) -> list[int]:
 
 def segment_table(e: Element, rows: int) -> NDArray[np.int64]:
     """The element's segments as the kernels take them: int64[segments, SEGMENT_FIELDS]."""
-    table = np.zeros((len(e.segments), drivers.SEGMENT_FIELDS), np.int64)
+    table = np.zeros((len(e.segments), fields.SEGMENT_FIELDS), np.int64)
     starts = region_starts(e, rows)
     component = 0
     for held, s in zip(table, e.segments, strict=True):
         region = e.regions[s.region]
-        held[drivers.OFFSET] = starts[s.region] + region.band_header + s.start
-        held[drivers.STRIDE] = region.row_bytes
-        held[drivers.ROW_BYTES] = s.row_bytes(e.width)
-        held[drivers.BAND_ROWS] = region.band_rows
-        held[drivers.BAND_HEADER] = region.band_header
-        held[drivers.FIRST_COMPONENT] = component
-        held[drivers.COMPONENTS] = s.components
-        held[drivers.PACKING] = int(s.packing)
-        held[drivers.BITS] = s.bits
-        held[drivers.SHIFT] = s.shift
-        held[drivers.BIG] = s.big_endian
-        held[drivers.REVERSE] = s.reverse
+        held[fields.OFFSET] = starts[s.region] + region.band_header + s.start
+        held[fields.STRIDE] = region.row_bytes
+        held[fields.ROW_BYTES] = s.row_bytes(e.width)
+        held[fields.BAND_ROWS] = region.band_rows
+        held[fields.BAND_HEADER] = region.band_header
+        held[fields.FIRST_COMPONENT] = component
+        held[fields.COMPONENTS] = s.components
+        held[fields.PACKING] = int(s.packing)
+        held[fields.BITS] = s.bits
+        held[fields.SHIFT] = s.shift
+        held[fields.BIG] = s.big_endian
+        held[fields.REVERSE] = s.reverse
         component += s.components
     return table
 
@@ -67,28 +67,28 @@ def unpack_segment(
 
     ``source`` is the region that begins at ``start`` of the tile.
     """
-    band = int(held[drivers.BAND_ROWS]) or rows
-    first = int(held[drivers.FIRST_COMPONENT])
-    planes = planes[first : first + int(held[drivers.COMPONENTS])]
-    offset = int(held[drivers.OFFSET]) - start
+    band = int(held[fields.BAND_ROWS]) or rows
+    first = int(held[fields.FIRST_COMPONENT])
+    planes = planes[first : first + int(held[fields.COMPONENTS])]
+    offset = int(held[fields.OFFSET]) - start
     stray = 0
     for row in range(0, rows, band):
         stray |= unpack_rows(
             source,
             offset,
-            int(held[drivers.STRIDE]),
-            int(held[drivers.ROW_BYTES]),
+            int(held[fields.STRIDE]),
+            int(held[fields.ROW_BYTES]),
             min(band, rows - row),
             e.width,
-            int(held[drivers.COMPONENTS]),
-            int(held[drivers.PACKING]),
-            int(held[drivers.BITS]),
-            int(held[drivers.SHIFT]),
-            bool(held[drivers.BIG]),
-            bool(held[drivers.REVERSE]),
+            int(held[fields.COMPONENTS]),
+            int(held[fields.PACKING]),
+            int(held[fields.BITS]),
+            int(held[fields.SHIFT]),
+            bool(held[fields.BIG]),
+            bool(held[fields.REVERSE]),
             planes[:, row:],
         )
-        offset += band * int(held[drivers.STRIDE]) + int(held[drivers.BAND_HEADER])
+        offset += band * int(held[fields.STRIDE]) + int(held[fields.BAND_HEADER])
     return stray
 
 
@@ -107,8 +107,8 @@ def residue_of(
     linear = np.zeros(e.width * e.components + 3, np.uint16)
     for segment, held in zip(e.segments, segments, strict=True):
         region = e.regions[segment.region]
-        first = int(held[drivers.FIRST_COMPONENT])
-        row_bytes = int(held[drivers.ROW_BYTES])
+        first = int(held[fields.FIRST_COMPONENT])
+        row_bytes = int(held[fields.ROW_BYTES])
         words = np.zeros(row_bytes + 16, np.uint8)
         packed = np.zeros((rows, row_bytes), np.uint8)
         for r in range(rows):

@@ -26,7 +26,7 @@ from codec.kernels.entropy import (
     take_row,
 )
 from codec.kernels.jit import kernel
-from codec.kernels.packing import PAD, pack_row
+from codec.kernels.packing import PAD
 from codec.kernels.predict import (
     COEFFICIENTS,
     MEDIAN,
@@ -42,28 +42,10 @@ from codec.kernels.predict import (
     run_starts,
     unfold_row,
 )
+from codec.kernels.segments import pack_segments
 from codec.kernels.statistics import mark_blocks
 from codec.kernels.streams import GROUP, STATE_ROWS
 from codec.kernels.values import finish_row
-
-OFFSET = 0
-STRIDE = 1
-ROW_BYTES = 2
-BAND_ROWS = 3
-BAND_HEADER = 4
-FIRST_COMPONENT = 5
-COMPONENTS = 6
-PACKING = 7
-BITS = 8
-SHIFT = 9
-BIG = 10
-REVERSE = 11
-SEGMENT_FIELDS = 12
-"""What the kernels know of a segment, as one row of an int64 array.
-
-`OFFSET` is where the samples of its first row begin in the tile's bytes; `STRIDE` leads to the
-next row, besides `BAND_HEADER` bytes at every `BAND_ROWS`-th row (0: none).
-"""
 
 
 @kernel
@@ -223,7 +205,7 @@ def decode_rows(
     (uint16[planes, rows, width]) is not empty it holds the folded residuals, and there are no
     streams.
 
-    ``segments`` is int64[segments, SEGMENT_FIELDS]: see `SEGMENT_FIELDS`.
+    ``segments`` is as in `codec.kernels.segments`.
 
     Per plane in coding order: ``positions`` int64[planes, STREAMS] in bits, ``predictors``,
     ``tables``, ``coefficients``, ``thresholds``, ``coded`` uint8[planes, rows, blocks],
@@ -296,28 +278,7 @@ def decode_rows(
             for c in range(count):
                 out_row = finished[c, 0]
                 finish_row(ring[c, now], out_row, mapped[c], maps[c], shifts[c], signed[c], width)
-        for s in range(segments.shape[0]):
-            held = segments[s]
-            first_component = held[FIRST_COMPONENT]
-            at = held[OFFSET] + r * held[STRIDE]
-            if held[BAND_ROWS]:
-                at += (r // held[BAND_ROWS]) * held[BAND_HEADER]
-            pack_row(
-                out,
-                at,
-                held[ROW_BYTES],
-                width,
-                held[COMPONENTS],
-                held[PACKING],
-                held[BITS],
-                held[SHIFT],
-                held[BIG] != 0,
-                held[REVERSE] != 0,
-                source[first_component : first_component + held[COMPONENTS]],
-                0 if finish else now,
-                words,
-                linear,
-            )
+        pack_segments(source, 0 if finish else now, r, width, segments, words, linear, out)
     return True
 
 
