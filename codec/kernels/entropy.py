@@ -51,12 +51,48 @@ assert LANES == STREAMS
 
 
 @kernel
+def _limited_lengths(counts: Any, order: Any, n: int, lengths: Any) -> None:
+    """The cheapest ``lengths`` of at most `MAX_LENGTH` bits of symbols ``order[:n]``, rarest first.
+
+    Package-merge (Larmore and Hirschberg 1990): each level's list has all symbols, and pairs of
+    the list before, by weight; ``symbols[level, i]`` counts the symbols in its first ``i + 1``.
+    """
+    symbols = np.empty((MAX_LENGTH, 2 * SYMBOLS), np.int64)
+    before = np.empty(2 * SYMBOLS, np.int64)
+    merged = np.empty(2 * SYMBOLS, np.int64)
+    pairs = 0
+    for level in range(MAX_LENGTH):
+        single = 0
+        pair = 0
+        for i in range(n + pairs):
+            both = before[2 * pair] + before[2 * pair + 1] if pair < pairs else np.int64(0)
+            if single < n and (pair >= pairs or counts[order[single]] <= both):
+                merged[i] = counts[order[single]]
+                single += 1
+            else:
+                merged[i] = both
+                pair += 1
+            symbols[level, i] = single
+        before[: n + pairs] = merged[: n + pairs]
+        pairs = (n + pairs) // 2
+    for i in range(n):
+        lengths[order[i]] = 0
+    wanted = 2 * n - 2
+    for level in range(MAX_LENGTH - 1, -1, -1):
+        if wanted == 0:
+            break
+        single = symbols[level, wanted - 1]
+        for i in range(single):
+            lengths[order[i]] += 1
+        wanted = 2 * (wanted - single)
+
+
+@kernel
 def code_lengths(counts: Any, lengths: Any) -> None:
     """Lengths (uint8, 0 = no code) of a prefix code of at most `MAX_LENGTH` bits.
 
     ``counts`` is int64[SYMBOLS]; symbols with count 0 get no code. Huffman's algorithm with two
-    queues; codes that are too deep are cut to `MAX_LENGTH`, and the likeliest of the longest
-    codes that are shorter are lengthened until all fit.
+    queues, and `_limited_lengths` where codes come out too long.
     """
     order = np.empty(SYMBOLS, np.int64)
     n = 0
@@ -94,28 +130,14 @@ def code_lengths(counts: Any, lengths: Any) -> None:
         weight[made] = total
     root = 2 * n - 2
     weight[root] = 0
-    of_length = np.zeros(MAX_LENGTH + 1, np.int64)
+    deepest = np.int64(0)
     for i in range(root - 1, -1, -1):
         weight[i] = weight[parent[i]] + 1
         if i < n:
-            of_length[min(weight[i], MAX_LENGTH)] += 1
-    excess = -(1 << MAX_LENGTH)
-    for length in range(1, MAX_LENGTH + 1):
-        excess += of_length[length] << (MAX_LENGTH - length)
-    while excess > 0:
-        # One of the longest codes takes the place beside a shorter one, which grows by a bit.
-        length = MAX_LENGTH - 1
-        while of_length[length] == 0:
-            length -= 1
-        of_length[MAX_LENGTH] -= 1
-        of_length[length] -= 1
-        of_length[length + 1] += 2
-        excess -= 1
-    i = 0
-    for length in range(MAX_LENGTH, 0, -1):
-        for _ in range(of_length[length]):
-            lengths[order[i]] = length
-            i += 1
+            lengths[order[i]] = min(weight[i], MAX_LENGTH)
+            deepest = max(deepest, weight[i])
+    if deepest > MAX_LENGTH:
+        _limited_lengths(counts, order, n, lengths)
 
 
 @kernel
