@@ -16,6 +16,11 @@ class Effort:
     ``fit_samples`` and ``fit_rounds`` of each plane's fit; statistics look at every ``step``-th
     row, the choice of the cross-plane weight at every ``cross_step``-th; tiles have about
     ``tile_pixels`` pixels; ``deflate`` and ``lzma`` are the presets for packed residuals.
+
+    Tiles at least ``quick_width`` wide, if that is not 0, are coded in mode 3 (narrower ones would
+    be too much filling up), unless they are more uneven than ``quick_unevenness``. Where they have
+    no flat blocks, a general-purpose compressor is tried besides only if they take less than
+    ``quick_clean`` bytes a sample.
     """
 
     fit_samples: int
@@ -25,10 +30,13 @@ class Effort:
     tile_pixels: int
     deflate: int
     lzma: int
+    quick_width: int = 0
+    quick_unevenness: float = 1.4
+    quick_clean: float = 1 / 16
 
 
 EFFORTS: dict[Level, Effort] = {
-    "fast": Effort(512, 1, 16, 64, 1 << 18, 1, 0),
+    "fast": Effort(512, 1, 16, 64, 1 << 18, 1, 0, quick_width=64),
     "balanced": Effort(2048, 2, 8, 32, 1 << 18, 6, 1),
     "max": Effort(8192, 4, 1, 8, 1 << 18, 9, 6),
 }

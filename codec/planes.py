@@ -34,10 +34,8 @@ def encode_planes(
 ) -> tuple[memoryview, list[memoryview]]:
     """The heads of a tile's planes, and their streams; both are the workspace's.
 
-    ``bits`` are each component's. The samples are ``work.planes``.
+    ``bits`` are each component's. The samples are ``work.planes``, with those beside their rows.
     """
-    _, rows, width = work.shape
-    drivers.pad_planes(work.planes, rows, width, bits)
     at = 0
     for p in range(order.size):
         at = _encode_plane(work, order, p, int(bits[order[p]]), effort, at)

@@ -19,6 +19,14 @@ from codec.kernels import tile as drivers
 from codec.kernels.values import fold_signed
 from codec.packed import looks_clean, pack_residuals, unpack_residuals
 from codec.planes import PlaneHeads, encode_planes
+from codec.quick import (
+    QuickHeads,
+    decode_quick,
+    encode_quick,
+    has_flat_blocks,
+    slack_bytes,
+    unevenness,
+)
 from codec.rows import (
     add_residue,
     component_bits,
@@ -44,6 +52,9 @@ if TYPE_CHECKING:
 
 MODE_PREDICTED = 1
 MODE_PACKED = 2
+MODE_QUICK = 3
+FEATURES = {MODE_QUICK: "tile-quads-1"}
+"""What a reader must know besides tiles, for those of some modes."""
 _FIXED = struct.Struct("<BBHIII")
 _MAX_HEAD = 1 << 24
 _LARGE = 1 << 16
@@ -84,20 +95,35 @@ def _encode(
         fold_signed(work.planes[component], rows, e.width)
     values, bits = reduce_values(work.planes, rows, e.width, component_bits(e))
     order = np.array(e.order, np.int64)
-    heads, streams = encode_planes(work, order, bits, effort)
+    drivers.pad_planes(work.planes, rows, e.width, bits)
+    mode, heads, streams = _code_planes(work, order, bits, effort)
     coded = sum(map(len, streams))
-    head = zlib.compress(b"".join([values, heads]), 1 if coded > _LARGE else 9)
-    mode, packer = MODE_PREDICTED, 0
+    head = zlib.compress(b"".join([values, *heads]), 1 if coded > _LARGE else 9)
+    packer = 0
     bodies: list[memoryview | bytes] = [*streams]
     size = coded + len(head)
     shape = (rows, e.width, bits)
-    if size < rows * e.width * e.components * _CLEAN and looks_clean(work, order, *shape, size):
+    hopeful = mode == MODE_PREDICTED or has_flat_blocks(heads)
+    clean = _CLEAN if hopeful else effort.quick_clean
+    if size < clean * rows * e.width * e.components and looks_clean(work, order, *shape, size):
         bare = zlib.compress(values, 9)
         kind, packed = pack_residuals(work, order, *shape, effort)
         if len(packed) + len(bare) < size:
             mode, packer, head, bodies = MODE_PACKED, int(kind), bare, [packed]
     fixed = _FIXED.pack(mode, packer, 0, len(head), len(gaps), len(residue))
     return b"".join([fixed, head, gaps, *bodies, residue])
+
+
+def _code_planes(
+    work: Workspace, order: NDArray[np.int64], bits: NDArray[np.int64], effort: Effort
+) -> tuple[int, list[memoryview | bytes], list[memoryview]]:
+    """The mode, heads and streams of a tile's planes; both may be the workspace's."""
+    _, rows, width = work.shape
+    quick = 0 < effort.quick_width <= width
+    if quick and unevenness(work.planes, rows, width) <= effort.quick_unevenness:
+        return MODE_QUICK, *encode_quick(work, order, bits)
+    head, streams = encode_planes(work, order, bits, effort)
+    return MODE_PREDICTED, [head], streams
 
 
 def decode_tile(
@@ -123,7 +149,7 @@ def _decode(
     gaps_at = _FIXED.size + head_length
     body_at = gaps_at + gap_length
     body_stop = len(payload) - residue_length
-    if mode not in (MODE_PREDICTED, MODE_PACKED) or body_at > body_stop:
+    if mode not in (MODE_PREDICTED, MODE_PACKED, MODE_QUICK) or body_at > body_stop:
         raise ValueError("its first bytes make no sense")
     head = memoryview(inflate(payload[_FIXED.size : gaps_at], _MAX_HEAD))
     values, at = parse_values(head, component_bits(e))
@@ -137,6 +163,10 @@ def _decode(
         heads = PlaneHeads(head[at:], rows, e, values.bits)
         given = np.zeros((0, 0, 0), np.uint16)
         _decode_samples(body, heads, values, given, rows, e, out)
+    elif mode == MODE_QUICK:
+        quick_heads = QuickHeads(head[at:], rows, e)
+        data = _with_slack(body, slack_bytes(e.width))
+        decode_quick(data, len(body), quick_heads, values, rows, e, out)
     else:
         if at != len(head):
             raise ValueError("the heads of its planes are too long")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAP = struct.Struct("<HB")
-_SAMPLED_ROWS = 4
+_SAMPLED_ROWS = (4, 24)
+"""Before all rows are looked at, so many are: most pictures show there that they are not sparse."""
 _SPARSE = 0.9
 _SPARSE_SHALLOW = 0.7
 """Ranks are used where at most this share of the values up to the largest occurs; of up to
@@ -59,10 +60,8 @@ def reduce_values(
     for depth in sorted(set(left.tolist())):
         members = np.flatnonzero(left == depth)
         used = np.zeros(1 << depth, np.uint8)
-        step = max(rows // _SAMPLED_ROWS, 1)
-        if not _sparse(planes, members, rows, width, step, used):
-            continue
-        if not _sparse(planes, members, rows, width, 1, used):
+        steps = [max(rows // sampled, 1) for sampled in _SAMPLED_ROWS]
+        if not all(_sparse(planes, members, rows, width, step, used) for step in (*steps, 1)):
             continue
         ranks = (np.cumsum(used, dtype=np.int64) - 1).astype(np.uint16)
         for component in members.tolist():

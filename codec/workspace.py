@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from codec.quick import QuickArrays
+
 _Shape: TypeAlias = tuple[int, int, int]
 _MOST_KEPT = 2 * (os.cpu_count() or 1)
 """A frame's tiles have one shape, but for the last; each core works on one."""
@@ -42,6 +44,7 @@ class Workspace:
     k: NDArray[np.uint8]
     lengths: NDArray[np.uint8]
     table: NDArray[np.uint32]
+    quick: QuickArrays | None = None
 
 
 _lock = threading.Lock()

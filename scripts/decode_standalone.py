@@ -29,6 +29,8 @@ try:
 except ImportError:
     xxhash = None
 
+FEATURES = {"tile-predicted-1", "tile-quads-1", "redo-1"}
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -136,7 +138,7 @@ def blocks(container: bytes, undone: bool) -> Iterator[bytes]:
         tag, more = struct.unpack_from("<4sI", container, at)
         sections[tag] = container[at + 8 : at + 8 + more]
         at += 8 + more
-    lacking = set(sections[b"FEAT"].decode().split()) - {"tile-predicted-1", "redo-1"}
+    lacking = set(sections[b"FEAT"].decode().split()) - FEATURES
     if lacking:
         raise ValueError(f"this decoder lacks {', '.join(lacking)}")
     elements, records = parse_elements(sections[b"ELEM"]), []

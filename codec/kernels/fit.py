@@ -133,31 +133,19 @@ def _store(w: Any, references: int, c: Any) -> None:
 
 
 @kernel
-def fit_plane(
-    planes: Any,
-    order: Any,
-    p: int,
-    rows: int,
-    width: int,
-    samples: int,
-    rounds: int,
-    c: Any,
-) -> None:
-    """Coefficients ``c`` of the ``p``-th plane coded, for ``rows`` > 1.
+def least_squares(a: Any, b: Any, n: int, rounds: int, w: Any) -> None:
+    """Weights ``w`` (float64) of the first ``n`` features that foretell ``b`` best.
 
-    ``planes`` uint16[components, rows, PAD + width + PAD] with their side samples filled,
-    ``order[p]`` the component coded p-th, ``samples`` a multiple of `LANES`.
+    ``a`` float32[features, samples] and ``b`` float32[samples], a multiple of `LANES` samples.
+    Every round after the first weighs samples by the inverse of their error.
     """
-    a = np.empty((MAX_FEATURES, samples), np.float32)
-    b = np.empty(samples, np.float32)
-    n = _gather(planes, order, p, rows, width, a, b)
+    samples = b.size
     weight = np.ones(samples, np.float32)
     error = np.empty(samples, np.float32)
     weighted = np.empty(samples, np.float32)
     lanes = np.empty(LANES, np.float32)
-    w = np.zeros(MAX_FEATURES, np.float64)
-    m = np.empty((MAX_FEATURES, MAX_FEATURES), np.float64)
-    y = np.empty(MAX_FEATURES, np.float64)
+    m = np.empty((n, n), np.float64)
+    y = np.empty(n, np.float64)
     for turn in range(rounds):
         for i in range(n):
             for t in range(samples):
@@ -182,4 +170,27 @@ def fit_plane(
         floor = np.float32(max(0.6 * total / samples, 0.5))
         for t in range(samples):
             weight[t] = np.float32(1.0) / max(error[t], floor)
+
+
+@kernel
+def fit_plane(
+    planes: Any,
+    order: Any,
+    p: int,
+    rows: int,
+    width: int,
+    samples: int,
+    rounds: int,
+    c: Any,
+) -> None:
+    """Coefficients ``c`` of the ``p``-th plane coded, for ``rows`` > 1.
+
+    ``planes`` uint16[components, rows, PAD + width + PAD] with their side samples filled,
+    ``order[p]`` the component coded p-th, ``samples`` a multiple of `LANES`.
+    """
+    a = np.empty((MAX_FEATURES, samples), np.float32)
+    b = np.empty(samples, np.float32)
+    n = _gather(planes, order, p, rows, width, a, b)
+    w = np.zeros(MAX_FEATURES, np.float64)
+    least_squares(a, b, n, rounds, w)
     _store(w, min(p, MAX_REFERENCES), c)

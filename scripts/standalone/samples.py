@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from standalone import quads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,8 @@ def decode_samples(
         planes = parse_heads(head[at:], body, rows, e["width"], depths)
     elif mode == 2:
         planes = packed_planes(packer, body, rows, e["width"], depths)
+    elif mode == 3:
+        planes = quads.planes(head[at:], body, rows, e["width"], depths)
     else:
         raise ValueError(f"tile mode {mode} is not known")
     samples = np.zeros((e["components"], rows, e["width"]), np.int64)

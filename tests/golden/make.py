@@ -60,6 +60,7 @@ RGB8 = calm(64, 44, bits=8)
 GRAY12 = calm(70, 40, 1, 12)
 WIDE = calm(40, 24, bits=16)
 HALF = {name: (RGB10[..., i] / 513 - 0.5).astype("f2") for i, name in enumerate("RGB")}
+QUADS = {name: (calm(81, 30)[..., i % 3] / 513 - 0.5).astype("f2") for i, name in enumerate("ABGR")}
 FLOAT = {name: (WIDE[..., i] / 20000 - 0.5).astype("f4") for i, name in enumerate("RGB")}
 
 
@@ -148,6 +149,10 @@ def cases() -> dict[str, tuple[Callable[[], bytes], codec.Level]]:
             add(name, lambda f=flavor: calm_dpx(f))
     add("dpx-patched", lambda: dpx_file(patched(RGB10), trailing=b"after the picture"))
     add("dpx-sparse", lambda: frame("sparse", 40, 35, FLAVORS[-1]))
+    add("dpx-quads", lambda: dpx_file(calm(100, 30)), "fast")
+    add("dpx-quads16", lambda: dpx_file(image(70, 24, bits=16), bits=16), "fast")
+    add("dpx-quads-patched", lambda: dpx_file(patched(image(44, 26))), "fast")
+    add("exr-quads", lambda: exr_file(ExrPart(QUADS)), "fast")
     add("dpx-gray", lambda: frame("gray", 40, 35, FLAVORS[-1]))
     add("dpx-noise", lambda: frame("noise", 20, 40, FLAVORS[12]))
     add("cineon-line", lambda: cineon_file(RGB10, interleave="line", line_padding=4))

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
+from tests.oracle import quads
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -175,6 +177,8 @@ def decode_tile(payload: bytes, rows: int, e: Element) -> list[bytes]:
                 plane.streams.append(Bits(payload[at : at + length]))
                 at += length
         assert at == stop
+    elif mode == 3:
+        planes = quad_planes(head[head_at:], payload[at:stop], rows, e, values)
     else:
         assert mode == 2
         assert head_at == len(head)
@@ -256,6 +260,38 @@ def packed_planes(
         first = p * rows * e.width
         for r in range(rows):
             plane.residuals.append(residuals[first + r * e.width : first + (r + 1) * e.width])
+        planes.append(plane)
+    return planes
+
+
+def quad_planes(
+    raw: bytes, body: bytes, rows: int, e: Element, values: list[Values]
+) -> list[Plane]:
+    """The planes of a tile of mode 3, with the taps of mode 1 that theirs are."""
+    heads = quads.parse_heads(raw, e.components, rows, e.width)
+    streams: list[list[quads.Stream]] = []
+    lanes = []
+    at = 0
+    for head in heads:
+        parts = []
+        for length in head.lengths:
+            parts.append(body[at : at + length])
+            at += length
+        streams.append([Bits(part) for part in (*parts[:4], parts[5])])
+        lanes.append(parts[4])
+    assert at == len(body)
+    z = quads.residuals(heads, streams, lanes, rows, e.width)
+    planes = []
+    for p, head in enumerate(heads):
+        for stream in streams[p]:
+            assert isinstance(stream, Bits)
+            assert (stream.at + 7) // 8 == len(stream.data)
+        own, g, f = head.taps[:4], head.taps[4:7], head.taps[7:]
+        taps = [*own, *(g or [0, 0, 0]), 0, 0, *(f[:1] or [0]), 0, *(f[1:] or [0]), 0, 0]
+        taps += [0] * 5
+        bits = values[e.order[p]].bits
+        plane = Plane(0, 0, head.predictor, 0, head.bias, taps, [], [], [], [], [], bits)
+        plane.residuals = z[p]
         planes.append(plane)
     return planes
 
