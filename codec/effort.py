@@ -21,6 +21,9 @@ class Effort:
     be too much filling up), unless they are more uneven than ``quick_unevenness``. Where they have
     no flat blocks, a general-purpose compressor is tried besides only if they take less than
     ``quick_clean`` bytes a sample.
+
+    ``deep_rounds`` of each plane's fit where mode 4 is tried (0: it is not); it is chosen where
+    it takes less than ``deep_worth`` of the other modes' bytes.
     """
 
     fit_samples: int
@@ -33,10 +36,12 @@ class Effort:
     quick_width: int = 0
     quick_unevenness: float = 1.4
     quick_clean: float = 1 / 16
+    deep_rounds: int = 0
+    deep_worth: float = 1.0
 
 
 EFFORTS: dict[Level, Effort] = {
     "fast": Effort(512, 1, 16, 64, 1 << 18, 1, 0, quick_width=64),
     "balanced": Effort(2048, 2, 8, 32, 1 << 18, 6, 1),
-    "max": Effort(8192, 4, 1, 8, 1 << 18, 9, 6),
+    "max": Effort(8192, 4, 1, 8, 1 << 18, 9, 6, deep_rounds=4),
 }

@@ -25,8 +25,7 @@ from codec.formats.base import PROBE_SIZE, NotUnderstood
 from codec.parallel import spread
 from codec.pieces import SIDE_BLOCK, Extent, Piece, cut, side_pieces
 from codec.reader import Reader, as_array, redone_payload
-from codec.tile import FEATURES as TILE_FEATURES
-from codec.tile import decode_tile, encode_tile
+from codec.tile import decode_tile, encode_tile, feature_of
 from codec.types import Block, BlockKind, Element, Encoded, Layout, Level, Probe
 
 if TYPE_CHECKING:
@@ -134,10 +133,11 @@ class _Coded:
     extent: Extent
     payload: bytes
     checksum: bytes
+    feature: str | None = None
 
 
-def _coded(kind: BlockKind, extent: Extent, payload: bytes) -> _Coded:
-    return _Coded(kind, extent, payload, checksum(payload))
+def _coded(kind: BlockKind, extent: Extent, payload: bytes, feature: str | None = None) -> _Coded:
+    return _Coded(kind, extent, payload, checksum(payload), feature)
 
 
 class _Encoder:
@@ -152,7 +152,6 @@ class _Encoder:
         self._threads = threads
         self._verify = verify
         self._refused: list[str] = []
-        self._tile_features: set[str] = set()
         self.hash = b""
 
     def _take_hash(self) -> None:
@@ -199,7 +198,8 @@ class _Encoder:
             blocks += [(piece, block) for block in coded]
         if self._refused and not any(block.kind is BlockKind.TILE for _, block in blocks):
             raise NotUnderstood(f"unsupported: {self._refused[0]}", layout.format)
-        directory.features += sorted(self._tile_features)
+        needed = {block.feature for _, block in blocks if block.feature is not None}
+        directory.features += sorted(needed)
         blocks.sort(key=lambda pair: pair[1].extent.start)
         for piece, block in blocks:
             _append(directory, block, piece)
@@ -232,10 +232,8 @@ class _Encoder:
             return [self._side(extent) for extent in piece.extents]
         if self._verify:
             self._check(tile, parameters, piece, element, originals)
-        if tile[0] in TILE_FEATURES:
-            self._tile_features.add(TILE_FEATURES[tile[0]])
         first = redone_payload(parameters[0], tile) if element.method else tile
-        blocks = [_coded(BlockKind.TILE, piece.extents[0], first)]
+        blocks = [_coded(BlockKind.TILE, piece.extents[0], first, feature_of(tile))]
         for extent, more in zip(piece.extents[1:], parameters[1:], strict=True):
             blocks.append(_coded(BlockKind.SHARED, extent, more))
         return blocks

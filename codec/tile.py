@@ -8,10 +8,12 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codec import deep
 from codec.errors import DamagedError
 from codec.gaps import put_gaps, take_gaps
 from codec.kernels import entropy
@@ -53,8 +55,8 @@ if TYPE_CHECKING:
 MODE_PREDICTED = 1
 MODE_PACKED = 2
 MODE_QUICK = 3
-FEATURES = {MODE_QUICK: "tile-quads-1"}
-"""What a reader must know besides tiles, for those of some modes."""
+MODE_DEEP = 4
+_FEATURES = {MODE_QUICK: "tile-quads-1", MODE_DEEP: "tile-deep-1"}
 _FIXED = struct.Struct("<BBHIII")
 _MAX_HEAD = 1 << 24
 _LARGE = 1 << 16
@@ -96,34 +98,67 @@ def _encode(
     values, bits = reduce_values(work.planes, rows, e.width, component_bits(e))
     order = np.array(e.order, np.int64)
     drivers.pad_planes(work.planes, rows, e.width, bits)
-    mode, heads, streams = _code_planes(work, order, bits, effort)
-    coded = sum(map(len, streams))
-    head = zlib.compress(b"".join([values, *heads]), 1 if coded > _LARGE else 9)
-    packer = 0
-    bodies: list[memoryview | bytes] = [*streams]
-    size = coded + len(head)
-    shape = (rows, e.width, bits)
-    hopeful = mode == MODE_PREDICTED or has_flat_blocks(heads)
-    clean = _CLEAN if hopeful else effort.quick_clean
-    if size < clean * rows * e.width * e.components and looks_clean(work, order, *shape, size):
-        bare = zlib.compress(values, 9)
-        kind, packed = pack_residuals(work, order, *shape, effort)
-        if len(packed) + len(bare) < size:
-            mode, packer, head, bodies = MODE_PACKED, int(kind), bare, [packed]
-    fixed = _FIXED.pack(mode, packer, 0, len(head), len(gaps), len(residue))
-    return b"".join([fixed, head, gaps, *bodies, residue])
+    coded = _smallest(work, order, bits, values, effort)
+    fixed = _FIXED.pack(coded.mode, coded.packer, 0, len(coded.head), len(gaps), len(residue))
+    return b"".join([fixed, coded.head, gaps, *coded.bodies, residue])
 
 
-def _code_planes(
-    work: Workspace, order: NDArray[np.int64], bits: NDArray[np.int64], effort: Effort
-) -> tuple[int, list[memoryview | bytes], list[memoryview]]:
-    """The mode, heads and streams of a tile's planes; both may be the workspace's."""
-    _, rows, width = work.shape
-    quick = 0 < effort.quick_width <= width
-    if quick and unevenness(work.planes, rows, width) <= effort.quick_unevenness:
-        return MODE_QUICK, *encode_quick(work, order, bits)
-    head, streams = encode_planes(work, order, bits, effort)
-    return MODE_PREDICTED, [head], streams
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """A tile's samples in one of the modes; the bodies may be the workspace's."""
+
+    mode: int
+    packer: int
+    head: bytes
+    bodies: Sequence[memoryview | bytes]
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + sum(map(len, self.bodies))
+
+
+def _smallest(
+    work: Workspace,
+    order: NDArray[np.int64],
+    bits: NDArray[np.int64],
+    values: bytes,
+    effort: Effort,
+) -> _Coded:
+    """The samples in the mode that suits them best, of those that the level tries."""
+    components, rows, width = work.shape
+    shape = (rows, width, bits)
+    clean = _CLEAN
+    if 0 < effort.quick_width <= width and (
+        unevenness(work.planes, rows, width) <= effort.quick_unevenness
+    ):
+        heads, streams = encode_quick(work, order, bits)
+        best = _Coded(MODE_QUICK, 0, _deflated([values, *heads], streams), streams)
+        # Clean pictures take more room there than in mode 1, and have flat blocks.
+        clean = 2 * _CLEAN if has_flat_blocks(heads) else effort.quick_clean
+    else:
+        head, streams = encode_planes(work, order, bits, effort)
+        best = _Coded(MODE_PREDICTED, 0, _deflated([values, head], streams), streams)
+    size = best.size
+    if size < clean * rows * width * components and looks_clean(work, order, *shape, size):
+        packer, body = pack_residuals(work, order, *shape, effort)
+        packed = _Coded(MODE_PACKED, int(packer), zlib.compress(values, 9), [body])
+        best = min(best, packed, key=lambda coded: coded.size)
+    if effort.deep_rounds:
+        plane_heads, bodies = deep.encode_planes(work.planes, order, *shape, effort.deep_rounds)
+        found = _Coded(MODE_DEEP, 0, zlib.compress(b"".join([values, *plane_heads]), 9), bodies)
+        if found.size < best.size * effort.deep_worth:
+            best = found
+    return best
+
+
+def _deflated(parts: Sequence[Buffer], streams: list[memoryview]) -> bytes:
+    """A tile's head, deflated the harder the more of the tile it is."""
+    return zlib.compress(b"".join(parts), 1 if sum(map(len, streams)) > _LARGE else 9)
+
+
+def feature_of(tile: bytes) -> str | None:
+    """The feature a reader needs for a tile, beyond what all tiles need."""
+    return _FEATURES.get(tile[0])
 
 
 def decode_tile(
@@ -149,7 +184,7 @@ def _decode(
     gaps_at = _FIXED.size + head_length
     body_at = gaps_at + gap_length
     body_stop = len(payload) - residue_length
-    if mode not in (MODE_PREDICTED, MODE_PACKED, MODE_QUICK) or body_at > body_stop:
+    if mode not in (MODE_PREDICTED, MODE_PACKED, *_FEATURES) or body_at > body_stop:
         raise ValueError("its first bytes make no sense")
     head = memoryview(inflate(payload[_FIXED.size : gaps_at], _MAX_HEAD))
     values, at = parse_values(head, component_bits(e))
@@ -167,6 +202,9 @@ def _decode(
         quick_heads = QuickHeads(head[at:], rows, e)
         data = _with_slack(body, slack_bytes(e.width))
         decode_quick(data, len(body), quick_heads, values, rows, e, out)
+    elif mode == MODE_DEEP:
+        segments = segment_table(e, rows)
+        deep.decode_planes(head[at:], body, values, rows, e, _signed(e), segments, out)
     else:
         if at != len(head):
             raise ValueError("the heads of its planes are too long")
@@ -178,6 +216,13 @@ def _decode(
     if residue_length:
         add_residue(payload[body_stop:], regions, rows, e)
     return regions
+
+
+def _signed(e: Element) -> NDArray[np.int64]:
+    """Which components are sign and magnitude, one flag each."""
+    signed = np.zeros(e.components, np.int64)
+    signed[list(e.signed)] = 1
+    return signed
 
 
 def _decode_samples(
@@ -196,8 +241,6 @@ def _decode_samples(
     data = _with_slack(streams, drivers.row_slack_bits(e.width) // 8 + 16)
     stops = np.cumsum(heads.ends.reshape(-1))
     positions = ((stops - heads.ends.reshape(-1)) * 8).reshape(e.components, entropy.STREAMS)
-    signed = np.zeros(e.components, np.int64)
-    signed[list(e.signed)] = 1
     sound = drivers.decode_rows(
         data,
         positions,
@@ -215,7 +258,7 @@ def _decode_samples(
         heads.starts,
         rows,
         e.width,
-        signed,
+        _signed(e),
         values.mapped,
         values.maps,
         given,

@@ -9,7 +9,7 @@ import numpy as np
 from codec.encode import decompress, encode
 from codec.errors import VerifyError
 from codec.redo.warm import warm as warm_redo
-from codec.synthetic import Descriptor, Packing, dpx_frame, image, pfm_file
+from codec.synthetic import Descriptor, Packing, dpx_file, dpx_frame, image, pfm_file
 from codec.synthetic.exr import Compression, ExrPart, exr_file
 
 if TYPE_CHECKING:
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from codec.types import Level
 
-_LEVELS: tuple[Level, ...] = ("balanced", "fast")
-"""Other levels need no kernels but these' own."""
+_BOTH: tuple[Level, ...] = ("balanced", "fast")
 _FLAVORS: tuple[tuple[Descriptor, int, Packing], ...] = (
     ("rgb", 10, "filled-a"),
     ("luma", 10, "filled-b"),
@@ -33,8 +32,8 @@ _EXRS: tuple[tuple[Compression, tuple[int, int] | None], ...] = (
 )
 
 
-def _frames() -> Iterator[tuple[str, bytes]]:
-    """Small frames that between them need every kernel of the tiles, and what they are.
+def _frames() -> Iterator[tuple[str, bytes, tuple[Level, ...]]]:
+    """Small frames that between them need every kernel of the tiles, what they are, and levels.
 
     They are wide enough for tiles of mode 3.
     """
@@ -50,13 +49,16 @@ def _frames() -> Iterator[tuple[str, bytes]]:
                 byte_order="be",
                 padding_bits="random",
             ),
+            _BOTH,
         )
+    # Large enough that what the coding learns of it pays for its heads.
+    yield "dpx at max", dpx_file(image(320, 200)), ("max",)
     picture = image(96, 70, channels=3, bits=8).astype(np.float16) / np.float16(64)
     channels = {name: picture[..., i] for i, name in enumerate("BGR")}
     for compression, tiles in _EXRS:
         part = ExrPart(channels, compression=compression, tiles=tiles)
-        yield f"exr half {compression} {tiles}", exr_file(part)
-    yield "pfm", pfm_file(picture.astype(np.float32))
+        yield f"exr half {compression} {tiles}", exr_file(part), _BOTH
+    yield "pfm", pfm_file(picture.astype(np.float32)), _BOTH
 
 
 def warmup() -> int:
@@ -66,8 +68,8 @@ def warmup() -> int:
     Raises VerifyError if a kernel does not do what it should.
     """
     count = 0
-    for name, frame in _frames():
-        for level in _LEVELS:
+    for name, frame, levels in _frames():
+        for level in levels:
             if bytes(decompress(encode(frame, level=level).container)) != frame:
                 raise VerifyError(f"{name} does not survive at level {level}")
         count += 1

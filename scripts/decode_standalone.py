@@ -22,14 +22,13 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from standalone.redo import redo
-from standalone.samples import decode_samples
+from standalone.samples import TILE_FEATURES, decode_samples
 
 try:
     import xxhash
 except ImportError:
     xxhash = None
 
-FEATURES = {"tile-predicted-1", "tile-quads-1", "redo-1"}
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,7 +137,7 @@ def blocks(container: bytes, undone: bool) -> Iterator[bytes]:
         tag, more = struct.unpack_from("<4sI", container, at)
         sections[tag] = container[at + 8 : at + 8 + more]
         at += 8 + more
-    lacking = set(sections[b"FEAT"].decode().split()) - FEATURES
+    lacking = set(sections[b"FEAT"].decode().split()) - TILE_FEATURES - {"redo-1"}
     if lacking:
         raise ValueError(f"this decoder lacks {', '.join(lacking)}")
     elements, records = parse_elements(sections[b"ELEM"]), []

@@ -86,7 +86,7 @@ def _dot(a: Any, b: Any, lanes: Any) -> float:
 
 
 @kernel
-def _solve(m: Any, y: Any, n: int, w: Any) -> None:
+def solve(m: Any, y: Any, n: int, w: Any) -> None:
     """Solve the symmetric positive system ``m w = y`` by Cholesky; ``m`` is overwritten."""
     for i in range(n):
         for j in range(i + 1):
@@ -154,7 +154,7 @@ def least_squares(a: Any, b: Any, n: int, rounds: int, w: Any) -> None:
             for j in range(i + 1):
                 m[i, j] = _dot(weighted, a[j], lanes)
             m[i, i] += 1e-3 * samples
-        _solve(m, y, n, w)
+        solve(m, y, n, w)
         if turn + 1 == rounds:
             break
         for t in range(samples):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from standalone import quads
+from standalone.deep import deep_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     Plane = dict[str, Any]
     Array = NDArray[Any]
 
+TILE_FEATURES = {"tile-predicted-1", "tile-quads-1", "tile-deep-1"}
+
 
 def decode_samples(
     mode: int, packer: int, head: bytes, body: bytes, rows: int, e: dict[str, Any]
@@ -27,15 +30,17 @@ def decode_samples(
     shifts, bits, maps, at = parse_values(head, e)
     depths = [bits[c] for c in e["order"]]
     if mode == 1:
-        planes = parse_heads(head[at:], body, rows, e["width"], depths)
+        coded = rebuild(parse_heads(head[at:], body, rows, e["width"], depths), rows, e["width"])
     elif mode == 2:
-        planes = packed_planes(packer, body, rows, e["width"], depths)
+        coded = rebuild(packed_planes(packer, body, rows, e["width"], depths), rows, e["width"])
     elif mode == 3:
-        planes = quads.planes(head[at:], body, rows, e["width"], depths)
+        coded = rebuild(quads.planes(head[at:], body, rows, e["width"], depths), rows, e["width"])
+    elif mode == 4:
+        coded = deep_rows(head[at:], body, rows, e["width"], depths)
     else:
         raise ValueError(f"tile mode {mode} is not known")
     samples = np.zeros((e["components"], rows, e["width"]), np.int64)
-    for r, row in enumerate(rebuild(planes, rows, e["width"])):
+    for r, row in enumerate(coded):
         samples[list(e["order"]), r] = row
     for c in range(e["components"]):
         samples[c] = (maps[c][samples[c]] if c in maps else samples[c]) << shifts[c]

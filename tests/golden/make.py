@@ -75,6 +75,23 @@ def letters(width: int, height: int, bits: int, noisy: int = 0) -> NDArray[np.ui
     return picture
 
 
+def leaning(width: int, height: int, bits: int = 10) -> NDArray[np.uint16]:
+    """(height, width, 3): slopes left, stripes right, and a little noise."""
+    y, x, c = np.indices((height, width, 3))
+    wave = np.where(x < width // 2, 0.2 + x / width + y / 999, 0.5 + 0.3 * np.sin(y / 3 + c))
+    noise = np.random.default_rng(bits).integers(0, 3, y.shape)
+    return (np.floor(wave * (1 << (bits - 1))) + noise).astype(np.uint16)
+
+
+def thirds(width: int, height: int) -> NDArray[np.uint16]:
+    """12-bit samples of which the last component's are all multiples of three."""
+    picture = leaning(width, height, 12)
+    noise = np.random.default_rng(3).integers(0, 9, (height, width, 3)).astype(np.uint16)
+    picture += noise
+    picture[..., 2] = picture[..., 2] // 3 * 3
+    return picture
+
+
 def calm_dpx(flavor: dict[str, Any]) -> bytes:
     """A frame of a flavor, its padding bits not zero."""
     channels = CHANNELS[flavor["descriptor"]]
@@ -155,6 +172,8 @@ def cases() -> dict[str, tuple[Callable[[], bytes], codec.Level]]:
     add("exr-quads", lambda: exr_file(ExrPart(QUADS)), "fast")
     add("dpx-gray", lambda: frame("gray", 40, 35, FLAVORS[-1]))
     add("dpx-noise", lambda: frame("noise", 20, 40, FLAVORS[12]))
+    add("dpx-deep", lambda: dpx_file(leaning(176, 112)), "max")
+    add("dpx-deep-ranks", lambda: dpx_file(thirds(144, 96), bits=12, packing="packed"), "max")
     add("cineon-line", lambda: cineon_file(RGB10, interleave="line", line_padding=4))
     add("cineon-channel", lambda: cineon_file(RGB10, packing=0, interleave="channel"))
     for name, parts in {

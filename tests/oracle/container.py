@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
-from tests.oracle import quads
+from tests.oracle import deep, quads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,11 +179,16 @@ def decode_tile(payload: bytes, rows: int, e: Element) -> list[bytes]:
         assert at == stop
     elif mode == 3:
         planes = quad_planes(head[head_at:], payload[at:stop], rows, e, values)
+    elif mode == 4:
+        depths = [values[c].bits for c in e.order]
+        coded = deep.decode(head[head_at:], payload[at:stop], rows, e.width, depths)
+        samples = as_filed(coded, e, values)
     else:
         assert mode == 2
         assert head_at == len(head)
         planes = packed_planes(packer, payload[at:stop], rows, e, values)
-    samples = rebuild(planes, rows, e, values)
+    if mode != 4:
+        samples = rebuild(planes, rows, e, values)
     residue = iter(zlib.decompress(payload[stop:]) if residue_length else b"")
     rows_of = [[bytearray(row_bytes) for _ in range(rows)] for _, row_bytes, _, _ in e.regions]
     covered = [set() for _ in e.regions]
@@ -392,7 +397,12 @@ def rebuild(
                 d = z >> 1 if z & 1 == 0 else -(z + 1) >> 1
                 prediction = predict(sample, plane, p, r, column, width)
                 x[p][r][column] = (prediction + d) % (1 << plane.bits)
-    by_component = [[[0] * width] * rows for _ in planes]
+    return as_filed(x, e, values)
+
+
+def as_filed(x: list[list[list[int]]], e: Element, values: list[Values]) -> list[list[list[int]]]:
+    """Samples [component][row][x] as the file has them, of coded ones [plane][row][x]."""
+    by_component: list[list[list[int]]] = [[] for _ in x]
     for p, c in enumerate(e.order):
         held = values[c].values
         by_component[c] = [
