@@ -18,7 +18,8 @@ from codec.kernels.class_predict import (
     run_starts,
 )
 from codec.kernels.jit import kernel
-from codec.kernels.packing import PAD, pack_row
+from codec.kernels.packing import PAD
+from codec.kernels.segments import pack_segments
 from codec.kernels.serial_context import (
     CROSS_PLANES,
     CROSS_WEIGHTS,
@@ -30,20 +31,6 @@ from codec.kernels.serial_context import (
     level,
 )
 from codec.kernels.tans import MAX_TOKEN_BITS, take_token
-from codec.kernels.tile import (
-    BAND_HEADER,
-    BAND_ROWS,
-    BIG,
-    BITS,
-    COMPONENTS,
-    FIRST_COMPONENT,
-    OFFSET,
-    PACKING,
-    REVERSE,
-    ROW_BYTES,
-    SHIFT,
-    STRIDE,
-)
 from codec.kernels.values import finish_row
 
 
@@ -246,35 +233,6 @@ def take_row(
 
 
 @kernel
-def _pack(
-    source: Any, now: int, r: int, width: int, segments: Any, words: Any, linear: Any, out: Any
-) -> None:
-    """Pack row r, which stands at ``source[:, now]``, into every segment."""
-    for s in range(segments.shape[0]):
-        held = segments[s]
-        first = held[FIRST_COMPONENT]
-        at = held[OFFSET] + r * held[STRIDE]
-        if held[BAND_ROWS]:
-            at += (r // held[BAND_ROWS]) * held[BAND_HEADER]
-        pack_row(
-            out,
-            at,
-            held[ROW_BYTES],
-            width,
-            held[COMPONENTS],
-            held[PACKING],
-            held[BITS],
-            held[SHIFT],
-            held[BIG] != 0,
-            held[REVERSE] != 0,
-            source[first : first + held[COMPONENTS]],
-            now,
-            words,
-            linear,
-        )
-
-
-@kernel
 def decode_rows(
     data: Any,
     positions: Any,
@@ -389,7 +347,7 @@ def decode_rows(
             for c in range(count):
                 out_row = finished[c, 0]
                 finish_row(ring[c, now], out_row, mapped[c], maps[c], shifts[c], signed[c], width)
-        _pack(source, 0 if finish else now, r, width, segments, words, linear, out)
+        pack_segments(source, 0 if finish else now, r, width, segments, words, linear, out)
     return True
 
 
