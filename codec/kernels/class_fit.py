@@ -82,31 +82,35 @@ def sample_blocks(planes: Any, order: Any, p: int, rows: int, width: int, a: Any
 
 
 @kernel
-def _first_classes(a: Any, b: Any, count: int, classes: Any) -> None:
-    """Classes (uint8[blocks]) by business and lean, evenly shared out."""
+def _first_classes(a: Any, b: Any, p: int, count: int, classes: Any) -> None:
+    """Classes (uint8[blocks]) by business and lean, evenly shared out.
+
+    A block of the first plane leans towards W or N, one of the others on the plane before more
+    or less.
+    """
     blocks = b.shape[0]
     busy = np.empty(blocks, np.float64)
     lean = np.empty(blocks, np.float64)
     for block in range(blocks):
         level = 0.0
         across = 0.0
-        down = 0.0
+        with_it = 0.0
+        square = 1.0
         for t in range(SAMPLES):
             level += abs(b[block, t])
-            down += abs(b[block, t])
             across += abs(b[block, t] - a[block, 0, t])
+            with_it += b[block, t] * a[block, _OWN_FEATURES, t]
+            square += a[block, _OWN_FEATURES, t] * a[block, _OWN_FEATURES, t]
         busy[block] = level
-        lean[block] = (across + 1.0) / (down + 1.0)
-    leans = 2 if count >= 4 else 1
+        lean[block] = with_it / square if p else across / (level + 1.0)
+    leans = min(count, 4) if p else min(count, 2)
     bands = count // leans
-    rank = np.argsort(busy)
+    by_lean = np.argsort(lean)
+    by_business = np.argsort(busy)
     for i in range(blocks):
-        classes[rank[i]] = i * bands // blocks * leans
-    if leans == 2:
-        middle = np.median(lean)
-        for block in range(blocks):
-            if lean[block] > middle:
-                classes[block] += 1
+        classes[by_lean[i]] = i * leans // blocks
+    for i in range(blocks):
+        classes[by_business[i]] += leans * (i * bands // blocks)
 
 
 @kernel
@@ -269,7 +273,7 @@ def fit_classes(
         w[k] = common[0]
     classes[:] = 0
     if count > 1:
-        _first_classes(a, b, count, classes)
+        _first_classes(a, b, p, count, classes)
     for turn in range(rounds):
         for k in range(count):
             _fit_class(a, b, n, classes, k, True, floor, w)
