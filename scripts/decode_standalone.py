@@ -1,7 +1,6 @@
 """Decode a PXF container to the file in it, with numpy and Python's standard library alone.
 
     python3 decode_standalone.py CONTAINER OUTPUT [--undone]
-
 The archive's insurance: nothing of the codec is needed, only this file and the folder standalone
 beside it, from which a decoder can be rewritten in any language. Here: the container, and rows of
 bytes made of samples. Names follow docs/format/container-v1.md. Checksums (XXH3) are verified where

@@ -65,6 +65,11 @@ if CACHE_DIR is not None:
     config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined,unused-ignore]
 
 
+def is_compiled() -> bool:
+    """Whether some kernels of this version are in the cache, or can be in none."""
+    return CACHE_DIR is None or any(CACHE_DIR.rglob("*.nbi"))
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` without the GIL, cached on disk."""
     return njit(nogil=True, cache=CACHE_DIR is not None)(function)

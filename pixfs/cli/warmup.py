@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compile and cache the kernels; 0 when they are ready."""
-    import codec
+    from codec.warmup import warmup_abreast
 
     started = time.monotonic()
-    codec.warmup()
+    warmup_abreast()
     print(f"kernels are ready ({time.monotonic() - started:.1f} s)")
     return 0
