@@ -20,6 +20,7 @@ from pixfs.fuse.attributes import bare_attributes, entry_attributes, statvfs_dat
 from pixfs.fuse.handles import HandleTable, OpenDirectory, OpenFile
 from pixfs.fuse.inodes import ROOT_NUMBER, Inode, InodeTable
 from pixfs.fuse.requests import WorkerThreads, answered, in_thread
+from pixfs.throttle.tasks import acquire
 from pixfs.volume import Caller, Owner
 
 if TYPE_CHECKING:
@@ -277,16 +278,28 @@ class Operations(pyfuse3.Operations):
     @answered
     async def read(self, fh: int, off: int, size: int) -> bytes:
         file = self._files.get(fh)
-        data = file.file.read_cached(off, size)
-        if data is None:
-            data = await self._io(file, file.file.read, off, size)
+        limiter, moved = self._volume.throttle.read, 0
+        await acquire(limiter, file, size)
+        try:
+            data = file.file.read_cached(off, size)
+            if data is None:
+                data = await self._io(file, file.file.read, off, size)
+            moved = len(data)
+        finally:
+            limiter.refund(size - moved)
         # pyfuse3 takes any buffer, which spares a copy; its types know only one kind.
         return cast("bytes", data)
 
     @answered
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         file = self._files.get(fh)
-        return await self._io(file, file.file.write, off, buf)
+        limiter, moved = self._volume.throttle.write, 0
+        await acquire(limiter, file, len(buf))
+        try:
+            moved = await self._io(file, file.file.write, off, buf)
+        finally:
+            limiter.refund(len(buf) - moved)
+        return moved
 
     @answered
     async def flush(self, fh: int) -> None:

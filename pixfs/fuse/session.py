@@ -27,6 +27,7 @@ import trio
 import codec
 from pixfs.errors import MountError
 from pixfs.fuse import mountinfo, mountpoint, xattrs
+from pixfs.fuse.connection import Connection
 from pixfs.fuse.heartbeat import Heartbeat
 from pixfs.fuse.invalidation import Invalidator
 from pixfs.fuse.operations import Operations
@@ -34,6 +35,7 @@ from pixfs.fuse.readahead import raise_read_ahead
 from pixfs.fuse.sdnotify import ServiceManager, watchdog_interval_s
 from pixfs.fuse.signals import StopSignals
 from pixfs.runfiles import Daemon, claim
+from pixfs.throttle import Priority
 from pixfs.volume import Volume
 
 if TYPE_CHECKING:
@@ -44,9 +46,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Tasks that wait for requests, and requests worked on at once. The kernel sends at most 12
-# background reads plus one request per blocked thread; each task keeps a 1 MiB buffer.
+# background reads plus one request per blocked thread; each task keeps a 1 MiB buffer. A request
+# that a limit holds back keeps its task: there must be some left for everybody else.
 MIN_TASKS = 8
-MAX_TASKS = 128
+MAX_TASKS = 512
+_WATCH_S = 0.25
 _DRAIN_STEP_S = 0.25
 _DRAIN_EXTENSION_S = 60
 _INVALIDATOR_STOP_S = 5.0
@@ -117,12 +121,33 @@ class Session:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._announce, operations, heartbeat)
                 nursery.start_soon(self._warm_kernels)
-                self._signals.wake_with(lambda: token.run_sync_soon(pyfuse3.terminate))
+                nursery.start_soon(self._watch, Connection())
+                self._signals.wake_with(lambda: token.run_sync_soon(self._terminate))
                 await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
                 nursery.cancel_scope.cancel()
         finally:
             # pyfuse3.terminate uses the session, which is closed next.
             self._signals.wake_with(None)
+
+    def _terminate(self) -> None:
+        self._let_go()
+        pyfuse3.terminate()
+
+    def _let_go(self) -> None:
+        """Let requests pass that a limit holds back: the loop ends when all are answered."""
+        self._volume.throttle.exempt(Priority.REQUEST, Priority.DEMAND)
+
+    async def _watch(self, connection: Connection) -> None:
+        """Let go what is held back once nobody could lift a pause any more."""
+        while not connection.is_over() and not await self._is_out_of_reach():
+            await trio.sleep(_WATCH_S)
+        self._let_go()
+
+    async def _is_out_of_reach(self) -> bool:
+        """Whether the mount is paused and detached: its files are open, its root is gone."""
+        if not self._volume.throttle.is_paused:
+            return False
+        return await trio.to_thread.run_sync(mountinfo.mount_at, self._mountpoint) is None
 
     async def _warm_kernels(self) -> None:
         """Load the codec's kernels now, so that the first reader does not wait for it."""
@@ -152,7 +177,7 @@ class Session:
     def _drain(self) -> None:
         """Finish the queue, telling the service manager that this takes its time."""
         abandoning = self._signals.abandoning
-        if abandoning.is_set():
+        if abandoning.is_set() or self._volume.throttle.is_paused:
             log.info("leaving the queue to the next mount")
             self._volume.close(drain=False)
             return

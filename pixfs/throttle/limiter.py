@@ -27,10 +27,15 @@ _SMALLEST_PIECE = 64 << 10
 
 
 class Priority(enum.IntEnum):
-    """Who goes first; the lower class gets what the upper one leaves."""
+    """Who goes first; each class gets what the ones before it leave.
+
+    ``REQUEST`` is a user's read or write, ``DEMAND`` a conversion somebody waits for,
+    ``BACKGROUND`` what nobody waits for.
+    """
 
     REQUEST = 0
-    BACKGROUND = 1
+    DEMAND = 1
+    BACKGROUND = 2
 
 
 class Ticket:
@@ -97,6 +102,9 @@ class Limiter:
     def try_acquire(self, flow: Hashable, size: int, priority: Priority = Priority.REQUEST) -> bool:
         """Takes the bytes if nobody of this or an upper class waits and the limit allows it."""
         with self._lock:
+            if self._bucket.limit is None:
+                self._meter.add(size, self._clock())
+                return True
             if self._may_pass(priority) and not any(
                 self._queues[p] for p in Priority if p <= priority
             ):
