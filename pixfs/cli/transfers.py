@@ -14,13 +14,11 @@ from pixfs.cli.progress import ProgressLine
 from pixfs.cli.sizes import format_size
 from pixfs.errors import ConfigError, TargetError
 from pixfs.throttle import parse_rate
-from pixfs.transfer import Options, Outcome, Transfer, locate
-from pixfs.transfer.limits import FollowedLimits
 
 if TYPE_CHECKING:
     import argparse
 
-    from pixfs.transfer import Place
+    from pixfs.transfer import Outcome, Place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +76,9 @@ class _Report:
 
 def transfer(verb: str, args: argparse.Namespace, *, move: bool) -> int:
     """Copy or move what args say; 0 when everything is where it should be, 1 otherwise."""
+    from pixfs.transfer import Options, Transfer
+    from pixfs.transfer.limits import FollowedLimits
+
     try:
         own = None if args.limit is None else parse_rate(args.limit)
     except ValueError as error:
@@ -105,6 +106,8 @@ def transfer(verb: str, args: argparse.Namespace, *, move: bool) -> int:
 
 
 def _pairs(sources: list[str], target: str) -> list[tuple[Place, Place]]:
+    from pixfs.transfer import locate
+
     into = os.path.isdir(target)
     if not into and (len(sources) > 1 or target.endswith("/")):
         raise TargetError(f"{target} is no directory")
@@ -112,7 +115,7 @@ def _pairs(sources: list[str], target: str) -> list[tuple[Place, Place]]:
     for path in sources:
         if not os.path.lexists(path):
             raise TargetError(f"{path} does not exist")
-        source = locate(path)
+        source = locate(path, follow=False)
         name = os.path.basename(source.path)
         if into and not name:
             raise TargetError(f"{path} has no name to give to its copy")

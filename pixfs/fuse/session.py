@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pixfs.config import MountSettings
+    from pixfs.fuse.pacing import Pacing
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class Session:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._announce, operations, heartbeat)
                 nursery.start_soon(self._warm_kernels)
-                nursery.start_soon(self._watch, Connection())
+                nursery.start_soon(self._watch, Connection(), operations.pacing)
                 self._signals.wake_with(lambda: token.run_sync_soon(self._terminate))
                 await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
                 nursery.cancel_scope.cancel()
@@ -137,11 +138,15 @@ class Session:
         """Let requests pass that a limit holds back: the loop ends when all are answered."""
         self._volume.throttle.exempt(Priority.REQUEST, Priority.DEMAND)
 
-    async def _watch(self, connection: Connection) -> None:
-        """Let go what is held back once nobody could lift a pause any more."""
-        while not connection.is_over() and not await self._is_out_of_reach():
+    async def _watch(self, connection: Connection, pacing: Pacing) -> None:
+        """See to what is held back: give it up when who waits is being killed, let all of it
+        go once nobody could lift a pause any more."""
+        while True:
             await trio.sleep(_WATCH_S)
-        self._let_go()
+            await pacing.give_up_killed()
+            if connection.is_over() or await self._is_out_of_reach():
+                self._let_go()
+                return
 
     async def _is_out_of_reach(self) -> bool:
         """Whether the mount is paused and detached: its files are open, its root is gone."""

@@ -45,14 +45,15 @@ class Place:
         return Place(os.path.join(self.path, name), self.root, self.mountpoint)
 
 
-def locate(path: str) -> Place:
-    """The place of a path whose directory exists.
+def locate(path: str, *, follow: bool = True) -> Place:
+    """The place of a path whose directory exists; a symbolic link is itself the place unless
+    it is to be followed.
 
     Raises TargetError for a directory that does not exist, the hidden area, and a backing
     directory that is mounted: its files are to be reached through the mount.
     """
     absolute = os.path.abspath(path)
-    if os.path.islink(absolute) or not os.path.lexists(absolute):
+    if os.path.islink(absolute) and not follow:
         directory = os.path.realpath(os.path.dirname(absolute))
         real = os.path.join(directory, os.path.basename(absolute))
     else:

@@ -242,6 +242,8 @@ class Transfer:
                 return fd
 
             source_fd = opened(within.source_fd, name)
+            # Now: deleting what has been moved changes them.
+            times = backing.fstat(source_fd)
             created = self._make_directory(within.target_fd, target.name, source_fd)
             inner = _Directory(
                 source_fd=source_fd,
@@ -252,7 +254,9 @@ class Transfer:
                 if os.fsdecode(entry) != HIDDEN_AREA or not self._is_root(source):
                     inner_name = os.fsdecode(entry)
                     self._entry(inner, source.inside(inner_name), target.inside(inner_name))
-            self._settle(inner, lambda: self._carry_times(inner) if created else None)
+            if created:
+                backing.utimens(inner.target_fd, times.st_atime_ns, times.st_mtime_ns)
+            self._settle(inner)
         if self._options.move:
             try:
                 backing.rmdir(within.visible_fd, name)
@@ -280,14 +284,8 @@ class Transfer:
             backing.close(fd)
         return True
 
-    def _carry_times(self, directory: _Directory) -> None:
-        st = backing.fstat(directory.source_fd)
-        backing.utimens(directory.target_fd, st.st_atime_ns, st.st_mtime_ns)
-
-    def _settle(self, directory: _Directory, before: Callable[[], None] | None = None) -> None:
+    def _settle(self, directory: _Directory) -> None:
         """Makes the names in the target durable, and only then deletes what has been moved."""
-        if before is not None:
-            before()
         backing.fsync(directory.target_fd)
         for outcome, name, signature in directory.done:
             try:
