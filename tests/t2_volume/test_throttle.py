@@ -110,7 +110,7 @@ def test_a_fair_queue_hands_out_everything_once_and_keeps_each_flows_order(
         with pytest.raises(ValueError, match="not queued"):
             queue.remove(flow, (flow, -1))
         # Identity counts: the very object has to be found.
-        queued = next(i for _, i in queue._flows[flow].items if i == match)
+        queued = next(i for _, i in queue._waiting[flow].items if i == match)
         queue.remove(flow, queued)
     out = []
     while queue:
@@ -148,6 +148,39 @@ def test_a_flow_that_comes_late_neither_waits_for_the_others_past_nor_overtakes_
     for _ in range(3):
         queue.push("new", 100, "new")
     assert [queue.pop() for _ in range(6)] == ["old", "new"] * 3
+
+
+def test_flows_that_ask_for_one_thing_at_a_time_get_the_same_bytes() -> None:
+    queue: FairQueue[tuple[int, int]] = FairQueue()
+    sizes = {0: 1 << 16, **dict.fromkeys(range(1, 8), 1 << 17), 8: 1 << 20}
+    served = dict.fromkeys(sizes, 0)
+    away: list[tuple[int, int]] = []
+    for flow, size in sizes.items():
+        queue.push(flow, size, (flow, size))
+    for _ in range(5000):
+        flow, size = queue.pop()
+        served[flow] += size
+        away.append((flow, size))
+        # Whoever was served comes back only after the next one's turn.
+        if len(away) == 2:
+            flow, size = away.pop(0)
+            queue.push(flow, size, (flow, size))
+    assert max(served.values()) - min(served.values()) <= 2 << 20, served
+
+
+def test_whoever_is_away_for_long_is_forgotten() -> None:
+    queue: FairQueue[int] = FairQueue()
+    for flow in range(1000):
+        queue.push(flow, 1 << 16, flow)
+        queue.pop()
+    assert len(queue._away) <= 17
+    for _ in range(3):
+        queue.push(0, 1 << 20, 0)
+    for _ in range(64):
+        queue.push("new", 1 << 16, -1)
+    # What it did not ask for meanwhile is not made up for.
+    order = [queue.pop() for _ in range(20)]
+    assert order.count(0) == 1
 
 
 def test_a_meter_tells_what_moves_now() -> None:

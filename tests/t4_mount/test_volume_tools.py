@@ -206,7 +206,7 @@ def test_fsck_tells_and_repairs_what_is_safe(manual_mount: Mounted) -> None:
     def kinds(*flags: str, status: int) -> list[tuple[str, str]]:
         told = manual_mount.pixfs("fsck", "--json", *flags, backing, status=status).stdout
         (volume,) = json.loads(told)["volumes"]
-        return sorted((p["kind"], p["path"].rpartition("/")[2]) for p in volume["problems"])
+        return sorted({(p["kind"], p["path"].rpartition("/")[2]) for p in volume["problems"]})
 
     short = ("damaged", "shot.1003.dpx")
     left = [("leftover", leftover.name), ("unfinished", "key")]
