@@ -34,8 +34,8 @@ from pixfs.fuse.operations import Operations
 from pixfs.fuse.readahead import raise_read_ahead
 from pixfs.fuse.sdnotify import ServiceManager, watchdog_interval_s
 from pixfs.fuse.signals import StopSignals
-from pixfs.runfiles import Daemon, claim
-from pixfs.throttle import Priority
+from pixfs.runfiles import Daemon, LimitsFile, claim
+from pixfs.throttle import Priority, format_rate, parse_rate
 from pixfs.volume import Volume
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from pixfs.config import MountSettings
     from pixfs.fuse.pacing import Pacing
+    from pixfs.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -226,8 +227,24 @@ def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -
         volume = Volume(backing, settings.policy)
         # After the drain this does nothing; after a failure it drops the queue.
         cleanup.callback(functools.partial(volume.close, drain=False))
+        _keep_limits(volume.throttle, LimitsFile(target), cleanup)
         volume.start()
         Session(settings, volume, signals, on_ready or (lambda: None)).run()
+
+
+def _keep_limits(throttle: Throttle, file: LimitsFile, cleanup: ExitStack) -> None:
+    """Take up the limits a killed daemon had, and note those that are set from now on."""
+    limiters = {"read": throttle.read, "write": throttle.write}
+    for name, text in (file.load() or {}).items():
+        if name in limiters:
+            limiters[name].limit = parse_rate(text)
+            log.info("%s is limited to %s, as before the daemon was killed", name, text)
+
+    def save() -> None:
+        file.save({name: format_rate(limiter.limit) for name, limiter in limiters.items()})
+
+    throttle.on_change = save
+    cleanup.callback(file.remove)
 
 
 def _prepare_process() -> None:

@@ -16,6 +16,7 @@ class Throttle:
 
     Attributes:
         read, write: the limits.
+        on_change: called by whoever has set a limit on a user's behalf.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Throttle:
         """Limits in bytes a second; 0 is paused, None unlimited."""
         self.read = Limiter(read, clock=clock)
         self.write = Limiter(write, clock=clock)
+        self.on_change: Callable[[], None] = lambda: None
 
     @property
     def is_paused(self) -> bool:

@@ -11,3 +11,7 @@ class AliasError(TargetError):
 
 class TransferError(Exception):
     """One file was not copied or not moved; ``str()`` says why. The source is as it was."""
+
+
+class ChangedError(TransferError):
+    """The source is no longer what it was when its copy began."""

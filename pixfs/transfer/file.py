@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pixfs.transfer.content import copy_bytes, hash_stored, head_of, is_alike, is_identical
-from pixfs.transfer.errors import TransferError
+from pixfs.transfer.errors import ChangedError, TransferError
 from pixfs.transfer.partial import Partial, key_of
 from pixfs.volume import backing
 from pixfs.volume.attributes import Signature
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pixfs.throttle import Limiter
     from pixfs.transfer.places import Place
 
+_ATTEMPTS = 3
 _NOFOLLOW = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -65,12 +66,23 @@ class FileCopier:
 
         Raises TransferError, OSError; the destination then is what it was.
         """
+        for _ in range(_ATTEMPTS - 1):
+            # Its own daemon may just have compressed it.
+            with suppress(ChangedError):
+                return self._copy(source_dir, name, target_dir, target, thorough=thorough)
+        return self._copy(source_dir, name, target_dir, target, thorough=thorough)
+
+    def _copy(
+        self, source_dir: int, name: bytes, target_dir: int, target: Place, *, thorough: bool
+    ) -> Copied:
         with ExitStack() as held:
             source_fd = os.open(name, _NOFOLLOW, dir_fd=source_dir)
             held.callback(backing.close, source_fd)
             st = backing.fstat(source_fd)
             if not stat.S_ISREG(st.st_mode):
                 raise TransferError("it is no regular file any more")
+            if self._stored:
+                _refuse_open_for_writing(source_fd)
             head = head_of(source_fd, stored=self._stored)
             if head.kind is Kind.BAD:
                 raise TransferError(f"it is damaged: {head.reason}")
@@ -122,7 +134,7 @@ class FileCopier:
             raise TransferError("what was written does not read back as it was read; try again")
         if Signature.of(backing.fstat(source_fd)) != signature:
             partial.discard()
-            raise TransferError("it changed while it was copied")
+            raise ChangedError("it changed while it was copied")
         return notes
 
     def _place(self, partial: Partial, target_dir: int, name: bytes) -> None:
@@ -141,6 +153,13 @@ class FileCopier:
             partial.place(target_dir, name, overwrite=True)
         finally:
             backing.close(fd)
+
+
+def _refuse_open_for_writing(fd: int) -> None:
+    # Whoever has it open for writing by way of a volume holds a lock against this.
+    if not backing.try_lock(fd, exclusive=True):
+        raise TransferError("it is open for writing")
+    backing.unlock(fd)
 
 
 def remove_moved(source_dir: int, name: bytes, visible_dir: int, signature: Signature) -> None:

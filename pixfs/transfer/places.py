@@ -77,8 +77,12 @@ def _backing_of(mountpoint: str) -> str | None:
         root = os.fsdecode(os.getxattr(mountpoint, "user.pixfs.backing"))
     except OSError:
         return None
+    try:
+        area = os.stat(os.path.join(root, HIDDEN_AREA))
+    except OSError:
+        return None
     # What lies in the area is the daemon's, and only its user may put anything there.
-    return root if os.access(os.path.join(root, HIDDEN_AREA), os.W_OK) else None
+    return root if area.st_uid == os.geteuid() else None
 
 
 def _volume_root(real: str) -> str | None:

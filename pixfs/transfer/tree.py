@@ -100,6 +100,8 @@ class Transfer:
                     f"{place.path} is in a volume that is not mounted: mount it to copy between"
                     " it and a plain directory"
                 )
+        if self.stored and target.mountpoint and _is_read_only(target.mountpoint):
+            raise TargetError(f"{target.mountpoint} is mounted read-only")
         if not os.path.lexists(self._data(source)):
             raise TargetError(f"{source.path} does not exist")
         self._refuse_aliases()
@@ -305,3 +307,7 @@ class Transfer:
     def _report(self, outcome: Outcome) -> None:
         self._failed |= outcome.result == "failed"
         self._options.report(outcome)
+
+
+def _is_read_only(mountpoint: str) -> bool:
+    return bool(os.statvfs(mountpoint).f_flag & os.ST_RDONLY)

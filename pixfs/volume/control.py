@@ -157,6 +157,7 @@ class Control:
         except ValueError:
             raise oserror(errno.EINVAL) from None
         self._limiter(name).limit = limit
+        self._core.throttle.on_change()
         log.info("%s is %s from now on (set by uid %d)", name, format_rate(limit), caller.uid)
 
     # What is computed

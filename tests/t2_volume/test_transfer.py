@@ -176,17 +176,68 @@ def test_within_a_volume_a_move_is_a_rename(pair: tuple[User, User]) -> None:
     assert source.read("other") == b"here"
 
 
-def test_a_source_in_use_is_copied_and_kept(pair: tuple[User, User]) -> None:
+def test_a_source_in_use_is_left_alone(pair: tuple[User, User]) -> None:
     source, target = pair
     handle = source.open("shot/f.2.dpx", os.O_RDWR)
     (outcome,) = run(source.backing / "shot/f.2.dpx", target.backing / "f", move=True)
     assert outcome.result == "failed"
-    assert "open for writing" in outcome.notes[0]
-    assert source.read("shot/f.2.dpx") == target.read("f") == dpx(2)
+    assert outcome.notes == ("it is open for writing",)
+    assert not (target.backing / "f").exists()
     handle.release()
     (outcome,) = run(source.backing / "shot/f.2.dpx", target.backing / "f", move=True)
     assert outcome.result == "moved"
     assert not (source.backing / "shot/f.2.dpx").exists()
+
+
+@pytest.mark.parametrize("changes", [1, 5])
+def test_a_source_that_changes_meanwhile_is_copied_anew(
+    pair: tuple[User, User], monkeypatch: pytest.MonkeyPatch, changes: int
+) -> None:
+    source, target = pair
+    limiter = Limiter(1 << 40)
+    real = limiter.acquire
+    left = iter(range(changes))
+
+    def acquire(*args: object) -> None:
+        # As its own daemon might, while the copy waits.
+        if (number := next(left, None)) is not None:
+            source.set_state("shot/f.2.dpx", "raw" if number % 2 else "compressed")
+        real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(limiter, "acquire", acquire)
+    outcomes: list[Outcome] = []
+    places = (
+        locate(str(source.backing / "shot/f.2.dpx")),
+        locate(str(target.backing / "f.dpx")),
+    )
+    Transfer(*places, Options(limiter, move=True, report=outcomes.append)).run()
+    if changes == 1:
+        assert [outcome.result for outcome in outcomes] == ["moved"]
+        assert target.state("f.dpx") == ("compressed", "")
+        assert target.read("f.dpx") == dpx(2)
+    else:
+        assert outcomes[0].notes == ("it changed while it was copied",)
+        assert source.read("shot/f.2.dpx") == dpx(2)
+        assert not (target.backing / "f.dpx").exists()
+
+
+def test_a_source_written_to_after_its_copy_is_kept(
+    pair: tuple[User, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = pair
+    real = backing.fsync
+
+    def fsync(fd: int) -> None:
+        real(fd)
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            source.write("shot/f.2.dpx", dpx(7))
+
+    monkeypatch.setattr(backing, "fsync", fsync)
+    (outcome,) = run(source.backing / "shot/f.2.dpx", target.backing / "f", move=True)
+    assert outcome.result == "failed"
+    assert "kept" in outcome.notes[0]
+    assert source.read("shot/f.2.dpx") == dpx(7)
+    assert target.read("f") == dpx(2)
 
 
 def test_hard_links_and_holes(pair: tuple[User, User]) -> None:

@@ -76,6 +76,17 @@ def test_a_mount_begins_with_the_limits_of_its_settings(manual_mount: Mounted) -
     assert limit(manual_mount, "read") == "2M"
 
 
+def test_limits_outlive_a_crash_and_end_with_the_mount(manual_mount: Mounted) -> None:
+    mount = manual_mount
+    throttle(mount, "write", "3M")
+    mount.kill()
+    mount.start("--manual")
+    assert (limit(mount, "read"), limit(mount, "write")) == ("unlimited", "3M")
+    mount.stop()
+    mount.start("--manual")
+    assert limit(mount, "write") == "unlimited"
+
+
 def test_a_paused_mount_holds_data_and_answers_everything_else(manual_mount: Mounted) -> None:
     mount = manual_mount
     (mount.path / "seen").write_bytes(b"seen")
