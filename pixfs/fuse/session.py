@@ -31,7 +31,12 @@ from pixfs.fuse.connection import Connection
 from pixfs.fuse.heartbeat import Heartbeat
 from pixfs.fuse.invalidation import Invalidator
 from pixfs.fuse.operations import Operations
-from pixfs.fuse.readahead import raise_read_ahead
+from pixfs.fuse.readahead import (
+    READ_AHEAD_KIB,
+    raise_read_ahead,
+    set_read_ahead,
+    window_kib,
+)
 from pixfs.fuse.sdnotify import ServiceManager, watchdog_interval_s
 from pixfs.fuse.signals import StopSignals
 from pixfs.runfiles import Daemon, LimitsFile, claim
@@ -177,8 +182,17 @@ class Session:
 
     def _tune_kernel(self) -> None:
         mount = mountinfo.mount_at(self._mountpoint)
-        if mount is not None:
+        if mount is None:
+            return
+        window = window_kib(self._volume.throttle.read.limit)
+        if window == READ_AHEAD_KIB:
             raise_read_ahead(mount.device)
+        else:
+            set_read_ahead(mount.device, window)
+
+    def limits_changed(self) -> None:
+        """Suit the kernel's read-ahead to the limit on reading. Any thread but trio's."""
+        self._tune_kernel()
 
     def _drain(self) -> None:
         """Finish the queue, telling the service manager that this takes its time."""
@@ -227,12 +241,15 @@ def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -
         volume = Volume(backing, settings.policy)
         # After the drain this does nothing; after a failure it drops the queue.
         cleanup.callback(functools.partial(volume.close, drain=False))
-        _keep_limits(volume.throttle, LimitsFile(target), cleanup)
+        session = Session(settings, volume, signals, on_ready or (lambda: None))
+        _keep_limits(volume.throttle, LimitsFile(target), session, cleanup)
         volume.start()
-        Session(settings, volume, signals, on_ready or (lambda: None)).run()
+        session.run()
 
 
-def _keep_limits(throttle: Throttle, file: LimitsFile, cleanup: ExitStack) -> None:
+def _keep_limits(
+    throttle: Throttle, file: LimitsFile, session: Session, cleanup: ExitStack
+) -> None:
     """Take up the limits a killed daemon had, and note those that are set from now on."""
     limiters = {"read": throttle.read, "write": throttle.write}
     for name, text in (file.load() or {}).items():
@@ -240,10 +257,12 @@ def _keep_limits(throttle: Throttle, file: LimitsFile, cleanup: ExitStack) -> No
             limiters[name].limit = parse_rate(text)
             log.info("%s is limited to %s, as before the daemon was killed", name, text)
 
-    def save() -> None:
+    def changed() -> None:
         file.save({name: format_rate(limiter.limit) for name, limiter in limiters.items()})
 
-    throttle.on_change = save
+        session.limits_changed()
+
+    throttle.on_change = changed
     cleanup.callback(file.remove)
 
 
