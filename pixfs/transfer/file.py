@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import ExitStack, suppress
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pixfs.transfer.places import Place
 
 _ATTEMPTS = 3
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NOFOLLOW = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -118,6 +120,16 @@ class FileCopier:
             backing.close(fd)
 
     def _fill(self, source_fd: int, signature: Signature, partial: Partial) -> list[str]:
+        try:
+            return self._fill_and_check(source_fd, signature, partial)
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise
+            # What is there of it would only keep others from writing, too.
+            partial.discard()
+            raise TransferError("there is no space for it at the destination") from error
+
+    def _fill_and_check(self, source_fd: int, signature: Signature, partial: Partial) -> list[str]:
         notes = [f"went on from byte {partial.size}"] if partial.size else []
         expected = copy_bytes(
             source_fd, partial.fd, signature.size, self._limiter, signature.key, self._progress

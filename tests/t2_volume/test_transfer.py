@@ -341,6 +341,25 @@ def test_an_interrupted_copy_goes_on_where_it_was(
     assert target.read("long.bin") == data
 
 
+def test_a_full_destination_gets_its_space_back(
+    pair: tuple[User, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = pair
+    source.write("long.bin", noise(9 << 20))
+    real = backing.pwrite_all
+
+    def pwrite_all(fd: int, buf: memoryview, offset: int) -> None:
+        if offset:
+            fail_with(errno.ENOSPC)()
+        real(fd, buf, offset)
+
+    monkeypatch.setattr(backing, "pwrite_all", pwrite_all)
+    (outcome,) = run(source.backing / "long.bin", target.backing / "long.bin", move=True)
+    assert outcome.notes == ("there is no space for it at the destination",)
+    assert os.listdir(target.backing / ".pixfs" / "incoming") == []
+    assert source.read("long.bin") == noise(9 << 20)
+
+
 def test_what_was_left_of_another_source_is_not_gone_on_with(
     pair: tuple[User, User],
 ) -> None:
