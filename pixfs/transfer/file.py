@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pixfs.transfer.attributes import carry_over
 from pixfs.transfer.content import copy_bytes, hash_stored, head_of, is_alike, is_identical
 from pixfs.transfer.errors import ChangedError, TransferError
 from pixfs.transfer.partial import Partial, key_of
@@ -100,6 +101,17 @@ class FileCopier:
             self._place(partial, target_dir, target.name)
             return Copied(signature, st.st_size, (*found.notes, *more))
 
+    def carry_attributes(self, source_fd: int, target_fd: int) -> list[str]:
+        """Carries a file's or directory's attributes over; returns notes on what was left out.
+        TransferError where nothing may be."""
+        if not self._stored:
+            return carry_over(source_fd, target_fd)
+        try:
+            copy_metadata(source_fd, target_fd)
+        except OSError as error:
+            raise TransferError(f"an attribute cannot be carried over: {error}") from error
+        return []
+
     def _is_there(self, source_fd: int, target_dir: int, name: bytes, *, thorough: bool) -> bool:
         try:
             fd = os.open(name, _NOFOLLOW, dir_fd=target_dir)
@@ -134,12 +146,7 @@ class FileCopier:
         expected = copy_bytes(
             source_fd, partial.fd, signature.size, self._limiter, signature.key, self._progress
         )
-        try:
-            copy_metadata(source_fd, partial.fd)
-        except OSError as error:
-            if self._stored:
-                raise TransferError(f"an attribute cannot be carried over: {error}") from error
-            notes.append(f"not all attributes could be carried over: {error}")
+        notes += self.carry_attributes(source_fd, partial.fd)
         backing.fsync(partial.fd)
         if hash_stored(partial.fd, signature.size) != expected:
             partial.discard()

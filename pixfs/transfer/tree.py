@@ -14,7 +14,6 @@ from pixfs.transfer.errors import AliasError, TransferError
 from pixfs.transfer.file import FileCopier, remove_moved
 from pixfs.transfer.places import HIDDEN_AREA, Place, is_same_or_within
 from pixfs.volume import backing
-from pixfs.volume.metadata import copy_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -246,7 +245,7 @@ class Transfer:
             source_fd = opened(within.source_fd, name)
             # Now: deleting what has been moved changes them.
             times = backing.fstat(source_fd)
-            created = self._make_directory(within.target_fd, target.name, source_fd)
+            mode = self._make_directory(within.target_fd, source, target, source_fd)
             inner = _Directory(
                 source_fd=source_fd,
                 visible_fd=opened(within.visible_fd, os.fsencode(os.path.basename(source.path))),
@@ -256,7 +255,8 @@ class Transfer:
                 if os.fsdecode(entry) != HIDDEN_AREA or not self._is_root(source):
                     inner_name = os.fsdecode(entry)
                     self._entry(inner, source.inside(inner_name), target.inside(inner_name))
-            if created:
+            if mode is not None:
+                backing.chmod(inner.target_fd, mode)
                 backing.utimens(inner.target_fd, times.st_atime_ns, times.st_mtime_ns)
             self._settle(inner)
         if self._options.move:
@@ -273,18 +273,27 @@ class Transfer:
     def _is_root(self, source: Place) -> bool:
         return source.root is not None and source.stored == os.path.normpath(source.root)
 
-    def _make_directory(self, dir_fd: int, name: bytes, source_fd: int) -> bool:
+    def _make_directory(
+        self, dir_fd: int, source: Place, target: Place, source_fd: int
+    ) -> int | None:
+        """Makes a directory that can be filled; the mode it is to have in the end, or None
+        when it was there before and is not ours to change."""
         try:
-            backing.mkdir(dir_fd, name, 0o700)
+            backing.mkdir(dir_fd, target.name, 0o700)
         except FileExistsError:
-            return False
-        fd = os.open(name, _DIRECTORY, dir_fd=dir_fd)
+            return None
+        fd = os.open(target.name, _DIRECTORY, dir_fd=dir_fd)
         try:
             # At once: a transfer that is started again finds the directory and leaves it alone.
-            copy_metadata(source_fd, fd)
+            notes = self._files.carry_attributes(source_fd, fd)
+            mode = stat.S_IMODE(backing.fstat(fd).st_mode)
+            if mode & stat.S_IRWXU != stat.S_IRWXU:
+                backing.chmod(fd, mode | stat.S_IRWXU)
         finally:
             backing.close(fd)
-        return True
+        if notes:
+            self._report(Outcome(source.path, target.path, "copied", 0, tuple(notes)))
+        return mode
 
     def _settle(self, directory: _Directory) -> None:
         """Makes the names in the target durable, and only then deletes what has been moved."""

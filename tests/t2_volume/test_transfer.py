@@ -98,6 +98,7 @@ def test_a_copy_is_the_same_to_the_last_attribute(pair: tuple[User, User]) -> No
     os.setxattr(source.backing / "shot/f.0.dpx", "user.note", b"keep")
     os.setxattr(source.backing / "shot", "user.note", b"dir")
     os.chmod(source.backing / "shot/f.1.dpx", 0o604)
+    os.chmod(source.backing / "shot/inner", 0o555)
     if os.geteuid() == 0:
         os.chown(source.backing / "shot/f.2.dpx", 1234, 4321)
     for path in [source.backing / "shot/inner", source.backing / "shot/f.2.dpx"]:
@@ -270,6 +271,43 @@ def test_outside_volumes_bytes_are_just_bytes(tmp_path: Path) -> None:
     assert results(outcomes) == {"copied"}
     assert everything(target / "copy") == everything(source)
     assert not [name for name in os.listdir(target / "copy") if name.startswith(".")]
+
+
+def test_outside_volumes_what_cannot_come_along_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "a", tmp_path / "b"
+    source.mkdir(0o751)
+    file = source / "file"
+    file.write_bytes(b"x")
+    file.chmod(0o4755)
+    os.setxattr(file, "user.note", b"1")
+    os.setxattr(file, "user.other", b"2")
+    os.utime(file, ns=(5, 10**18 + 5))
+    real = backing.set_xattr
+
+    def set_xattr(fd: int, name: bytes, value: bytes) -> None:
+        if name == b"user.note":
+            fail_with(errno.ENOTSUP)()
+        real(fd, name, value)
+
+    monkeypatch.setattr(backing, "set_xattr", set_xattr)
+    monkeypatch.setattr(backing, "chown", lambda *_: fail_with(errno.EPERM)())
+    if os.geteuid() == 0:
+        os.chown(file, 1234, 4321)
+        os.chown(source, 1234, 4321)
+        file.chmod(0o4755)
+    outcomes = run(source, target)
+    assert results(outcomes) == {"copied"}
+    notes = "; ".join(note for outcome in outcomes for note in outcome.notes)
+    assert "user.note (" in notes
+    copied = target / "file"
+    assert copied.stat().st_mtime_ns == 10**18 + 5
+    assert os.getxattr(copied, "user.other") == b"2"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o751
+    if os.geteuid() == 0:
+        assert notes.count("owner and group not carried over") == 2
+        assert stat.S_IMODE(copied.stat().st_mode) == 0o755
 
 
 def test_a_damaged_source_is_not_passed_on_as_good(pair: tuple[User, User]) -> None:
