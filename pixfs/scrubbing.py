@@ -48,7 +48,7 @@ class ScrubPass:
 
 def load(path: str) -> ScrubPass | None:
     """The latest pass over a path; None when there is none that can be read."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         values = json.loads(_state_path(path).read_text())
         values["damaged"] = [(name, what) for name, what in values["damaged"]]
         return ScrubPass(**values)

@@ -123,39 +123,36 @@ class Transfer:
     def run(self) -> bool:
         """Does it; True when nothing failed. Failures are reported entry by entry."""
         self._failed = False
-        if self._options.move and self._rename():
-            return True
-        with ExitStack() as held:
-            directory = self._open_parents(held)
-            self._entry(directory, self._source, self._target)
-            self._settle(directory)
+        if not (self._options.move and self._rename()):
+            with ExitStack() as held:
+                directory = self._open_parents(held)
+                self._entry(directory, self._source, self._target)
+                self._settle(directory)
         return not self._failed
 
     def _rename(self) -> bool:
-        """Moves within one file system without copying; False when that cannot be."""
-        if (self._source.root, self._source.mountpoint) != (
-            self._target.root,
-            self._target.mountpoint,
-        ):
+        """Moves within one file system without copying; False when it has to be copied."""
+        source, target = self._source, self._target
+        if (source.root, source.mountpoint) != (target.root, target.mountpoint):
             return False
-        with ExitStack() as held:
-            parents = []
-            for place in (self._source, self._target):
-                parents.append(os.open(os.path.dirname(place.path), _DIRECTORY))
-                held.callback(os.close, parents[-1])
-            flags = 0 if self._options.overwrite else backing.RENAME_NOREPLACE
-            names = self._source.name, self._target.name
-            try:
-                backing.rename(parents[0], names[0], parents[1], names[1], flags)
-            except FileExistsError:
-                raise TargetError(f"{self._target.path} exists; see --overwrite") from None
-            except OSError as error:
-                if error.errno in (errno.EXDEV, errno.EINVAL):
-                    return False
-                raise
-            for fd in parents:
-                backing.fsync(fd)
-        self._report(Outcome(self._source.path, self._target.path, "moved"))
+        flags = 0 if self._options.overwrite else backing.RENAME_NOREPLACE
+        try:
+            with ExitStack() as held:
+                parents = []
+                for place in (source, target):
+                    parents.append(os.open(os.path.dirname(place.path), _DIRECTORY))
+                    held.callback(backing.close, parents[-1])
+                backing.rename(parents[0], source.name, parents[1], target.name, flags)
+                for fd in parents:
+                    backing.fsync(fd)
+        except OSError as error:
+            if error.errno in (errno.EXDEV, errno.EINVAL):
+                return False
+            reason = "exists; see --overwrite" if error.errno == errno.EEXIST else error.strerror
+            note = f"{target.path}: {reason}"
+            self._report(Outcome(source.path, target.path, "failed", 0, (note,)))
+        else:
+            self._report(Outcome(source.path, target.path, "moved"))
         return True
 
     def _open_parents(self, held: ExitStack) -> _Directory:
