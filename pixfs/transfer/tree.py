@@ -34,7 +34,8 @@ class Options:
         overwrite: replace what is in the way and differs.
         thorough: take a file for copied already only after comparing every byte; a move
             always does.
-        progress: called with numbers of bytes done.
+        progress: called with numbers of bytes done; whatever it raises ends the transfer, which
+            can be gone on with later.
         report: called with every entry's outcome as soon as it is known.
     """
 

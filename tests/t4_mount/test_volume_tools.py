@@ -153,6 +153,15 @@ def test_a_copy_keeps_to_the_limits_of_both_mounts(manual_mount: Mounted, other:
     assert (other.path / "sq010" / "shot.1002.dpx").read_bytes() == frame(1002)
 
 
+def test_a_read_only_mount_is_no_destination(manual_mount: Mounted, other: Mounted) -> None:
+    shot = shoot(manual_mount, 1)
+    other.stop()
+    other.start("-o", "ro")
+    refused = manual_mount.pixfs("cp", shot, other.path, status=2)
+    assert "read-only" in refused.stderr
+    assert not (other.backing / "sq010").exists()
+
+
 def test_df_and_stats(manual_mount: Mounted) -> None:
     shot = shoot(manual_mount, 2)
     os.link(shot / "shot.1001.dpx", shot / "twin.dpx")
