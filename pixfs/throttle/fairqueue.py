@@ -15,6 +15,8 @@ T = TypeVar("T")
 # for one piece before it asks for the next is never queued at the moment it is served; without
 # this it would get a turn for each turn of the others, whatever the sizes.
 _PATIENCE_BYTES = 1 << 20
+# Ten thousand tiny files read in a row are ten thousand flows that do not come back.
+_MOST_AWAY = 256
 
 
 class FairQueue(Generic[T]):
@@ -85,7 +87,8 @@ class FairQueue(Generic[T]):
         self._away[key] = self._waiting.pop(key)
         while self._away:
             oldest = next(iter(self._away))
-            if self._away[oldest].start > self._virtual_time - _PATIENCE_BYTES:
+            is_recent = self._away[oldest].start > self._virtual_time - _PATIENCE_BYTES
+            if is_recent and len(self._away) <= _MOST_AWAY:
                 return
             del self._away[oldest]
 

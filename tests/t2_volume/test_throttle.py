@@ -174,6 +174,10 @@ def test_whoever_is_away_for_long_is_forgotten() -> None:
         queue.push(flow, 1 << 16, flow)
         queue.pop()
     assert len(queue._away) <= 17
+    for flow in range(2000, 4000):
+        queue.push(flow, 1, flow)
+        queue.pop()
+    assert len(queue._away) <= 256
     for _ in range(3):
         queue.push(0, 1 << 20, 0)
     for _ in range(64):
