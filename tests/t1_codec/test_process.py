@@ -130,7 +130,8 @@ def released_memoryview() -> memoryview:
     [b"", bytearray(), np.empty((0, 3)), None, 7, "text", [1, 2], object(), released_memoryview(),
      memoryview(FILE)[::2], np.zeros((4, 4))[:, 1:], np.zeros((4, 3), order="F"),
      np.array([object()])],
-    ids=str,
+    ids=["empty", "empty bytearray", "empty array", "none", "number", "text", "list", "object",
+         "released", "strided", "strided array", "column by column", "array of objects"],
 )  # fmt: skip
 @pytest.mark.parametrize("mode", Mode)
 def test_what_is_no_buffer_of_bytes_is_an_input_error(mode: Mode, buffer: Any) -> None:  # noqa: ANN401
