@@ -18,6 +18,7 @@ import xxhash
 
 import codec
 from pixfs.fuse.mountinfo import mount_of
+from pixfs.runfiles import daemon_at
 from pixfs.volume.tier import StoredFiles
 from server.work.beneath import split
 from server.work.directory import (
@@ -31,7 +32,6 @@ from server.work.directory import (
 from server.work.errors import FileError, StorageError, file_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from types import TracebackType
     from typing import Self
 
@@ -252,10 +252,6 @@ class PixfsMount(Directory):
         self.make_folder(split(path)[0])
         return ContainerTarget(self, path, attributes)
 
-    def sync(self, folders: Iterable[str]) -> None:
-        """Syncs folders through the mount, which syncs the backing's."""
-        super().sync(folders)
-
     def set_state(self, path: str, state: Literal["compressed", "raw"]) -> str:
         """Converts; the file's state after it."""
         fd = self.root.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -291,18 +287,32 @@ def _names(path: str) -> list[bytes]:
 def _reach(mountpoint: str, backing: str | None) -> StoredFiles | None:
     """The backing directory, None when we are not told where it is or may not go there.
 
-    Told by the mount, it must be the mount's own in this process's view of the file system:
-    a container or another machine may have a different directory by that name.
+    What is told must be the mount's own in this process's view of the file system: another
+    machine, or a container, may have a different directory by that name.
     """
     try:
         told = backing or os.fsdecode(os.getxattr(mountpoint, _BACKING))
-        if os.stat(told).st_ino != os.stat(mountpoint).st_ino:
+        if not _is_behind(told, mountpoint):
             log.info("the backing directory of a mount is not reachable under its name")
             return None
         return StoredFiles(told)
     except OSError as error:
         log.debug("a mount's backing directory is out of reach: %s", error)
         return None
+
+
+def _is_behind(directory: str, mountpoint: str) -> bool:
+    """Whether a directory is the one a mount shows: the daemon's run file says so, or, where that
+    cannot be read, both show the same times, to the nanosecond, and the same owner."""
+    found = os.stat(directory)
+    daemon = daemon_at(mountpoint)
+    if daemon is not None:
+        return (daemon.backing_dev, daemon.backing_ino) == (found.st_dev, found.st_ino)
+    return _shown(found) == _shown(os.stat(mountpoint))
+
+
+def _shown(st: os.stat_result) -> tuple[int, ...]:
+    return st.st_mtime_ns, st.st_ctime_ns, st.st_uid, st.st_gid, st.st_mode
 
 
 def _conversion_error(fd: int, error: OSError) -> FileError:
