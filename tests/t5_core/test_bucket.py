@@ -132,7 +132,7 @@ def test_an_upload_that_was_cut_off_is_gone_on_with(
     (upload,) = uploads(bucket)
     sent: list[int] = []
 
-    def watched(**request: Any) -> Any:
+    def watched(**request: object) -> object:
         sent.append(request["PartNumber"])
         return real(**request)
 
