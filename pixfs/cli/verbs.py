@@ -15,6 +15,7 @@ VERBS = (
     "wait",
     "warmup",
     "serve",
+    "user",
     "up",
     "demo",
 )

@@ -6,12 +6,15 @@ A noun's tables stand beside the noun; ``server.core.migrations`` makes them in 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
+
+# A row of any query; the columns are read by name.
+AnyRow: TypeAlias = "sa.Row[*tuple[Any, ...]]"
 
 # Constraints have names, so that a migration can speak of them in every dialect.
 metadata = sa.MetaData(

@@ -66,7 +66,7 @@ storages = sa.Table(
     sa.Column("kind", sa.String(16), nullable=False),
     # An absolute directory; of an S3 storage the bucket, with a prefix after a slash if any.
     sa.Column("root", sa.Text, nullable=False),
-    # The S3 endpoint, NULL for directories.
+    # The S3 endpoint, NULL for directories and, perhaps, once removed.
     sa.Column("endpoint_id", BigId, sa.ForeignKey("s3_endpoints.id"), nullable=True),
     sa.Column("read_only", sa.Boolean, nullable=False, default=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
@@ -79,7 +79,9 @@ storages = sa.Table(
     ),
     sa.CheckConstraint("state IN ('active', 'removed')", name="state"),
     sa.CheckConstraint("kind IN ('pixfs', 'directory', 's3')", name="kind"),
-    sa.CheckConstraint("(kind = 's3') = (endpoint_id IS NOT NULL)", name="endpoint"),
+    sa.CheckConstraint(
+        "state = 'removed' OR (kind = 's3') = (endpoint_id IS NOT NULL)", name="endpoint"
+    ),
     sqlite_autoincrement=True,
 )
 

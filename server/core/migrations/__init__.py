@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["current_version", "known_versions", "upgrade"]
 
 log = logging.getLogger(__name__)
+# What alembic tells of each step is told below in our own words.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 # PostgreSQL: two servers that start at once must not both make the tables.
 _UPGRADE_LOCK = 0x50495847

@@ -184,7 +184,9 @@ def _make_storages() -> None:
         sa.Column("endpoint_id", schema.BigId, nullable=True),
         sa.Column("read_only", sa.Boolean(), nullable=False),
         sa.Column("created_at", schema.UtcDateTime(), nullable=False),
-        sa.CheckConstraint("(kind = 's3') = (endpoint_id IS NOT NULL)", name="endpoint"),
+        sa.CheckConstraint(
+            "state = 'removed' OR (kind = 's3') = (endpoint_id IS NOT NULL)", name="endpoint"
+        ),
         sa.CheckConstraint("kind IN ('pixfs', 'directory', 's3')", name="kind"),
         sa.CheckConstraint("state IN ('active', 'removed')", name="state"),
         sa.ForeignKeyConstraint(
