@@ -133,3 +133,10 @@ class StorageUnavailable(CoreError):
 
     code = "storage-unavailable"
     hint = "check that the storage is mounted and answers, then try again"
+
+
+class WrongState(CoreError):
+    """What is asked for does not go with the state something is in."""
+
+    code = "wrong-state"
+    hint = "look at its state first; an ended job can only be retried"
