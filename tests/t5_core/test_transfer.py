@@ -247,14 +247,14 @@ def test_a_batch_ends_when_its_time_is_over(source: Path, target: Path) -> None:
 
 
 def test_leftovers_of_an_earlier_attempt_are_removed(source: Path, target: Path) -> None:
-    batch = planned("copy", directory(source), directory(target), "shot/*.dpx", attempt=3)
+    batch = planned("copy", directory(source), directory(target), "shot/*.dpx", lost=(1, 2))
     for attempt in (1, 2):
         (target / f".7-1-{attempt}-0.pixfs-part").write_bytes(b"half")
     (target / ".8-1-1-0.pixfs-part").write_bytes(b"another job's")
     done(batch)
     left = [name for name in tree(target) if "pixfs-part" in name]
     assert left == [".8-1-1-0.pixfs-part"]
-    (target / ".7-1-3-0.pixfs-part").write_bytes(b"half")
+    (target / ".7-1-1-0.pixfs-part").write_bytes(b"half")
     actions.clear(batch)
     assert [name for name in tree(target) if "pixfs-part" in name] == left
 

@@ -97,7 +97,7 @@ class JobRequest:
             raise InvalidValue("email", f"takes {_MOST_ADDRESSES} addresses at most")
         for address in self.notify.email:
             name, at, host = address.rpartition("@")
-            is_line = address.isprintable() and not any(c in address for c in " ,;<>\"")
+            is_line = address.isprintable() and not any(c in address for c in ' ,;<>"')
             if not (name and at and host and is_line) or len(address) > 320:
                 raise InvalidValue("email", "is a list of plain addresses")
 

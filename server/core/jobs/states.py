@@ -1,10 +1,10 @@
 """What a job can be, and what may be asked of it in each state.
 
-    WAITING --> RUNNING --> SUCCEEDED | FAILED
-       |           |
-       +-- PAUSED -+          pause and resume, as long as it has not ended
-       +-- CANCELLED          from any state that is no end
-    FAILED | CANCELLED --> WAITING    retry: what failed, or was left
+WAITING --> RUNNING --> SUCCEEDED | FAILED
+   |           |
+   +-- PAUSED -+          pause and resume, as long as it has not ended
+   +-- CANCELLED          from any state that is no end
+FAILED | CANCELLED --> WAITING    retry: what failed, or was left
 """
 
 from __future__ import annotations

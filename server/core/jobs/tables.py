@@ -69,13 +69,15 @@ tasks = sa.Table(
     id_column(),
     sa.Column("job_id", BigId, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
     sa.Column("stage", sa.SmallInteger, nullable=False),
-    # plan, finish, or a batch's action.
+    # plan, finish, clear (after a job was cancelled), or a batch's action.
     sa.Column("action", sa.String(16), nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     # The job's.
     sa.Column("priority", sa.SmallInteger, nullable=False),
-    # Counts the times it was given out and not brought back, from 1.
+    # Counts the times it was given out.
     sa.Column("attempt", sa.Integer, nullable=False),
+    # The attempts that were never heard of again: what they left is cleared away by the next.
+    sa.Column("lost", sa.JSON, nullable=False),
     # Times a storage could not be reached since a file was last finished.
     sa.Column("setbacks", sa.Integer, nullable=False),
     sa.Column("not_before", UtcDateTime, nullable=False),
@@ -100,7 +102,7 @@ tasks = sa.Table(
     sa.Index("ix_tasks_job_id_id", "job_id", "id"),
     sa.Index(
         "ix_tasks_next",
-        sa.text("priority DESC"),
+        "priority",
         "id",
         sqlite_where=sa.text("state = 'WAITING'"),
         postgresql_where=sa.text("state = 'WAITING'"),
@@ -118,9 +120,7 @@ tasks = sa.Table(
 job_errors = sa.Table(
     "job_errors",
     metadata,
-    sa.Column(
-        "job_id", BigId, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
-    ),
+    sa.Column("job_id", BigId, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     # The file's number in the job.
     sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("task_id", sa.BigInteger, nullable=False),

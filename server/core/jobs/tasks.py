@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from server.core.jobs.states import JobState
@@ -11,10 +10,11 @@ from server.core.jobs.tables import jobs, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from sqlalchemy.engine import Connection
 
-__all__ = ["TaskFile", "add_tasks", "cut", "insert_task"]
+__all__ = ["TaskFile", "add_tasks", "cut", "shown_path", "task_values"]
 
 # What one worker takes at a time. It works for two seconds and brings back the rest, so these
 # only bound what a row holds and how finely a job spreads over workers.
@@ -58,7 +58,9 @@ class TaskFile:
     def of(cls, row: Sequence[Any]) -> TaskFile:
         """From that column."""
         number, path, target, size, mtime_ns, kind, version, tries = row
-        return cls(number, _shown(path), _shown(target), size, mtime_ns, kind, version, tries)
+        return cls(
+            number, shown_path(path), shown_path(target), size, mtime_ns, kind, version, tries
+        )
 
 
 def _kept(path: str) -> str:
@@ -72,7 +74,8 @@ def _has_escapes(path: str) -> bool:
     return any("\udc80" <= character <= "\udcff" for character in path)
 
 
-def _shown(kept: str) -> str:
+def shown_path(kept: str) -> str:
+    """The path a column holds."""
     if kept.startswith("\x01"):
         return bytes.fromhex(kept[1:]).decode("utf-8", "surrogateescape")
     return kept
@@ -92,7 +95,7 @@ def cut(files: Iterable[TaskFile]) -> Iterator[list[TaskFile]]:
         yield batch
 
 
-def insert_task(
+def task_values(
     job_id: int,
     stage: int,
     action: str,
@@ -110,6 +113,7 @@ def insert_task(
         "state": state,
         "priority": priority,
         "attempt": 0,
+        "lost": [],
         "setbacks": 0,
         "not_before": now,
         "files": [file.row() for file in files],
@@ -129,10 +133,7 @@ def add_tasks(connection: Connection, job_id: int, rows: list[dict[str, Any]]) -
     if not rows:
         return
     connection.execute(tasks.insert(), rows)
-    waiting = sum(row["state"] not in (JobState.FAILED, JobState.SUCCEEDED) for row in rows)
+    waiting = sum(not JobState(row["state"]).is_final for row in rows)
     connection.execute(
-        jobs.update()
-        .where(jobs.c.id == job_id)
-        .values(tasks_open=jobs.c.tasks_open + waiting)
+        jobs.update().where(jobs.c.id == job_id).values(tasks_open=jobs.c.tasks_open + waiting)
     )
-
