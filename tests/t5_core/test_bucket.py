@@ -166,9 +166,7 @@ def test_an_upload_of_another_file_is_given_up(source: Path, bucket: Bucket, end
 
 def test_cancelling_leaves_no_parts(source: Path, bucket: Bucket, endpoint: str) -> None:
     bucket.resume("shows/big.bin", {})
-    clear(
-        planned("copy", directory(source), spec_of(bucket, endpoint), "shot/big.bin", lost=(1,))
-    )
+    clear(planned("copy", directory(source), spec_of(bucket, endpoint), "shot/big.bin", lost=(1,)))
     assert (uploads(bucket), notes(bucket)) == ([], 0)
 
 

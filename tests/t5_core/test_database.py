@@ -18,8 +18,8 @@ from alembic.migration import MigrationContext
 from server.core import migrations
 from server.core.database import Database, sqlite_url
 from server.core.errors import DatabaseError, SchemaError
-from server.core.schema import metadata
 from server.core.jobs import tables as job_tables
+from server.core.schema import metadata
 from server.core.tables import events, sessions, settings, users
 
 if TYPE_CHECKING:

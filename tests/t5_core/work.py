@@ -51,9 +51,7 @@ def planned(
         )
         for number, chosen in enumerate(selected(source, *sources).files)
     )
-    return Batch(
-        "7-1", len(lost) + 1, action, source, target, options or Options(), files, lost
-    )
+    return Batch("7-1", len(lost) + 1, action, source, target, options or Options(), files, lost)
 
 
 def done(batch: Batch, flow: Flow | None = None) -> list[Outcome]:

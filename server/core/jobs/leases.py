@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
     from server.core.schema import AnyRow
 
-__all__ = ["FileResult", "Lease", "Report", "heartbeat", "lease", "reclaim", "report"]
+__all__ = [
+    "FileResult",
+    "Lease",
+    "Report",
+    "heartbeat",
+    "is_any_ready",
+    "lease",
+    "reclaim",
+    "report",
+]
 
 _MOST_SETBACKS = 6
 _MOST_LOSSES = 5
@@ -111,13 +120,19 @@ def lease(
     return given
 
 
+def is_any_ready(connection: Connection, now: datetime) -> bool:
+    """Whether a task could be given out; the transaction may be a reading one."""
+    ready = (tasks.c.state == sa.literal_column("'WAITING'")) & (tasks.c.not_before <= now)
+    return connection.execute(sa.select(tasks.c.id).where(ready).limit(1)).first() is not None
+
+
 def _running(connection: Connection) -> dict[int, int]:
     query = (
         sa.select(tasks.c.job_id, sa.func.count())
         .where(tasks.c.state == sa.literal_column("'RUNNING'"))
         .group_by(tasks.c.job_id)
     )
-    return dict(connection.execute(query))
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _next(connection: Connection, running: Mapping[int, int], now: datetime) -> int | None:

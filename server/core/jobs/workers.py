@@ -102,13 +102,12 @@ def note_seen(connection: Connection, seen: Sequence[Seen], now: datetime) -> No
 def free_slots(connection: Connection, present: Sequence[Seen]) -> list[str]:
     """Names of the workers that may take a task, once for each thread that is free, so that
     tasks spread over the workers evenly."""
-    busy: dict[str, int] = dict(
-        connection.execute(
-            sa.select(tasks.c.worker, sa.func.count())
-            .where(tasks.c.state == sa.literal_column("'RUNNING'"))
-            .group_by(tasks.c.worker)
-        ).tuples()
+    running = (
+        sa.select(tasks.c.worker, sa.func.count())
+        .where(tasks.c.state == sa.literal_column("'RUNNING'"))
+        .group_by(tasks.c.worker)
     )
+    busy: dict[str, int] = {row[0]: row[1] for row in connection.execute(running)}
     rows = {
         row.name: row
         for row in connection.execute(
