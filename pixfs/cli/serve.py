@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
 def _serve(config: ServerConfig, bind: Bind, core: Core) -> int:
     from server.app import Limits
     from server.serve import Bind, Certificate, build, listen, serve_until_signalled
+    from server.work.service import run_jobs
 
     certificate = None
     if config.network.certificate:
@@ -108,6 +109,7 @@ def _serve(config: ServerConfig, bind: Bind, core: Core) -> int:
             on_ready=partial(_announce, f"{scheme}://{bound.name}:{bound.port}/"),
             graceful_s=config.network.graceful_s,
             certificate=certificate,
+            beside=(partial(run_jobs, core),),
         )
     )
     return 0

@@ -377,14 +377,16 @@ async def test_concurrency_is_kept_to(desk: Desk, monkeypatch: pytest.MonkeyPatc
 async def test_lists_are_paged_and_filtered(desk: Desk) -> None:
     made = [await desk.submit("verify", "a") for _ in range(5)]
     made += [await desk.submit("copy", "a") for _ in range(2)]
-    newest = await desk.jobs.page(SYSTEM, Filter(), limit=3)
+    page = await desk.jobs.page(SYSTEM, Filter(), limit=3)
+    newest = page.jobs
+    assert page.next_before == newest[-1].id
     assert [job.id for job in newest] == [job.id for job in made[:-4:-1]]
-    older = await desk.jobs.page(SYSTEM, Filter(), limit=3, before=newest[-1].id)
+    older = (await desk.jobs.page(SYSTEM, Filter(), limit=3, before=newest[-1].id)).jobs
     assert [job.id for job in older] == [job.id for job in made[3:0:-1]]
-    copies = await desk.jobs.page(SYSTEM, Filter(kinds=(JobKind.COPY,)))
+    copies = (await desk.jobs.page(SYSTEM, Filter(kinds=(JobKind.COPY,)))).jobs
     assert [job.id for job in copies] == [made[6].id, made[5].id]
     await desk.jobs.pause(SYSTEM, made[2].id)
-    paused = await desk.jobs.page(SYSTEM, Filter(states=(JobState.PAUSED,)))
+    paused = (await desk.jobs.page(SYSTEM, Filter(states=(JobState.PAUSED,)))).jobs
     assert [job.id for job in paused] == [made[2].id]
 
 

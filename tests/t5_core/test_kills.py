@@ -114,7 +114,7 @@ def work(base: Path) -> int:
         from server.core.jobs import Filter
         from server.core.permissions import SYSTEM
 
-        (job,) = await desk.jobs.page(SYSTEM, Filter())
+        (job,) = (await desk.jobs.page(SYSTEM, Filter())).jobs
         async with desk.working(ThreadEngine(1)):
             job = await desk.until(job)
         assert (job.files_total, job.files_failed) == (4, 0)

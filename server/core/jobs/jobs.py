@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from server.core.access import access_of_actor
@@ -23,10 +24,18 @@ if TYPE_CHECKING:
     from server.core.jobs.spec import JobRequest
     from server.core.storages import Storage
 
-__all__ = ["Jobs"]
+__all__ = ["Jobs", "Page"]
 
 # A name with one of these may stand for others; what is above it is a folder.
 _PATTERN = frozenset("*?[#%")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some jobs, and what to ask for the next ones with (None on the last page)."""
+
+    jobs: list[Job]
+    next_before: int | None
 
 
 class Jobs:
@@ -61,7 +70,7 @@ class Jobs:
 
     async def page(
         self, actor: Actor, wanted: Filter, *, limit: int = 100, before: int | None = None
-    ) -> list[Job]:
+    ) -> Page:
         """The newest jobs the actor may see; a page may be shorter than the limit."""
         require(actor, Action.SEE_JOBS)
         return await self._database.read(_list, actor, wanted, self._clock(), limit, before)
@@ -175,6 +184,7 @@ def _list(
     now: datetime,
     limit: int,
     before: int | None,
-) -> list[Job]:
+) -> Page:
     found = queries.page(connection, wanted, now, limit=limit, before=before)
-    return _may_see(connection, actor, found)
+    is_full = len(found) >= max(1, min(limit, queries.MAX_PAGE))
+    return Page(_may_see(connection, actor, found), found[-1].id if is_full else None)
