@@ -20,6 +20,7 @@ from server.core.sessions import Sessions
 from server.core.storages import Storages
 from server.core.throttles import Throttles
 from server.core.users import Users
+from server.core.webhook_keys import WebhookKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +69,7 @@ class Core:
         self.mail = MailStore(database, sealer, clock)
         self.s3_endpoints = S3Endpoints(database, sealer, clock)
         self.events = Events(database)
+        self.webhook_keys = WebhookKeys(database, sealer, clock)
         self.on_jobs_changed: Callable[[], None] = lambda: None
         self.jobs = Jobs(database, clock, self._jobs_changed)
         self.workers = Workers(database, clock, self._jobs_changed)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from server.notify.egress import Egress
+from server.notify.outbox import Outbox
+from server.notify.webhook import Webhook
 from server.work.dispatcher import Dispatcher
 from server.work.engine import ThreadEngine
 
@@ -37,19 +40,34 @@ async def run_jobs(
     core: Core,
     engine: Engine | None = None,
     *,
+    egress: Egress | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Does the core's jobs until it is cancelled; batches under way are then stopped, and what
-    they had finished is kept."""
+    """Does the core's jobs, and tells of their ends, until it is cancelled; batches under way are
+    then stopped, and what they had finished is kept."""
 
     async def settings(endpoint: str) -> Mapping[str, object]:
         return await s3_settings(core, endpoint)
 
+    outbox = Outbox(
+        core.database,
+        Webhook(egress or Egress()),
+        key=core.webhook_keys.key,
+        account=core.mail.account,
+        clock=core.clock,
+    )
     dispatcher = Dispatcher(
-        core.database, engine or ThreadEngine(), s3_settings=settings, clock=core.clock
+        core.database,
+        engine or ThreadEngine(),
+        s3_settings=settings,
+        clock=core.clock,
+        on_ended=outbox.wake,
     )
     core.on_jobs_changed = dispatcher.wake
     try:
-        await dispatcher.run(task_status=task_status)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outbox.run)
+            await nursery.start(dispatcher.run)
+            task_status.started()
     finally:
         core.on_jobs_changed = lambda: None

@@ -15,7 +15,7 @@ from server.core.jobs.states import JobKind, JobState
 from server.core.jobs.tables import deliveries, job_errors, jobs, tasks
 from server.core.jobs.tasks import TaskFile, add_tasks, cut, task_values
 from server.core.permissions import SYSTEM
-from server.core.tables import storages
+from server.core.tables import storages, users
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +146,8 @@ def _tell(connection: Connection, job: AnyRow, now: datetime) -> None:
         },
     }
     receivers = [("webhook", job.notify["webhook"])] if job.notify.get("webhook") else []
-    receivers += [("email", address) for address in job.notify.get("email", ())]
+    addresses = [*job.notify.get("email", ()), *_owner_address(connection, job)]
+    receivers += [("email", address) for address in dict.fromkeys(addresses)]
     for kind, receiver in receivers:
         connection.execute(
             deliveries.insert().values(
@@ -161,6 +162,18 @@ def _tell(connection: Connection, job: AnyRow, now: datetime) -> None:
                 created_at=now,
             )
         )
+
+
+def _owner_address(connection: Connection, job: AnyRow) -> list[str]:
+    """The owner's address, if such an end is what the owner wants to be told of."""
+    if job.owner_id is None:
+        return []
+    owner = connection.execute(
+        sa.select(users.c.email, users.c.notify, users.c.state).where(users.c.id == job.owner_id)
+    ).first()
+    if owner is None or owner.state != "active" or not owner.email:
+        return []
+    return [owner.email] if job.state.lower() in owner.notify else []
 
 
 def add_error(
