@@ -15,6 +15,8 @@ VERBS = (
     "wait",
     "warmup",
     "serve",
+    "worker",
+    # jobs
     "user",
     "up",
     "demo",

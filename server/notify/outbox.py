@@ -100,7 +100,10 @@ class Outbox:
         now = self._clock()
         # Taken by the receiver: a cancellation must not make us forget that.
         with trio.CancelScope(shield=True):
-            await self._database.write(_note, row.id, row.attempts + 1, error, is_final, now)
+            try:
+                await self._database.write(_note, row.id, row.attempts + 1, error, is_final, now)
+            except DatabaseError as failure:
+                log.warning("message %d may be sent once more: %s", row.id, failure)
         if error and (is_final or row.attempts + 1 >= MOST_ATTEMPTS):
             log.warning("the message %d about job %d is given up: %s", row.id, row.job_id, error)
 

@@ -130,8 +130,9 @@ class Dispatcher:
         # Most looks find nothing; only one that does waits for the disk.
         if not await self._database.read(leases.is_any_ready, self._clock()):
             return 0
+        seen = await trio.to_thread.run_sync(self._engine.seen)
         given, rows = await self._database.write(
-            _lease, self._engine.seen(), self._clock(), timedelta(seconds=self._timing.lease_s)
+            _lease, seen, self._clock(), timedelta(seconds=self._timing.lease_s)
         )
         for lease in given:
             try:
@@ -139,7 +140,7 @@ class Dispatcher:
             except CoreError as error:
                 await self._record(Result(lease.token, Report((), "storage", str(error))))
                 continue
-            self._engine.submit(lease.worker, assignment)
+            await trio.to_thread.run_sync(self._engine.submit, lease.worker, assignment)
         return len(given)
 
     async def _assignment(self, lease: Lease, rows: Mapping[int, _StorageRow]) -> Assignment:
@@ -217,9 +218,8 @@ class Dispatcher:
                 continue
             last = trio.current_time()
             try:
-                stopping = await self._database.write(
-                    _beat, moved, self._engine.seen(), self._clock(), valid
-                )
+                seen = await trio.to_thread.run_sync(self._engine.seen)
+                stopping = await self._database.write(_beat, moved, seen, self._clock(), valid)
                 self._engine.stop(stopping)
                 self._engine.extend(self._timing.lease_s)
             except DatabaseError as error:

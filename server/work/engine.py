@@ -42,7 +42,8 @@ class Result:
 
 
 class Engine(Protocol):
-    """Runs assignments somewhere. Any thread may call; no call blocks for long."""
+    """Runs assignments somewhere. Any thread may call; ``seen``, ``submit`` and ``close`` may
+    block, the others do not."""
 
     def start(self, done: Callable[[Result], None]) -> None:
         """Begins; ``done`` is called, in any thread, once for each assignment that ends."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from pixfs.errors import ConfigError
 from server.notify.egress import Egress
 from server.notify.outbox import Outbox
 from server.notify.webhook import Webhook
@@ -19,9 +20,25 @@ if TYPE_CHECKING:
     from server.core import Core
     from server.work.engine import Engine
 
-__all__ = ["run_jobs", "s3_settings"]
+__all__ = ["make_engine", "run_jobs", "s3_settings"]
 
 log = logging.getLogger(__name__)
+
+
+def make_engine(threads: int = 0, scheduler: str = "") -> Engine:
+    """The engine of a configuration. Blocks; ConfigError when the scheduler does not answer."""
+    if not scheduler:
+        return ThreadEngine(threads or None)
+    try:
+        from server.work.cluster import ClusterEngine
+    except ImportError:
+        raise ConfigError(
+            "jobs.scheduler needs dask.distributed: pip install 'pixfs[cluster]'"
+        ) from None
+    try:
+        return ClusterEngine(scheduler)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ConfigError(f"jobs.scheduler: {scheduler} does not answer ({error})") from None
 
 
 async def s3_settings(core: Core, endpoint: str) -> Mapping[str, object]:

@@ -91,12 +91,13 @@ class Report:
 
     Attributes:
         results: of the lease's first files, in their order.
-        ended: "finished" or "stopped"; "storage" when one could not be reached.
+        ended: "finished" or "stopped"; "storage" when one could not be reached; "lost" when
+            nobody knows what became of the worker.
         message: why, for people; "" when there is nothing to say.
     """
 
     results: tuple[FileResult, ...] = ()
-    ended: Literal["finished", "stopped", "storage"] = "finished"
+    ended: Literal["finished", "stopped", "storage", "lost"] = "finished"
     message: str = field(default="")
 
 
@@ -235,16 +236,20 @@ def reclaim(connection: Connection, now: datetime | None) -> int:
     for task in rows:
         job = job_row(connection, task.job_id)
         assert job is not None
-        when = now or task.lease_until
-        values = left_values(task, job) | {"lost": [*task.lost, task.attempt]}
-        if len(values["lost"]) > _MOST_LOSSES:
-            reason = "no worker that took it was ever heard of again"
-            _fail_rest(connection, task, "worker-lost", reason, when)
-            continue
-        connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
-        if job.state == JobState.CANCELLED:
-            clear_later(connection, task.id, when)
+        _lose(connection, task, job, now or task.lease_until)
     return len(rows)
+
+
+def _lose(connection: Connection, task: AnyRow, job: AnyRow, now: datetime) -> None:
+    """Puts a task back whose attempt may have left something behind, or still goes on."""
+    values = left_values(task, job) | {"lost": [*task.lost, task.attempt]}
+    if len(values["lost"]) > _MOST_LOSSES:
+        reason = "no worker that took it was ever heard of again"
+        _fail_rest(connection, task, "worker-lost", reason, now)
+        return
+    connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
+    if job.state == JobState.CANCELLED:
+        clear_later(connection, task.id, now)
 
 
 def left_values(task: AnyRow, job: AnyRow) -> dict[str, Any]:
@@ -277,6 +282,9 @@ def report(connection: Connection, token: str, brought: Report, now: datetime) -
         return False
     job = job_row(connection, task.job_id)
     assert job is not None
+    if brought.ended == "lost":
+        _lose(connection, task, job, now)
+        return True
     if task.action == "clear":
         connection.execute(
             tasks.update()
