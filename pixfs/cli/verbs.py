@@ -16,7 +16,7 @@ VERBS = (
     "warmup",
     "serve",
     "worker",
-    # jobs
+    "jobs",
     "user",
     "up",
     "demo",
