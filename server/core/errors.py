@@ -133,3 +133,17 @@ class StorageUnavailable(CoreError):
 
     code = "storage-unavailable"
     hint = "check that the storage is mounted and answers, then try again"
+
+
+class StorageRefused(CoreError):
+    """A storage does not take this change."""
+
+    code = "storage-refused"
+    hint = "check that the storage is writable, for the server's user too"
+
+
+class StorageFull(CoreError):
+    """There is no room left on a storage."""
+
+    code = "storage-full"
+    hint = "make room on the storage, then try again"

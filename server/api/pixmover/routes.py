@@ -11,12 +11,13 @@ from quart import Blueprint, Request, Response, request
 
 from server.api.contract import Call, Endpoint, read_fields, render
 from server.api.openapi import About, document
-from server.api.pixmover import account, admin, auth, events, login, settings, storages
+from server.api.pixmover import account, admin, auth, events, folders, login, settings, storages
 from server.api.pixmover.auth import PLAIN_COOKIE, find_actor, is_cross_site, token_of, visitor
 from server.api.pixmover.errors import CROSS_SITE, NOT_A_FORM, problem_of, problems_of
 from server.asgi import request_id
 from server.core.errors import CoreError, DatabaseError, InvalidValue
 from server.core.permissions import require
+from server.work.files import Files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from server.core import Core
     from server.problems import Problem
 
-__all__ = ["ABOUT", "ENDPOINTS", "PixMoverFace", "openapi"]
+__all__ = ["ABOUT", "BASE", "ENDPOINTS", "PixMoverFace", "openapi"]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ ENDPOINTS: tuple[Endpoint[Any, Any], ...] = tuple(
     for area in (
         login.ENDPOINTS,
         storages.ENDPOINTS,
+        folders.ENDPOINTS,
         admin.ENDPOINTS,
         account.ENDPOINTS,
         settings.ENDPOINTS,
@@ -68,11 +70,12 @@ class PixMoverFace:
     def blueprint(self, core: Core) -> Blueprint:
         """The face's routes, bound to ``core``."""
         routes = Blueprint(self.name, __name__)
+        files = Files(core)
         for endpoint in ENDPOINTS:
             routes.add_url_rule(
                 BASE + endpoint.path.replace("{", "<").replace("}", ">"),
                 endpoint=f"{endpoint.method}_{endpoint.name}",
-                view_func=_view(core, endpoint),
+                view_func=_view(core, files, endpoint),
                 methods=[endpoint.method],
                 provide_automatic_options=False,
             )
@@ -85,10 +88,12 @@ class PixMoverFace:
         return routes
 
 
-def _view(core: Core, endpoint: Endpoint[Any, Any]) -> Callable[..., Awaitable[Response]]:
+def _view(
+    core: Core, files: Files, endpoint: Endpoint[Any, Any]
+) -> Callable[..., Awaitable[Response]]:
     async def view(**path: str) -> Response:
         try:
-            return await _answer(core, endpoint, request, path)
+            return await _answer(core, files, endpoint, request, path)
         except CoreError as error:
             return _refuse(error, endpoint)
 
@@ -96,7 +101,11 @@ def _view(core: Core, endpoint: Endpoint[Any, Any]) -> Callable[..., Awaitable[R
 
 
 async def _answer(
-    core: Core, endpoint: Endpoint[Any, Any], request: Request, path: dict[str, str]
+    core: Core,
+    files: Files,
+    endpoint: Endpoint[Any, Any],
+    request: Request,
+    path: dict[str, str],
 ) -> Response:
     """Check in the order that tells strangers least: who, from where, may they, then what."""
     actor = visitor(request)
@@ -117,7 +126,7 @@ async def _answer(
         pairs = [(name, text) for name, text in pairs if name != "csrf_token"]
     taken = read_fields(endpoint.takes, pairs)
     tokens: list[str] = []
-    call = Call(core, actor, token_of(request), path, tokens.append)
+    call = Call(core, files, actor, token_of(request), path, tokens.append)
     response = _json(200, render(await endpoint.handler(call, taken)))
     for token in tokens:
         if token:
