@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from server.core import Core
     from server.core.errors import CoreError
     from server.core.permissions import Action, Actor
+    from server.work.files import Files
 
 __all__ = [
     "Call",
@@ -59,6 +60,7 @@ class Call:
     """One request on its way to a handler.
 
     Attributes:
+        files: what the core's storages hold.
         actor: who is logged in; for endpoints that need nobody, a visitor without rights.
         token: the session's token, "" without one.
         path: the variable parts of the path.
@@ -66,6 +68,7 @@ class Call:
     """
 
     core: Core
+    files: Files
     actor: Actor
     token: str
     path: Mapping[str, str]

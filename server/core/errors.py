@@ -140,3 +140,17 @@ class WrongState(CoreError):
 
     code = "wrong-state"
     hint = "look at its state first; an ended job can only be retried"
+
+
+class StorageRefused(CoreError):
+    """A storage does not take this change."""
+
+    code = "storage-refused"
+    hint = "check that the storage is writable, for the server's user too"
+
+
+class StorageFull(CoreError):
+    """There is no room left on a storage."""
+
+    code = "storage-full"
+    hint = "make room on the storage, then try again"

@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from server.core.database import Database
     from server.core.schema import AnyRow
 
-__all__ = ["Storage", "StorageKind", "Storages", "find_storage", "list_storages"]
+__all__ = [
+    "Storage",
+    "StorageKind",
+    "Storages",
+    "check_root",
+    "find_storage",
+    "list_storages",
+]
 
 # Amazon's rules for a bucket's name, less those that only matter in host names.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -93,9 +100,7 @@ class Storages:
         """A new storage. Whether its root can be used is for the caller to have looked at."""
         require(actor, Action.MANAGE_STORAGES)
         name = check_name("name", name)
-        if (kind is StorageKind.S3) != bool(endpoint):
-            raise InvalidValue("endpoint", "an s3 storage has one, a directory has none")
-        root = _check_bucket(root) if kind is StorageKind.S3 else _check_directory(root)
+        root = check_root(kind, root, endpoint)
         return await self._database.write(
             _add, actor, name, kind, root, endpoint, read_only, self._clock()
         )
@@ -161,6 +166,13 @@ def _get_visible(connection: Connection, actor: Actor, name: str) -> Storage:
     if not access_of_actor(connection, actor).shows(storage.id, ""):
         raise NotFound("there is no such storage")
     return storage
+
+
+def check_root(kind: StorageKind, root: str, endpoint: str) -> str:
+    """A storage's root in its one spelling. Raises InvalidValue for what can be none."""
+    if (kind is StorageKind.S3) != bool(endpoint):
+        raise InvalidValue("endpoint", "an s3 storage has one, a directory has none")
+    return _check_bucket(root) if kind is StorageKind.S3 else _check_directory(root)
 
 
 def _check_directory(root: str) -> str:

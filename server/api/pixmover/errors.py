@@ -20,6 +20,7 @@ STATUS: dict[type[core.CoreError], int] = {
     core.BadCredentials: 401,
     core.AccountSuspended: 403,
     core.NotAllowed: 403,
+    core.StorageRefused: 403,
     core.NotFound: 404,
     core.NameTaken: 409,
     core.InUse: 409,
@@ -31,6 +32,7 @@ STATUS: dict[type[core.CoreError], int] = {
     core.DatabaseError: 503,
     core.ServerBusy: 503,
     core.StorageUnavailable: 503,
+    core.StorageFull: 507,
 }
 
 CROSS_SITE = Problem(

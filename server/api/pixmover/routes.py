@@ -16,6 +16,7 @@ from server.api.pixmover import (
     admin,
     auth,
     events,
+    folders,
     jobs,
     login,
     settings,
@@ -27,6 +28,7 @@ from server.api.pixmover.errors import CROSS_SITE, NOT_A_FORM, problem_of, probl
 from server.asgi import request_id
 from server.core.errors import CoreError, DatabaseError, InvalidValue
 from server.core.permissions import require
+from server.work.files import Files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from server.core import Core
     from server.problems import Problem
 
-__all__ = ["ABOUT", "ENDPOINTS", "PixMoverFace", "openapi"]
+__all__ = ["ABOUT", "BASE", "ENDPOINTS", "PixMoverFace", "openapi"]
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ ENDPOINTS: tuple[Endpoint[Any, Any], ...] = tuple(
         storages.ENDPOINTS,
         jobs.ENDPOINTS,
         workers.ENDPOINTS,
+        folders.ENDPOINTS,
         admin.ENDPOINTS,
         account.ENDPOINTS,
         settings.ENDPOINTS,
@@ -80,11 +83,12 @@ class PixMoverFace:
     def blueprint(self, core: Core) -> Blueprint:
         """The face's routes, bound to ``core``."""
         routes = Blueprint(self.name, __name__)
+        files = Files(core)
         for endpoint in ENDPOINTS:
             routes.add_url_rule(
                 BASE + endpoint.path.replace("{", "<").replace("}", ">"),
                 endpoint=f"{endpoint.method}_{endpoint.name}",
-                view_func=_view(core, endpoint),
+                view_func=_view(core, files, endpoint),
                 methods=[endpoint.method],
                 provide_automatic_options=False,
             )
@@ -97,10 +101,12 @@ class PixMoverFace:
         return routes
 
 
-def _view(core: Core, endpoint: Endpoint[Any, Any]) -> Callable[..., Awaitable[Response]]:
+def _view(
+    core: Core, files: Files, endpoint: Endpoint[Any, Any]
+) -> Callable[..., Awaitable[Response]]:
     async def view(**path: str) -> Response:
         try:
-            return await _answer(core, endpoint, request, path)
+            return await _answer(core, files, endpoint, request, path)
         except CoreError as error:
             return _refuse(error, endpoint)
 
@@ -108,7 +114,11 @@ def _view(core: Core, endpoint: Endpoint[Any, Any]) -> Callable[..., Awaitable[R
 
 
 async def _answer(
-    core: Core, endpoint: Endpoint[Any, Any], request: Request, path: dict[str, str]
+    core: Core,
+    files: Files,
+    endpoint: Endpoint[Any, Any],
+    request: Request,
+    path: dict[str, str],
 ) -> Response:
     """Check in the order that tells strangers least: who, from where, may they, then what."""
     actor = visitor(request)
@@ -129,7 +139,7 @@ async def _answer(
         pairs = [(name, text) for name, text in pairs if name != "csrf_token"]
     taken = read_fields(endpoint.takes, pairs)
     tokens: list[str] = []
-    call = Call(core, actor, token_of(request), path, tokens.append)
+    call = Call(core, files, actor, token_of(request), path, tokens.append)
     response = _json(200, render(await endpoint.handler(call, taken)))
     for token in tokens:
         if token:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import trio
+
 from server.api.contract import Call, Endpoints, Nothing, value
 from server.api.pixmover.schemas import Done
-from server.core.errors import NameTaken, NotFound
+from server.core.errors import NameTaken, NotFound, StorageUnavailable
 from server.core.permissions import Action, may
 from server.core.storages import Storage, StorageKind
 
@@ -27,6 +29,9 @@ class StorageBody:
     )
     endpoint: str = value('The S3 endpoint it is on, "" for directories.', "")
     read_only: bool = value("Whether jobs only take from it.", False)
+    state: str = value("available, or unavailable when it does not answer.", "available")
+    total_bytes: int | None = value("How much it holds; null where nobody knows.", 8 << 40)
+    free_bytes: int | None = value("How much more it takes.", 3 << 40)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +64,15 @@ class StorageChange:
 async def list_storages(call: Call, query: Nothing) -> StorageList:
     """List the storages you may reach a part of."""
     found = await call.core.storages.list(call.actor)
-    return StorageList(storages=tuple(_render(call, storage) for storage in found))
+    bodies: dict[str, StorageBody] = {}
+
+    async def look(storage: Storage) -> None:
+        bodies[storage.name] = await _render(call, storage)
+
+    async with trio.open_nursery() as nursery:
+        for storage in found:
+            nursery.start_soon(look, storage)
+    return StorageList(storages=tuple(bodies[storage.name] for storage in found))
 
 
 @ENDPOINTS.add(
@@ -68,10 +81,11 @@ async def list_storages(call: Call, query: Nothing) -> StorageList:
     needs=Action.MANAGE_STORAGES,
     takes=NewStorage,
     gives=StorageBody,
-    errors=(NameTaken,),
+    errors=(NameTaken, StorageUnavailable),
 )
 async def add_storage(call: Call, form: NewStorage) -> StorageBody:
-    """Add a storage."""
+    """Add a storage; its root must answer."""
+    await call.files.check(call.actor, form.kind, form.root, form.endpoint)
     added = await call.core.storages.add(
         call.actor,
         form.name,
@@ -80,7 +94,7 @@ async def add_storage(call: Call, form: NewStorage) -> StorageBody:
         endpoint=form.endpoint,
         read_only=form.read_only,
     )
-    return _render(call, added)
+    return await _render(call, added)
 
 
 @ENDPOINTS.add(
@@ -97,7 +111,7 @@ async def change_storage(call: Call, form: StorageChange) -> StorageBody:
     changed = await call.core.storages.change(
         call.actor, call.path["storage"], new_name=form.new_name, read_only=form.read_only
     )
-    return _render(call, changed)
+    return await _render(call, changed)
 
 
 @ENDPOINTS.add(
@@ -115,7 +129,8 @@ async def remove_storage(call: Call, form: Nothing) -> Done:
     return Done()
 
 
-def _render(call: Call, storage: Storage) -> StorageBody:
+async def _render(call: Call, storage: Storage) -> StorageBody:
+    space = await call.files.space(call.actor, storage)
     shows_root = may(call.actor.role, Action.MANAGE_STORAGES)
     return StorageBody(
         name=storage.name,
@@ -123,4 +138,7 @@ def _render(call: Call, storage: Storage) -> StorageBody:
         root=storage.root if shows_root else None,
         endpoint=storage.endpoint,
         read_only=storage.read_only,
+        state=space.state,
+        total_bytes=space.total_bytes,
+        free_bytes=space.free_bytes,
     )
