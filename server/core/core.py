@@ -41,6 +41,8 @@ class Core:
     Attributes:
         database: for the nouns that are built on top of these, such as jobs.
         clock: the aware time by which all of them go.
+        live_rates: of each throttle by its number, the limit and the rate of now in bytes a
+            second; empty while no engine runs.
         on_jobs_changed: called on the trio thread when the engine should look at the jobs.
     """
 
@@ -71,6 +73,7 @@ class Core:
         self.events = Events(database)
         self.webhook_keys = WebhookKeys(database, sealer, clock)
         self.on_jobs_changed: Callable[[], None] = lambda: None
+        self.live_rates: Callable[[], dict[int, tuple[int | None, int]]] = dict
         self.jobs = Jobs(database, clock, self._jobs_changed)
         self.workers = Workers(database, clock, self._jobs_changed)
 

@@ -26,7 +26,7 @@ from server.work.flow import UNPACED
 from server.work.run import Assignment
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
@@ -68,13 +68,13 @@ class Dispatcher:
         engine: Engine,
         *,
         s3_settings: Callable[[str], Awaitable[Mapping[str, object]]] | None = None,
-        pacers: Callable[[int], Pacer] = lambda storage_id: UNPACED,
+        pacers: Callable[[str, Collection[str]], Pacer] = lambda storage, paths: UNPACED,
         timing: Timing | None = None,
         clock: Callable[[], datetime] = utc_now,
         on_ended: Callable[[], None] = lambda: None,
     ) -> None:
-        """``s3_settings`` gives a bucket's keys by the name of its endpoint, ``pacers`` a
-        storage's limits by its number; ``on_ended`` is called when jobs may have ended."""
+        """``s3_settings`` gives a bucket's keys by the name of its endpoint, ``pacers`` the limits
+        of some paths of a storage; ``on_ended`` is called when jobs may have ended."""
         self._database = database
         self._engine = engine
         self._s3_settings = s3_settings
@@ -162,8 +162,10 @@ class Dispatcher:
             slice_s=self._timing.slice_s,
             cleared_task=int(lease.looked[0]) if lease.action == "clear" else 0,
             pacers=(
-                self._pacers(source_id),
-                UNPACED if target_id is None else self._pacers(target_id),
+                self._pacers(rows[source_id].name, {file.path for file in lease.files}),
+                UNPACED
+                if target_id is None
+                else self._pacers(rows[target_id].name, {file.target for file in lease.files}),
             ),
         )
 
@@ -229,6 +231,7 @@ class Dispatcher:
 
 @dataclass(frozen=True, slots=True)
 class _StorageRow:
+    name: str
     kind: str
     root: str
     endpoint: str
@@ -246,7 +249,7 @@ def _lease(
         s3_endpoints, s3_endpoints.c.id == storages.c.endpoint_id, isouter=True
     )
     rows = {
-        row.id: _StorageRow(row.kind, row.root, row.endpoint or "")
+        row.id: _StorageRow(row.name, row.kind, row.root, row.endpoint or "")
         for row in connection.execute(query)
     }
     return given, rows

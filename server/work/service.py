@@ -13,6 +13,7 @@ from server.notify.outbox import Outbox
 from server.notify.webhook import Webhook
 from server.work.dispatcher import Dispatcher
 from server.work.engine import ThreadEngine
+from server.work.pacing import Pacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,18 +74,23 @@ async def run_jobs(
         account=core.mail.account,
         clock=core.clock,
     )
+    pacing = Pacing(core.database, core.clock)
     dispatcher = Dispatcher(
         core.database,
         engine or ThreadEngine(),
+        pacers=pacing.pacer,
         s3_settings=settings,
         clock=core.clock,
         on_ended=outbox.wake,
     )
     core.on_jobs_changed = dispatcher.wake
+    core.live_rates = pacing.live
     try:
         async with trio.open_nursery() as nursery:
+            await nursery.start(pacing.run)
             nursery.start_soon(outbox.run)
             await nursery.start(dispatcher.run)
             task_status.started()
     finally:
         core.on_jobs_changed = lambda: None
+        core.live_rates = dict

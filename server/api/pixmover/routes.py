@@ -21,6 +21,7 @@ from server.api.pixmover import (
     login,
     settings,
     storages,
+    throttling,
     workers,
 )
 from server.api.pixmover.auth import PLAIN_COOKIE, find_actor, is_cross_site, token_of, visitor
@@ -60,6 +61,7 @@ ENDPOINTS: tuple[Endpoint[Any, Any], ...] = tuple(
         storages.ENDPOINTS,
         jobs.ENDPOINTS,
         workers.ENDPOINTS,
+        throttling.ENDPOINTS,
         folders.ENDPOINTS,
         admin.ENDPOINTS,
         account.ENDPOINTS,
