@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from pixfs.errors import ConfigError
+from pixfs.throttle import parse_rate
 from pixfs.volume import Policy
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _POLICY_TYPES: dict[str, type] = {
     "rescan": bool,
     "list_xattrs": bool,
 }
+RATE_KEYS = ("throttle_read", "throttle_write")
 POLICY_KEYS = tuple(f.name for f in fields(Policy))
 PATH_KEYS = ("backing", "mountpoint", "log")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -144,6 +146,8 @@ def _text(key: str, value: object) -> str:
 
 
 def _policy_value(key: str, value: object) -> object:
+    if key in RATE_KEYS:
+        return _rate(key, value)
     wanted = _POLICY_TYPES.get(key)
     if wanted is None or key not in POLICY_KEYS:
         known = ", ".join((*PATH_KEYS, "options", *POLICY_KEYS))
@@ -157,6 +161,15 @@ def _policy_value(key: str, value: object) -> object:
     if type(value) is not wanted:
         raise ConfigError(f"{key} must be a {wanted.__name__}, not {value!r}")
     return value
+
+
+def _rate(key: str, value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        return parse_rate(_text(key, value))
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from None
 
 
 def _globs(key: str, value: object) -> tuple[str, ...]:

@@ -152,6 +152,32 @@ def _is_held(path: Path) -> bool:
         os.close(fd)
 
 
+class LimitsFile:
+    """The limits somebody has set on a mount while it runs: a daemon that was killed comes back
+    with them, one that was told to end does not."""
+
+    def __init__(self, mountpoint: str) -> None:
+        self._path = _path_for(mountpoint).with_suffix(".limits")
+
+    def load(self) -> dict[str, str] | None:
+        """What a killed daemon has left, as texts by name; None when there is nothing."""
+        try:
+            values = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return None
+        return {str(key): str(value) for key, value in dict(values).items()}
+
+    def save(self, limits: dict[str, str]) -> None:
+        """Write them in one step. OSError."""
+        temporary = self._path.with_suffix(".limits-new")
+        temporary.write_text(json.dumps(limits))
+        temporary.replace(self._path)
+
+    def remove(self) -> None:
+        """Forget them."""
+        self._path.unlink(missing_ok=True)
+
+
 def daemons() -> list[Daemon]:
     """Every living daemon of this user."""
     found = []

@@ -83,6 +83,30 @@ class RequestLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class JobEngine:
+    """Section ``[jobs]``: who does the jobs.
+
+    Attributes:
+        threads: of the server itself; 0 takes two for each processor, eight at most.
+        scheduler: address of a dask.distributed scheduler whose workers do them instead.
+    """
+
+    threads: int = 0
+    scheduler: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notifications:
+    """Section ``[notifications]``: where webhooks may go.
+
+    Attributes:
+        allow_networks: networks that are not public and may be connected to all the same.
+    """
+
+    allow_networks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """The whole configuration of ``pixfs serve``."""
 
@@ -91,6 +115,8 @@ class ServerConfig:
     sessions: SessionLimits = field(default_factory=SessionLimits)
     logins: LoginLimits = field(default_factory=LoginLimits)
     requests: RequestLimits = field(default_factory=RequestLimits)
+    jobs: JobEngine = field(default_factory=JobEngine)
+    notifications: Notifications = field(default_factory=Notifications)
 
     @property
     def data_directory(self) -> Path:

@@ -21,7 +21,7 @@ from server.app import Limits, create_app
 from server.asgi import ASGIApp, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from server.core import Core
 
@@ -132,10 +132,12 @@ async def serve_until_signalled(
     on_ready: Callable[[], None],
     graceful_s: float,
     certificate: Certificate | None = None,
+    beside: Sequence[Callable[..., Awaitable[None]]] = (),
 ) -> None:
     """``serve`` until SIGTERM or SIGINT; a second signal stops at once.
 
-    ``on_ready`` is called on the trio thread when requests are answered.
+    ``on_ready`` is called on the trio thread when requests are answered. ``beside`` runs along:
+    started (``task_status``) before the first request, cancelled after the last one.
     """
     port = listener.getsockname()[1]
     stop = trio.Event()
@@ -153,6 +155,8 @@ async def serve_until_signalled(
                 )
                 nursery.cancel_scope.cancel()  # ends the wait for signals below
 
+            for service in beside:
+                await nursery.start(service)
             await nursery.start(serve_then_finish)
             on_ready()
             async for _ in signals:

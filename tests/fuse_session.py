@@ -41,11 +41,12 @@ class Mounted:
         log: the daemon's log.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, run: Path | None = None) -> None:
+        """``run``: where another mount keeps its run file, so that each knows of the other."""
         self.backing = directory / "backing"
         self.path = directory / "mnt"
         self.log = directory / "daemon.log"
-        self._run = directory / "run"
+        self._run = run or directory / "run"
         self._process: subprocess.Popen[bytes] | None = None
         self._expected: list[str] = []
         self.backing.mkdir()
@@ -172,9 +173,11 @@ def xattr(path: Path, name: str) -> str:
 
 
 @contextmanager
-def mounted(directory: Path, *arguments: str, settle_s: float = 0.0) -> Iterator[Mounted]:
+def mounted(
+    directory: Path, *arguments: str, settle_s: float = 0.0, run: Path | None = None
+) -> Iterator[Mounted]:
     """A mount below directory, checked for warnings and gone afterwards."""
-    mount = Mounted(directory)
+    mount = Mounted(directory, run)
     try:
         mount.start(*arguments, settle_s=settle_s)
         yield mount

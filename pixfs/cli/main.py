@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+_EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,13 +28,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pixfs",
         description="Store film frames losslessly smaller and read back the same bytes.",
-        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.",
+        epilog=_EXIT_CODES,
     )
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name in VERBS:
         verb = importlib.import_module(f"pixfs.cli.{name}")
         subparser = subparsers.add_parser(verb.NAME, help=verb.HELP, description=verb.__doc__)
         subparser.formatter_class = argparse.RawDescriptionHelpFormatter
+        if "Exit codes" not in (verb.__doc__ or ""):
+            subparser.epilog = _EXIT_CODES
         verb.add_arguments(subparser)
         subparser.set_defaults(run=verb.run)
     return parser

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML file with any of the settings")
     parser.add_argument(
         "-o",
+        "--option",
         dest="options",
         metavar="KEY=VALUE,...",
         action="append",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from pixfs.errors import ConfigError
 from pixfs.fuse.sdnotify import ServiceManager
 
 if TYPE_CHECKING:
@@ -80,12 +81,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(config: ServerConfig, bind: Bind, core: Core) -> int:
     from server.app import Limits
+    from server.notify.egress import Egress
     from server.serve import Bind, Certificate, build, listen, serve_until_signalled
+    from server.work.service import make_engine, run_jobs
 
     certificate = None
     if config.network.certificate:
         certificate = Certificate(config.network.certificate, config.network.private_key)
         certificate.check()
+    try:
+        egress = Egress(config.notifications.allow_networks)
+    except ValueError as error:
+        raise ConfigError(f"notifications.allow_networks: {error}") from None
+    engine = make_engine(config.jobs.threads, config.jobs.scheduler)
     listener = listen(bind)
     password = core.users.add_first_admin()
     if password is not None:
@@ -108,6 +116,7 @@ def _serve(config: ServerConfig, bind: Bind, core: Core) -> int:
             on_ready=partial(_announce, f"{scheme}://{bound.name}:{bound.port}/"),
             graceful_s=config.network.graceful_s,
             certificate=certificate,
+            beside=(partial(run_jobs, core, engine, egress=egress),),
         )
     )
     return 0

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pixfs import runfiles
+from pixfs.cli.sizes import format_ratio, format_size
 from pixfs.cli.trees import FrameFile, Tree, opened_trees
 from pixfs.sequences import FrameSequence, group
 
@@ -121,7 +122,7 @@ def _print_mounts(mounts: Iterable[dict[str, Any]]) -> None:
             f"{mount['mountpoint']}: {stats['converted']} compressed,"
             f" {stats['verbatim']} left as they are, {stats['failed']} failed since"
             f" {stats['since']}; {stats['queued']} queued, {stats['converting']} converting;"
-            f" {_size(mount['free_bytes'])} free"
+            f" {format_size(mount['free_bytes'])} free"
         )
 
 
@@ -163,7 +164,9 @@ def _table() -> Table:
 
 def _row(directory: str, sequence: FrameSequence[FileStatus]) -> tuple[str, ...]:
     files = [file for _, file in sequence.frames]
-    return (os.path.join(directory, sequence.name), *_summary(files))
+    count, *rest = _summary(files)
+    frames = f"{count} frames" if len(files) > 1 else count
+    return (os.path.join(directory, sequence.name), frames, *rest)
 
 
 def _totals(files: list[FileStatus]) -> tuple[str, ...]:
@@ -177,22 +180,9 @@ def _summary(files: list[FileStatus]) -> tuple[str, ...]:
     logical, stored = sum(f.logical for f in files), sum(f.stored for f in files)
     reasons = Counter(file.reason for file in files if file.reason)
     reason = next(iter(reasons)) if len(reasons) == 1 else _counted(reasons)
-    ratio = f"{logical / stored:.2f}:1" if stored else "-"
-    return str(len(files)), state, _size(logical), _size(stored), ratio, reason
+    ratio = format_ratio(logical, stored)
+    return str(len(files)), state, format_size(logical), format_size(stored), ratio, reason
 
 
 def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{text} {count}" for text, count in counts.most_common())
-
-
-def _size(count: int) -> str:
-    """Bytes the way file managers of this trade show them: decimal units."""
-    size = float(count)
-    for unit in _UNITS:
-        if size < 1000 or unit == _UNITS[-1]:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError("the last unit takes every size")
-
-
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")

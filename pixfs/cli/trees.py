@@ -33,10 +33,19 @@ class FrameFile:
     Attributes:
         path: as the user would type it.
         size: logical bytes.
+        stored: bytes it takes on the storage.
+        inode: its number; names of one file share it.
     """
 
     path: str
     size: int
+    stored: int
+    inode: int
+
+    @staticmethod
+    def of(path: str, st: os.stat_result) -> FrameFile:
+        """From the attributes a mount shows."""
+        return FrameFile(path, st.st_size, st.st_blocks * 512, st.st_ino)
 
 
 class Tree(Protocol):
@@ -61,18 +70,18 @@ class MountedTree:
     def files(self) -> Iterator[FrameFile]:
         found = os.lstat(self._path)
         if stat.S_ISREG(found.st_mode):
-            yield FrameFile(self._path, found.st_size)
+            yield FrameFile.of(self._path, found)
         elif stat.S_ISDIR(found.st_mode):
             yield from self._below(self._path)
 
     def _below(self, directory: str) -> Iterator[FrameFile]:
         with os.scandir(directory) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield from self._below(entry.path)
             elif entry.is_file(follow_symlinks=False):
-                yield FrameFile(entry.path, entry.stat(follow_symlinks=False).st_size)
+                yield FrameFile.of(entry.path, entry.stat(follow_symlinks=False))
 
     def get(self, file: FrameFile, name: str) -> str | None:
         try:
@@ -101,7 +110,8 @@ class StoredTree:
 
     def _below(self, node: Node, shown: str) -> Iterator[FrameFile]:
         if node.is_regular:
-            yield FrameFile(shown, self._volume.stat(node).size)
+            st = self._volume.stat(node)
+            yield FrameFile(shown, st.size, st.blocks * 512, st.ino)
         if not node.is_dir:
             return
         for name in self._names(node):

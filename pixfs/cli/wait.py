@@ -5,14 +5,12 @@ Files that cannot be converted now (open, hard-linked, no space) are not waited 
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from typing import TYPE_CHECKING
 
+from pixfs.cli.mounts import read_stats
 from pixfs.cli.progress import ProgressLine
-from pixfs.errors import TargetError
 
 if TYPE_CHECKING:
     import argparse
@@ -45,8 +43,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pending(mount: str) -> int:
-    try:
-        stats = json.loads(os.getxattr(mount, "user.pixfs.stats"))
-    except OSError as error:
-        raise TargetError(f"{mount} is no PixFS mount point: {error.strerror}") from None
+    stats = read_stats(mount)
     return int(stats["queued"]) + int(stats["converting"])

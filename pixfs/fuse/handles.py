@@ -24,11 +24,13 @@ class OpenFile:
         inode: what was opened.
         turns: how many requests of this handle may hold a worker thread at once, so that one
             file on hung storage cannot take the threads every other file needs.
+        opener: the thread that opened it, 0 if it cannot be named here.
     """
 
     file: Handle
     inode: Inode
     turns: trio.CapacityLimiter
+    opener: int = 0
 
 
 @dataclass(slots=True, eq=False)

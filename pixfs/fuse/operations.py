@@ -19,6 +19,7 @@ from pixfs.fuse import xattrs
 from pixfs.fuse.attributes import bare_attributes, entry_attributes, statvfs_data
 from pixfs.fuse.handles import HandleTable, OpenDirectory, OpenFile
 from pixfs.fuse.inodes import ROOT_NUMBER, Inode, InodeTable
+from pixfs.fuse.pacing import Pacing
 from pixfs.fuse.requests import WorkerThreads, answered, in_thread
 from pixfs.volume import Caller, Owner
 
@@ -50,6 +51,7 @@ class Operations(pyfuse3.Operations):
         self._directories: HandleTable[OpenDirectory] = HandleTable()
         self._released = trio.lowlevel.ParkingLot()
         self.initialized = trio.Event()
+        self.pacing = Pacing()
 
     def init(self) -> None:
         """Note that the kernel has agreed on the protocol: from here on it sends requests."""
@@ -250,7 +252,7 @@ class Operations(pyfuse3.Operations):
         handle, inode, entry = await self._metadata(
             self._create, parent, name, modes.S_IMODE(mode), flags, _owner(ctx)
         )
-        return self._opened(handle, inode), entry
+        return self._opened(handle, inode, ctx), entry
 
     def _create(
         self, parent: Inode, name: bytes, mode: int, flags: int, owner: Owner
@@ -267,26 +269,40 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         known = self.inodes.get(inode)
         handle = await in_thread(self._threads.data, self._volume.open, known.node, flags)
-        return self._opened(handle, known)
+        return self._opened(handle, known, ctx)
 
-    def _opened(self, handle: Handle, inode: Inode) -> pyfuse3.FileInfo:
+    def _opened(
+        self, handle: Handle, inode: Inode, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.FileInfo:
         turns = trio.CapacityLimiter(self._threads.turns_per_file)
-        fh = self._files.add(OpenFile(handle, inode, turns))
+        fh = self._files.add(OpenFile(handle, inode, turns, ctx.pid))
         return pyfuse3.FileInfo(fh=fh, keep_cache=handle.keep_cache)
 
     @answered
     async def read(self, fh: int, off: int, size: int) -> bytes:
         file = self._files.get(fh)
-        data = file.file.read_cached(off, size)
-        if data is None:
-            data = await self._io(file, file.file.read, off, size)
+        limiter, moved = self._volume.throttle.read, 0
+        await self.pacing.admit(limiter, file, size)
+        try:
+            data = file.file.read_cached(off, size)
+            if data is None:
+                data = await self._io(file, file.file.read, off, size)
+            moved = len(data)
+        finally:
+            limiter.refund(size - moved)
         # pyfuse3 takes any buffer, which spares a copy; its types know only one kind.
         return cast("bytes", data)
 
     @answered
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         file = self._files.get(fh)
-        return await self._io(file, file.file.write, off, buf)
+        limiter, moved = self._volume.throttle.write, 0
+        await self.pacing.admit(limiter, file, len(buf))
+        try:
+            moved = await self._io(file, file.file.write, off, buf)
+        finally:
+            limiter.refund(len(buf) - moved)
+        return moved
 
     @answered
     async def flush(self, fh: int) -> None:

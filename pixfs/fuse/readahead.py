@@ -12,6 +12,9 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 READ_AHEAD_KIB = 4096
+# Under a limit a long request is a long wait for every other reader: this much time at most.
+_REQUEST_S = 0.025
+_LEAST_KIB = 128
 _BDI = Path("/sys/class/bdi")
 
 
@@ -29,3 +32,19 @@ def raise_read_ahead(device: str, kib: int = READ_AHEAD_KIB, bdi: Path = _BDI) -
         log.info("read-ahead stays at its default (%s): %s", knob, error)
         return False
     return True
+
+
+def window_kib(limit: int | None) -> int:
+    """The window that suits a limit on reading, in bytes a second."""
+    if limit is None:
+        return READ_AHEAD_KIB
+    return max(_LEAST_KIB, min(READ_AHEAD_KIB, int(limit * _REQUEST_S) >> 10))
+
+
+def set_read_ahead(device: str, kib: int, bdi: Path = _BDI) -> None:
+    """Set the window, for files that are opened from now on; only root can, and it is a matter
+    of comfort."""
+    try:
+        (bdi / device / "read_ahead_kb").write_text(f"{kib}\n")
+    except OSError as error:
+        log.info("read-ahead stays as it is: %s", error)

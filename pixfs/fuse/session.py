@@ -27,26 +27,37 @@ import trio
 import codec
 from pixfs.errors import MountError
 from pixfs.fuse import mountinfo, mountpoint, xattrs
+from pixfs.fuse.connection import Connection
 from pixfs.fuse.heartbeat import Heartbeat
 from pixfs.fuse.invalidation import Invalidator
 from pixfs.fuse.operations import Operations
-from pixfs.fuse.readahead import raise_read_ahead
+from pixfs.fuse.readahead import (
+    READ_AHEAD_KIB,
+    raise_read_ahead,
+    set_read_ahead,
+    window_kib,
+)
 from pixfs.fuse.sdnotify import ServiceManager, watchdog_interval_s
 from pixfs.fuse.signals import StopSignals
-from pixfs.runfiles import Daemon, claim
+from pixfs.runfiles import Daemon, LimitsFile, claim
+from pixfs.throttle import Priority, format_rate, parse_rate
 from pixfs.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pixfs.config import MountSettings
+    from pixfs.fuse.pacing import Pacing
+    from pixfs.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
 # Tasks that wait for requests, and requests worked on at once. The kernel sends at most 12
-# background reads plus one request per blocked thread; each task keeps a 1 MiB buffer.
+# background reads plus one request per blocked thread; each task keeps a 1 MiB buffer. A request
+# that a limit holds back keeps its task: there must be some left for everybody else.
 MIN_TASKS = 8
-MAX_TASKS = 128
+MAX_TASKS = 512
+_WATCH_S = 0.25
 _DRAIN_STEP_S = 0.25
 _DRAIN_EXTENSION_S = 60
 _INVALIDATOR_STOP_S = 5.0
@@ -117,12 +128,37 @@ class Session:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._announce, operations, heartbeat)
                 nursery.start_soon(self._warm_kernels)
-                self._signals.wake_with(lambda: token.run_sync_soon(pyfuse3.terminate))
+                nursery.start_soon(self._watch, Connection(), operations.pacing)
+                self._signals.wake_with(lambda: token.run_sync_soon(self._terminate))
                 await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
                 nursery.cancel_scope.cancel()
         finally:
             # pyfuse3.terminate uses the session, which is closed next.
             self._signals.wake_with(None)
+
+    def _terminate(self) -> None:
+        self._let_go()
+        pyfuse3.terminate()
+
+    def _let_go(self) -> None:
+        """Let requests pass that a limit holds back: the loop ends when all are answered."""
+        self._volume.throttle.exempt(Priority.REQUEST, Priority.DEMAND)
+
+    async def _watch(self, connection: Connection, pacing: Pacing) -> None:
+        """See to what is held back: give it up when who waits is being killed, let all of it
+        go once nobody could lift a pause any more."""
+        while True:
+            await trio.sleep(_WATCH_S)
+            await pacing.give_up_killed()
+            if connection.is_over() or await self._is_out_of_reach():
+                self._let_go()
+                return
+
+    async def _is_out_of_reach(self) -> bool:
+        """Whether the mount is paused and detached: its files are open, its root is gone."""
+        if not self._volume.throttle.is_paused:
+            return False
+        return await trio.to_thread.run_sync(mountinfo.mount_at, self._mountpoint) is None
 
     async def _warm_kernels(self) -> None:
         """Load the codec's kernels now, so that the first reader does not wait for it."""
@@ -146,13 +182,22 @@ class Session:
 
     def _tune_kernel(self) -> None:
         mount = mountinfo.mount_at(self._mountpoint)
-        if mount is not None:
+        if mount is None:
+            return
+        window = window_kib(self._volume.throttle.read.limit)
+        if window == READ_AHEAD_KIB:
             raise_read_ahead(mount.device)
+        else:
+            set_read_ahead(mount.device, window)
+
+    def limits_changed(self) -> None:
+        """Suit the kernel's read-ahead to the limit on reading. Any thread but trio's."""
+        self._tune_kernel()
 
     def _drain(self) -> None:
         """Finish the queue, telling the service manager that this takes its time."""
         abandoning = self._signals.abandoning
-        if abandoning.is_set():
+        if abandoning.is_set() or self._volume.throttle.is_paused:
             log.info("leaving the queue to the next mount")
             self._volume.close(drain=False)
             return
@@ -196,8 +241,29 @@ def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -
         volume = Volume(backing, settings.policy)
         # After the drain this does nothing; after a failure it drops the queue.
         cleanup.callback(functools.partial(volume.close, drain=False))
+        session = Session(settings, volume, signals, on_ready or (lambda: None))
+        _keep_limits(volume.throttle, LimitsFile(target), session, cleanup)
         volume.start()
-        Session(settings, volume, signals, on_ready or (lambda: None)).run()
+        session.run()
+
+
+def _keep_limits(
+    throttle: Throttle, file: LimitsFile, session: Session, cleanup: ExitStack
+) -> None:
+    """Take up the limits a killed daemon had, and note those that are set from now on."""
+    limiters = {"read": throttle.read, "write": throttle.write}
+    for name, text in (file.load() or {}).items():
+        if name in limiters:
+            limiters[name].limit = parse_rate(text)
+            log.info("%s is limited to %s, as before the daemon was killed", name, text)
+
+    def changed() -> None:
+        file.save({name: format_rate(limiter.limit) for name, limiter in limiters.items()})
+
+        session.limits_changed()
+
+    throttle.on_change = changed
+    cleanup.callback(file.remove)
 
 
 def _prepare_process() -> None:

@@ -8,6 +8,7 @@
             t-<old>-<own>-<n>   a temporary that is to change places with inode <old> and is
                             itself inode <own> (hexadecimal)
             redo-<n>.data, redo-<n>.target   a rewrite in place that is under way
+        incoming/           files on their way from another volume (`pixfs.transfer`)
         lost+found/         leftovers that are neither of the two, moved here at start
 
 The names carry both inodes because after a crash they alone tell a temporary that never took
@@ -36,6 +37,7 @@ HIDDEN = b".pixfs"
 TMP = b"tmp"
 LOCK = b"lock"
 LOST_FOUND = b"lost+found"
+INCOMING = b"incoming"
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import codec
 from codec import CodecError
+from pixfs.throttle import format_rate, parse_rate
 from pixfs.volume import backing, verdict
 from pixfs.volume.contents import ContainerContent, Content
 from pixfs.volume.errors import oserror
@@ -18,10 +20,13 @@ from pixfs.volume.metadata import HIDDEN_XATTRS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pixfs.throttle import Limiter
     from pixfs.volume.attributes import Caller
     from pixfs.volume.core import Core
     from pixfs.volume.files import LogicalFile
     from pixfs.volume.nodes import Node
+
+log = logging.getLogger(__name__)
 
 PREFIX = b"user.pixfs."
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
@@ -30,7 +35,8 @@ _FILE_NAMES = (
     "hash", "encoded_at", "verify",
 )  # fmt: skip
 _LISTED_FILE_NAMES = tuple(name for name in _FILE_NAMES if name != "verify")
-_ROOT_NAMES = ("stats", "policy", "backing")
+_THROTTLES = ("throttle.read", "throttle.write")
+_ROOT_NAMES = ("stats", "policy", "backing", *_THROTTLES)
 
 
 class Status(NamedTuple):
@@ -97,6 +103,10 @@ class Control:
         if name == PREFIX + b"state" and node.is_regular:
             self._set_state(node, value, caller)
             return
+        short = name[len(PREFIX) :].decode("ascii", "replace") if name.startswith(PREFIX) else ""
+        if node is self._root and short in _THROTTLES:
+            self._set_limit(short, value, caller)
+            return
         self._refuse_control(name)
         self._refuse_acl(name)
         if node.file is None:
@@ -134,11 +144,27 @@ class Control:
         else:
             raise oserror(errno.EINVAL)
 
+    def _limiter(self, name: str) -> Limiter:
+        throttle = self._core.throttle
+        return throttle.read if name == "throttle.read" else throttle.write
+
+    def _set_limit(self, name: str, value: bytes, caller: Caller) -> None:
+        # Who runs the volume may do with it what root may.
+        if caller.uid not in (0, os.geteuid()):
+            raise oserror(errno.EPERM)
+        try:
+            limit = parse_rate(value.decode("ascii"))
+        except ValueError:
+            raise oserror(errno.EINVAL) from None
+        self._limiter(name).limit = limit
+        self._core.throttle.on_change()
+        log.info("%s is %s from now on (set by uid %d)", name, format_rate(limit), caller.uid)
+
     # What is computed
 
     def _control_names(self, node: Node) -> tuple[str, ...]:
         if node is self._root:
-            return ("stats", "policy")
+            return ("stats", "policy", *_THROTTLES)
         return _LISTED_FILE_NAMES if node.is_regular else ()
 
     def _computed(self, node: Node, name: str, caller: Caller) -> str | None:
@@ -159,6 +185,8 @@ class Control:
             return json.dumps(self._stats())
         if name == "policy":
             return json.dumps(self._core.policy.to_json())
+        if name in _THROTTLES:
+            return format_rate(self._limiter(name).limit)
         if caller.uid not in (0, backing.fstat(self._root.fd).st_uid):
             raise oserror(errno.EACCES)
         return os.fsdecode(self._backing_path)

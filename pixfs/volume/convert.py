@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import codec
 from codec import VerifyError
+from pixfs.throttle import Priority
 from pixfs.volume import backing, swap, verdict
 from pixfs.volume.attributes import Signature
 from pixfs.volume.contents import ContainerContent
@@ -35,6 +36,7 @@ from pixfs.volume.metadata import copy_metadata
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pixfs.throttle import Limiter
     from pixfs.volume.area import Temp
     from pixfs.volume.core import Core
     from pixfs.volume.files import LogicalFile
@@ -98,8 +100,10 @@ class Converter:
         self._core = core
         self._budget = ByteBudget(core.policy.encode_bytes)
 
-    def convert(self, node: Node, *, threads: int = 1) -> Result:
-        """Compresses a raw file or a wrap.
+    def convert(
+        self, node: Node, *, threads: int = 1, priority: Priority = Priority.BACKGROUND
+    ) -> Result:
+        """Compresses a raw file or a wrap, at the pace the volume's throttle allows.
 
         Raises ConversionRefusedError when it cannot happen now, VerifyError when the encoder
         failed its own check, OSError. After any of them the file is what it was.
@@ -112,7 +116,7 @@ class Converter:
             if source is None:
                 return Result.ALREADY
             try:
-                return self._convert(file, source, threads)
+                return self._convert(file, source, threads, priority)
             except OSError as error:
                 if error.errno in _NO_SPACE:
                     raise NoSpaceError("waits for free space") from error
@@ -157,7 +161,9 @@ class Converter:
         base = codec.WRAP_SIZE if head.kind is Kind.WRAP else 0
         return _Source(fd, st, Signature.of(st), file.generation, base, head.kind)
 
-    def _convert(self, file: LogicalFile, source: _Source, threads: int) -> Result:
+    def _convert(
+        self, file: LogicalFile, source: _Source, threads: int, priority: Priority
+    ) -> Result:
         core = self._core
         if source.kind is Kind.RAW:
             reason = verdict.reason_to_leave(core.policy, source.fd, source.st)
@@ -167,11 +173,11 @@ class Converter:
             return self._leave(file, source, "unsupported: too large to be compressed in memory")
         self._check_space(source)
         with self._budget.reserved(source.length):
-            encoded = self._encode(source, threads)
+            encoded = self._encode(source, threads, priority)
             core.on_step("encoded")
             if encoded.reason is not None and source.kind is Kind.RAW:
                 return self._leave(file, source, encoded.reason)
-            self._store(file, source, encoded)
+            self._store(file, source, encoded, priority)
         core.stats.add("converted" if encoded.reason is None else "verbatim")
         core.stats.add("bytes_in", source.length)
         core.stats.add("bytes_out", len(encoded.container))
@@ -183,10 +189,12 @@ class Converter:
         if room.f_bavail * room.f_frsize < needed:
             raise NoSpaceError("waits for free space")
 
-    def _encode(self, source: _Source, threads: int) -> codec.Encoded:
+    def _encode(self, source: _Source, threads: int, priority: Priority) -> codec.Encoded:
         original = memoryview(bytearray(source.length))
-        if backing.pread_into(source.fd, original, source.base) != source.length:
-            raise BusyError("changed while it was read")
+        for start, stop in _paced(self._core.throttle.read, source, source.length, priority):
+            piece = original[start:stop]
+            if backing.pread_into(source.fd, piece, source.base + start) != stop - start:
+                raise BusyError("changed while it was read")
         self._core.on_step("read")
         encoded_at = datetime.now(UTC).isoformat(timespec="seconds")
         level = self._core.policy.level
@@ -203,13 +211,18 @@ class Converter:
         self._core.stats.add("verbatim")
         return Result.VERBATIM
 
-    def _store(self, file: LogicalFile, source: _Source, encoded: codec.Encoded) -> None:
+    def _store(
+        self, file: LogicalFile, source: _Source, encoded: codec.Encoded, priority: Priority
+    ) -> None:
         area = self._core.area
         if area is None:
             raise UnconvertibleError("the volume is read-only")
         temp = area.create(source.signature.key)
         try:
-            backing.pwrite_all(temp.fd, encoded.container, 0)
+            container = memoryview(encoded.container)
+            limiter = self._core.throttle.write
+            for start, stop in _paced(limiter, source, len(container), priority):
+                backing.pwrite_all(temp.fd, container[start:stop], start)
             self._core.on_step("written")
             try:
                 copy_metadata(source.fd, temp.fd)
@@ -274,3 +287,16 @@ class Converter:
             return content
         content.retire()
         raise VerifyError("the stored container does not open as the one encoded")
+
+
+def _paced(
+    limiter: Limiter, source: _Source, length: int, priority: Priority
+) -> Iterator[tuple[int, int]]:
+    """Ranges to move one after the other, each when the limit allows it; nothing is locked
+    meanwhile that a user could wait for."""
+    start = 0
+    while start < length:
+        stop = start + limiter.piece(length - start)
+        limiter.acquire(source.signature.key, stop - start, priority)
+        yield start, stop
+        start = stop

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pixfs.throttle import Throttle
 from pixfs.volume.blockcache import BlockCache
 from pixfs.volume.heads import HeadCache
 from pixfs.volume.locks import DirectoryLocks
@@ -33,6 +34,7 @@ class Core:
     Attributes:
         area: where temporaries live; None until the volume has started, and on a backing
             file system that is read-only.
+        throttle: the limits that conversions keep to, and whoever serves users' requests.
         readahead: decodes blocks a sequential reader will want; None when not started.
         on_step: called with a step's name between the steps of a conversion, restore or swap
             (`docs/internals/volume.md` lists them).
@@ -51,6 +53,8 @@ class Core:
     verdicts: Verdicts = field(default_factory=Verdicts)
     directories: DirectoryLocks = field(default_factory=DirectoryLocks)
     cache: BlockCache = field(init=False)
+    throttle: Throttle = field(init=False)
 
     def __post_init__(self) -> None:
         self.cache = BlockCache(self.policy.cache_bytes)
+        self.throttle = Throttle(self.policy.throttle_read, self.policy.throttle_write)

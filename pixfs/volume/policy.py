@@ -46,6 +46,8 @@ class Policy:
         encode_bytes: budget of source bytes held in memory by running conversions. A single
             file larger than it is left as it is.
         reserve_bytes: free space that a conversion must leave on the backing file system.
+        throttle_read, throttle_write: bytes a second that requests and conversions may move
+            at first; 0 is paused, None unlimited.
         rescan: look for raw files that wait for compression when the volume starts.
         list_xattrs: name the control xattrs in listings, too.
     """
@@ -60,6 +62,8 @@ class Policy:
     cache_bytes: int = field(default_factory=_default_cache_bytes)
     encode_bytes: int = field(default_factory=_default_encode_bytes)
     reserve_bytes: int = 64 * MIB
+    throttle_read: int | None = None
+    throttle_write: int | None = None
     rescan: bool = True
     list_xattrs: bool = False
 
@@ -72,6 +76,9 @@ class Policy:
             raise ValueError(f"encode_threads must be at least 1, not {self.encode_threads}")
         for name in ("settle_s", "min_size", "cache_bytes", "encode_bytes", "reserve_bytes"):
             if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}")
+        for name in ("throttle_read", "throttle_write"):
+            if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}")
 
     def wants(self, path: bytes) -> bool:

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from codec import CodecError
+from pixfs.throttle import Priority
 from pixfs.volume import backing, verdict
 from pixfs.volume.area import HIDDEN
 from pixfs.volume.convert import Converter, Result
@@ -116,7 +117,8 @@ class Scheduler:
         if waiting:
             self._core.nodes.unpin(node)
         try:
-            return self._converter.convert(node, threads=self._core.policy.encode_threads)
+            threads = self._core.policy.encode_threads
+            return self._converter.convert(node, threads=threads, priority=Priority.DEMAND)
         except ConversionRefusedError as refusal:
             if waiting:
                 self.settle(node)

@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from pixfs.throttle import Priority
 from pixfs.volume import backing, recovery
 from pixfs.volume.area import Area
 from pixfs.volume.attributes import Stat
@@ -27,6 +28,7 @@ from pixfs.volume.scheduler import Scheduler
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pixfs.throttle import Throttle
     from pixfs.volume.attributes import Caller, Owner
     from pixfs.volume.clock import Clock
 
@@ -110,7 +112,11 @@ class Volume:
         """Finishes (or, without ``drain``, abandons) queued conversions and closes everything,
         handles still open included; idempotent. The caller makes no other call any more,
         but one: while a close drains, another thread may close without draining, which makes
-        the first one leave the rest of the queue."""
+        the first one leave the rest of the queue. A paused volume leaves it, too."""
+        drain = drain and not self.throttle.is_paused
+        if not drain:
+            # What has begun is finished, or a limit could keep the volume from closing.
+            self.throttle.exempt(*Priority)
         with self._lock:
             if self._closed:
                 if not drain:
@@ -150,13 +156,20 @@ class Volume:
     def on_step(self, callback: Callable[[str], None]) -> None:
         self._core.on_step = callback
 
+    @property
+    def throttle(self) -> Throttle:
+        """The volume's limits: conversions keep to them, whoever serves requests has to."""
+        return self._core.throttle
+
     def stats(self) -> dict[str, object]:
-        """Counters since the start, the queue and the block cache; plain JSON values."""
+        """Counters since the start, the queue, the block cache and what moves at present;
+        plain JSON values."""
         return {
             **self._core.stats.snapshot(),
             **self._scheduler.queue.snapshot(),
             "nodes": self._core.nodes.count(),
             "cache": self._core.cache.snapshot(),
+            "throttle": self.throttle.snapshot(),
         }
 
     def is_idle(self) -> bool:

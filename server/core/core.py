@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from server.core.credentials import Credentials
 from server.core.events import Events
 from server.core.health import Health
+from server.core.jobs import Jobs, Workers
 from server.core.mail_settings import MailStore
 from server.core.passwords import Passwords
 from server.core.s3_endpoints import S3Endpoints
@@ -19,6 +20,7 @@ from server.core.sessions import Sessions
 from server.core.storages import Storages
 from server.core.throttles import Throttles
 from server.core.users import Users
+from server.core.webhook_keys import WebhookKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +41,9 @@ class Core:
     Attributes:
         database: for the nouns that are built on top of these, such as jobs.
         clock: the aware time by which all of them go.
+        live_rates: of each throttle by its number, the limit and the rate of now in bytes a
+            second; empty while no engine runs.
+        on_jobs_changed: called on the trio thread when the engine should look at the jobs.
     """
 
     def __init__(
@@ -66,6 +71,14 @@ class Core:
         self.mail = MailStore(database, sealer, clock)
         self.s3_endpoints = S3Endpoints(database, sealer, clock)
         self.events = Events(database)
+        self.webhook_keys = WebhookKeys(database, sealer, clock)
+        self.on_jobs_changed: Callable[[], None] = lambda: None
+        self.live_rates: Callable[[], dict[int, tuple[int | None, int]]] = dict
+        self.jobs = Jobs(database, clock, self._jobs_changed)
+        self.workers = Workers(database, clock, self._jobs_changed)
+
+    def _jobs_changed(self) -> None:
+        self.on_jobs_changed()
 
     def health(self) -> Health:
         """What answers, and for how long it has been up."""

@@ -135,6 +135,13 @@ class StorageUnavailable(CoreError):
     hint = "check that the storage is mounted and answers, then try again"
 
 
+class WrongState(CoreError):
+    """What is asked for does not go with the state something is in."""
+
+    code = "wrong-state"
+    hint = "look at its state first; an ended job can only be retried"
+
+
 class StorageRefused(CoreError):
     """A storage does not take this change."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from server.work.batch import Batch, File, StorageSpec
     from server.work.flow import Flow
-    from server.work.storage import Storage
+    from server.work.storage import Entry, Storage
 
 __all__ = ["clear", "open_storage", "run"]
 
@@ -130,11 +130,43 @@ def _unlink_source(batch: Batch, source: Storage, file: File, flow: Flow) -> Out
     return _remove(batch, source, file, check_version=True)
 
 
+def _rename(batch: Batch, source: Storage, file: File, flow: Flow) -> Outcome:
+    """Moves a file within its storage, at once."""
+    done = Outcome(file.number, "done", size=file.size)
+    try:
+        entry = source.stat(file.path)
+    except FileNotFoundError:
+        # An attempt that was not heard of again has done it.
+        if batch.lost and _is_planned(source.stat(file.target), file):
+            return done
+        raise
+    overwrite = batch.options.overwrite
+    try:
+        there = source.stat(file.target)
+    except FileNotFoundError:
+        pass
+    else:
+        if there.kind == "folder":
+            raise FileError("exists", "a folder of that name is there already")
+        if overwrite == "fail":
+            raise FileError("exists", "another file of that name is there already")
+        if overwrite == "skip" or (overwrite == "newer" and entry.mtime_ns <= there.mtime_ns):
+            reason = "another file of that name was there already"
+            return Outcome(file.number, "skipped", size=file.size, code="exists", reason=reason)
+    source.rename(file.path, file.target, replace=overwrite in ("replace", "newer"))
+    source.sync(sorted({split(file.path)[0], split(file.target)[0]}))
+    return done
+
+
+def _is_planned(entry: Entry, file: File) -> bool:
+    return (entry.kind, entry.size, entry.mtime_ns) == (file.kind, file.size, file.mtime_ns)
+
+
 def _remove(batch: Batch, source: Storage, file: File, *, check_version: bool) -> Outcome:
     try:
         entry = source.stat(file.path)
     except FileNotFoundError:
-        if batch.attempt > 1 or check_version:
+        if batch.lost or check_version:
             return Outcome(file.number, "done", size=file.size)
         raise
     is_same = entry.kind == file.kind and (
@@ -161,7 +193,7 @@ def clear(batch: Batch) -> None:
     target = open_storage(batch.target)
     try:
         for file in batch.files:
-            for attempt in range(1, batch.attempt + 1):
+            for attempt in batch.lost:
                 target.clear_part(file.target, batch.part(file, attempt), resumes=False)
     finally:
         target.close()
@@ -173,6 +205,7 @@ _ACTIONS: dict[str, Callable[[Batch, Storage, File, Flow], Outcome]] = {
     "verify": _verify,
     "delete": _delete,
     "unlink-source": _unlink_source,
+    "rename": _rename,
 }
 
 

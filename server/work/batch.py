@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 __all__ = ["Action", "Batch", "File", "Options", "Outcome", "Overwrite", "StorageSpec", "Verify"]
 
-Action = Literal["copy", "compress", "restore", "verify", "delete", "unlink-source"]
+Action = Literal["copy", "compress", "restore", "verify", "delete", "unlink-source", "rename"]
 Overwrite = Literal["fail", "skip", "newer", "replace"]
 Verify = Literal["hash", "size"]
 
@@ -68,7 +68,8 @@ class Batch:
 
     Attributes:
         id: names the job and the batch in it; lower-case letters, digits and dashes.
-        attempt: counts from 1; a later one clears away what an earlier one left.
+        attempt: counts from 1; no two write under the same hidden names.
+        lost: earlier attempts that were never heard of again, and may have left something.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Batch:
     target: StorageSpec | None
     options: Options
     files: tuple[File, ...]
+    lost: tuple[int, ...] = ()
 
     def part(self, file: File, attempt: int | None = None) -> str:
         """The id of this attempt at one file."""

@@ -58,11 +58,17 @@ class Flow:
         self._began = clock()
         self._slice_s = slice_s
         self._valid_until = None if valid_s is None else self._began + valid_s
+        self._has_begun = False
         self.stop = stop or threading.Event()
         self.moved = 0
 
     def has_time(self) -> bool:
-        """Whether another file should be begun."""
+        """Whether another file should be begun; the first always, however long it took to get
+        there, or nothing would ever be done on a slow storage."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._began = self._clock()
+            return not self.stop.is_set()
         return not self.stop.is_set() and self._clock() - self._began < self._slice_s
 
     def extend(self, valid_s: float) -> None:

@@ -104,7 +104,7 @@ def _write_group(
 def _begin(
     batch: Batch, source: Storage, target: Storage, flow: Flow, file: File
 ) -> _Copy | Outcome:
-    for attempt in range(1, batch.attempt):
+    for attempt in batch.lost:
         target.clear_part(file.target, batch.part(file, attempt), resumes=True)
     if file.kind == "link":
         return _copy_link(batch, source, target, file)

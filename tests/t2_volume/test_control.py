@@ -196,3 +196,28 @@ def test_looking_does_not_change_what_is_cached(user: User) -> None:
     assert not handle.keep_cache
     handle.release()
     user.give_back(node)
+
+
+def test_limits_are_for_root_and_the_volumes_user(user: User) -> None:
+    root = user.volume.root
+    changes: list[str] = []
+    user.volume.throttle.on_change = lambda: changes.append(user.control("", "throttle.read"))
+    for name in (b"user.pixfs.throttle.read", b"user.pixfs.throttle.write"):
+        with pytest.raises(PermissionError):
+            user.volume.setxattr(root, name, b"1M", 0, NOBODY)
+        user.volume.setxattr(root, name, b"2048", 0, ROOT)
+        with pytest.raises(OSError, match="Invalid"):
+            user.volume.setxattr(root, name, b"\xff", 0, ROOT)
+        assert user.volume.getxattr(root, name, NOBODY) == b"2K"
+    assert changes == ["2K", "2K"]
+    assert user.volume.throttle.write.limit == 2048
+    with pytest.raises(PermissionError):
+        user.volume.setxattr(root, b"user.pixfs.throttle.other", b"1M", 0, ROOT)
+
+
+def test_a_conversion_keeps_to_the_limits_and_counts(user: User) -> None:
+    user.write("a.dpx", dpx())
+    user.compress("a.dpx")
+    moved = user.volume.throttle.snapshot()
+    assert moved["read"]["bytes"] == len(dpx())
+    assert moved["write"]["bytes"] == len(user.stored("a.dpx"))

@@ -9,6 +9,7 @@ import pytest
 from pixfs.config import (
     _POLICY_TYPES,
     POLICY_KEYS,
+    RATE_KEYS,
     MountSettings,
     parse_option_lists,
     read_config,
@@ -44,7 +45,16 @@ def test_a_file_with_everything(tmp_path: Path) -> None:
 
 
 def test_every_policy_field_can_be_set() -> None:
-    assert set(_POLICY_TYPES) == set(POLICY_KEYS)
+    assert {*_POLICY_TYPES, *RATE_KEYS} == set(POLICY_KEYS)
+
+
+def test_limits_are_rates(tmp_path: Path) -> None:
+    settings = read_config(written(tmp_path, 'throttle_read = "1.5M"\nthrottle_write = 0\n'))
+    assert (settings.policy.throttle_read, settings.policy.throttle_write) == (3 << 19, 0)
+    assert settings.merged({"throttle_read": "unlimited"}).policy.throttle_read is None
+    for value in ("fast", -1, True, None):
+        with pytest.raises(ConfigError, match="throttle_read"):
+            settings.merged({"throttle_read": value})
 
 
 def test_options_win_over_the_file_and_undo_their_opposites(tmp_path: Path) -> None:

@@ -15,7 +15,12 @@ import pytest
 from pixfs import runfiles
 from pixfs.errors import MountError
 from pixfs.fuse import mountinfo, mountpoint
-from pixfs.fuse.readahead import raise_read_ahead
+from pixfs.fuse.readahead import (
+    READ_AHEAD_KIB,
+    raise_read_ahead,
+    set_read_ahead,
+    window_kib,
+)
 from pixfs.fuse.sdnotify import ServiceManager, watchdog_interval_s
 from pixfs.fuse.signals import NUMBERS, StopSignals
 from tests.checklogs import ExpectLogs, LogCheck, lines_to_act_on
@@ -93,6 +98,17 @@ def test_read_ahead_is_raised_and_never_lowered(tmp_path: Path) -> None:
     assert raise_read_ahead("0:39", 1024, bdi=tmp_path)
     assert knob.read_text() == "8192\n"
     assert not raise_read_ahead("0:99", 1024, bdi=tmp_path)
+
+
+def test_read_ahead_suits_the_limit(tmp_path: Path) -> None:
+    assert window_kib(None) == READ_AHEAD_KIB
+    assert window_kib(10 << 20) == 256
+    assert [window_kib(limit) for limit in (0, 1 << 20, 1 << 40)] == [128, 128, READ_AHEAD_KIB]
+    knob = tmp_path / "0:39" / "read_ahead_kb"
+    knob.parent.mkdir()
+    set_read_ahead("0:39", 256, bdi=tmp_path)
+    assert knob.read_text() == "256\n"
+    set_read_ahead("0:99", 256, bdi=tmp_path)
 
 
 # Run files

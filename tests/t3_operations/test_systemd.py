@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-UNIT = Path(__file__).resolve().parents[2] / "systemd" / "pixfs-mount@.service"
+UNITS = Path(__file__).resolve().parents[2] / "systemd"
+UNIT = UNITS / "pixfs-mount@.service"
 
 # Each of these gives the service a mount namespace of its own: the unit would be active and the
 # mount invisible to everybody else.
@@ -21,13 +22,18 @@ HIDES_THE_MOUNT = re.compile(
 )
 
 
-def test_systemd_accepts_the_unit() -> None:
+@pytest.mark.parametrize("unit", sorted(UNITS.iterdir()), ids=lambda unit: unit.name)
+def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("systemd-analyze is not installed")
-    result = subprocess.run([program, "verify", str(UNIT)], capture_output=True, text=True)
+    # An instance, in a directory with the units it asks for.
+    for template in UNITS.iterdir():
+        shutil.copy(template, tmp_path / template.name.replace("@.", "@plates."))
+    instance = tmp_path / unit.name.replace("@.", "@plates.")
+    result = subprocess.run([program, "verify", str(instance)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert UNIT.name.partition("@")[0] not in result.stderr, result.stderr
+    assert "pixfs-" not in result.stderr, result.stderr
 
 
 def test_no_directive_hides_the_mount() -> None:

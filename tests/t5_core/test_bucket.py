@@ -132,7 +132,7 @@ def test_an_upload_that_was_cut_off_is_gone_on_with(
     (upload,) = uploads(bucket)
     sent: list[int] = []
 
-    def watched(**request: Any) -> Any:
+    def watched(**request: object) -> object:
         sent.append(request["PartNumber"])
         return real(**request)
 
@@ -147,7 +147,7 @@ def test_an_upload_that_was_cut_off_is_gone_on_with(
         original(self, data)
 
     monkeypatch.setattr(ObjectTarget, "_send_part", send)
-    (outcome,) = done(replace(batch, attempt=2))
+    (outcome,) = done(replace(batch, attempt=2, lost=(1,)))
     assert outcome.state == "done"
     assert sent == [3]
     assert upload not in uploads(bucket)
@@ -157,7 +157,7 @@ def test_an_upload_that_was_cut_off_is_gone_on_with(
 def test_an_upload_of_another_file_is_given_up(source: Path, bucket: Bucket, endpoint: str) -> None:
     first, _ = bucket.resume("shows/big.bin", {"pixfs-mtime": "1"})
     (outcome,) = done(
-        planned("copy", directory(source), spec_of(bucket, endpoint), "shot/big.bin", attempt=2)
+        planned("copy", directory(source), spec_of(bucket, endpoint), "shot/big.bin", lost=(1,))
     )
     assert outcome.state == "done"
     assert first not in uploads(bucket)
@@ -166,7 +166,7 @@ def test_an_upload_of_another_file_is_given_up(source: Path, bucket: Bucket, end
 
 def test_cancelling_leaves_no_parts(source: Path, bucket: Bucket, endpoint: str) -> None:
     bucket.resume("shows/big.bin", {})
-    clear(planned("copy", directory(source), spec_of(bucket, endpoint), "shot/big.bin"))
+    clear(planned("copy", directory(source), spec_of(bucket, endpoint), "shot/big.bin", lost=(1,)))
     assert (uploads(bucket), notes(bucket)) == ([], 0)
 
 

@@ -18,6 +18,7 @@ from alembic.migration import MigrationContext
 from server.core import migrations
 from server.core.database import Database, sqlite_url
 from server.core.errors import DatabaseError, SchemaError
+from server.core.jobs import tables as job_tables
 from server.core.schema import metadata
 from server.core.tables import events, sessions, settings, users
 
@@ -40,6 +41,7 @@ def value_of(connection: Connection, name: str) -> object:
 
 def test_the_steps_make_the_declared_tables(database: Database) -> None:
     with database.reading() as connection:
+        assert job_tables.jobs.metadata is metadata
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
         assert migrations.current_version(connection) == migrations.known_versions()[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,8 @@ from tests.t5_core.work import directory, done, planned, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from server.work.batch import Action, Overwrite
 
 REPLACE = Options(overwrite="replace")
 
@@ -73,7 +75,7 @@ def test_copying_again_does_nothing(source: Path, target: Path) -> None:
     ],
 )
 def test_overwriting(
-    source: Path, target: Path, overwrite: Any, state: str, code: str, is_replaced: bool
+    source: Path, target: Path, overwrite: Overwrite, state: str, code: str, is_replaced: bool
 ) -> None:
     there = target / "f.0.dpx"
     there.write_bytes(b"another")
@@ -171,7 +173,7 @@ def test_an_error_of_one_file_stays_with_it(
 ) -> None:
     real = getattr(DirectoryTarget, step)
 
-    def failing(self: DirectoryTarget, *args: Any, **kwargs: Any) -> None:
+    def failing(self: DirectoryTarget, *args: object, **kwargs: object) -> None:
         if self.path == "f.2.dpx":
             raise OSError(code, os.strerror(code))
         real(self, *args, **kwargs)
@@ -245,14 +247,14 @@ def test_a_batch_ends_when_its_time_is_over(source: Path, target: Path) -> None:
 
 
 def test_leftovers_of_an_earlier_attempt_are_removed(source: Path, target: Path) -> None:
-    batch = planned("copy", directory(source), directory(target), "shot/*.dpx", attempt=3)
+    batch = planned("copy", directory(source), directory(target), "shot/*.dpx", lost=(1, 2))
     for attempt in (1, 2):
         (target / f".7-1-{attempt}-0.pixfs-part").write_bytes(b"half")
     (target / ".8-1-1-0.pixfs-part").write_bytes(b"another job's")
     done(batch)
     left = [name for name in tree(target) if "pixfs-part" in name]
     assert left == [".8-1-1-0.pixfs-part"]
-    (target / ".7-1-3-0.pixfs-part").write_bytes(b"half")
+    (target / ".7-1-1-0.pixfs-part").write_bytes(b"half")
     actions.clear(batch)
     assert [name for name in tree(target) if "pixfs-part" in name] == left
 
@@ -283,7 +285,7 @@ def test_a_source_written_to_after_its_copy_is_kept(source: Path, target: Path) 
 
 
 @pytest.mark.parametrize("kind", ["compress", "restore"])
-def test_a_plain_directory_converts_nothing(source: Path, kind: Any) -> None:
+def test_a_plain_directory_converts_nothing(source: Path, kind: Action) -> None:
     (outcome,) = done(planned(kind, directory(source), None, "shot/f.0.dpx"))
     assert (outcome.state, outcome.code) == ("failed", "unsupported")
 

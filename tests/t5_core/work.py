@@ -36,7 +36,7 @@ def planned(
     target: StorageSpec | None,
     *sources: str,
     options: Options | None = None,
-    attempt: int = 1,
+    lost: tuple[int, ...] = (),
 ) -> Batch:
     """One batch over all that the sources name."""
     files = tuple(
@@ -51,7 +51,7 @@ def planned(
         )
         for number, chosen in enumerate(selected(source, *sources).files)
     )
-    return Batch("7-1", attempt, action, source, target, options or Options(), files)
+    return Batch("7-1", len(lost) + 1, action, source, target, options or Options(), files, lost)
 
 
 def done(batch: Batch, flow: Flow | None = None) -> list[Outcome]:

@@ -13,6 +13,7 @@ from scripts import pixmover_page
 from server.api.pixmover.errors import CROSS_SITE, NOT_A_FORM, STATUS
 from server.api.pixmover.routes import BASE, ENDPOINTS, openapi
 from server.core import errors
+from server.core.jobs.workers import Seen, note_seen
 from server.core.permissions import ALLOWED, SYSTEM, Role
 from server.problems import BODY_TOO_LARGE
 from tests.pixmover import PASSWORD, PixMover
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from server.core import Core
     from tests.serving import Served
 
-AREAS_OF_ADMINS = {"Admin control", "System settings"}
+AREAS_OF_ADMINS = {"Admin control", "System settings", "Workers", "Bandwidth throttling"}
 WHOSE = [None, *Role]
 
 
@@ -98,6 +99,8 @@ async def test_the_examples_work_and_answer_as_described(
     folder.mkdir(parents=True)
     for number in range(1001, 1005):
         (folder / f"bg.{number}.dpx").write_bytes(b"not a frame")
+    worker = Seen("local@render-01", "local", 8, 0.5)
+    await core.database.write(note_seen, [worker], core.clock())
     used = set()
     for endpoint in sorted(ENDPOINTS, key=order):
         answer = await call_adapted(as_admin, endpoint, str(tmp_path / "nearline"))
@@ -120,7 +123,15 @@ ENDS = (
     "logout",
     "login",
 )
-MAKES = ("add_storage", "add_user", "add_endpoint", "make_folder")
+MAKES = ("add_storage", "add_user", "add_endpoint", "make_folder", "submit_job", "set_throttle")
+CONTROLS = (
+    "pause_job",
+    "resume_job",
+    "cancel_job",
+    "retry_job",
+    "remove_throttle",
+    "forget_worker",
+)
 
 
 def order(endpoint: Endpoint[Any, Any]) -> tuple[int, int]:
@@ -128,6 +139,8 @@ def order(endpoint: Endpoint[Any, Any]) -> tuple[int, int]:
         return (0, MAKES.index(endpoint.name))
     if endpoint.name == "rename_file":
         return (1, 0)
+    if endpoint.name in CONTROLS:
+        return (3, CONTROLS.index(endpoint.name))
     return (4, ENDS.index(endpoint.name)) if endpoint.name in ENDS else (2, 0)
 
 
@@ -135,6 +148,18 @@ async def call_adapted(client: PixMover, endpoint: Endpoint[Any, Any], root: str
     """The example, with the few values that are of this very server."""
     if endpoint.name == "add_storage":
         return await client.post("/storages", name="nearline", kind="directory", root=root)
+    if endpoint.name == "submit_job":
+        form = {"kind": "copy", "source": "nearline", "target": "nearline", "destination": "x"}
+        return await client.post("/jobs", sources="shows/dune", **form)
+    if "{job}" in endpoint.path:
+        path = endpoint.path.format(job=1)
+        if endpoint.method == "GET":
+            return await client.get(path)
+        if endpoint.method == "PUT":
+            return await client.put(path, priority="80")
+        return await client.post(path)
+    if endpoint.name == "remove_throttle":
+        return await client.post("/throttles/1/remove")
     if endpoint.name == "remove_folder":
         return await client.post("/folders/remove", storage="nearline", path="shows/dune/sh030")
     if endpoint.name == "remove_storage":

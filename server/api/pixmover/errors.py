@@ -25,6 +25,7 @@ STATUS: dict[type[core.CoreError], int] = {
     core.NameTaken: 409,
     core.InUse: 409,
     core.LastAdmin: 409,
+    core.WrongState: 409,
     core.TooManyAttempts: 429,
     core.SealError: 500,
     core.SchemaError: 503,

@@ -11,7 +11,19 @@ from quart import Blueprint, Request, Response, request
 
 from server.api.contract import Call, Endpoint, is_text, read_fields, render
 from server.api.openapi import About, document
-from server.api.pixmover import account, admin, auth, events, folders, login, settings, storages
+from server.api.pixmover import (
+    account,
+    admin,
+    auth,
+    events,
+    folders,
+    jobs,
+    login,
+    settings,
+    storages,
+    throttling,
+    workers,
+)
 from server.api.pixmover.auth import PLAIN_COOKIE, find_actor, is_cross_site, token_of, visitor
 from server.api.pixmover.errors import CROSS_SITE, NOT_A_FORM, problem_of, problems_of
 from server.asgi import request_id
@@ -47,6 +59,9 @@ ENDPOINTS: tuple[Endpoint[Any, Any], ...] = tuple(
     for area in (
         login.ENDPOINTS,
         storages.ENDPOINTS,
+        jobs.ENDPOINTS,
+        workers.ENDPOINTS,
+        throttling.ENDPOINTS,
         folders.ENDPOINTS,
         admin.ENDPOINTS,
         account.ENDPOINTS,
