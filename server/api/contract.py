@@ -31,6 +31,7 @@ __all__ = [
     "Nothing",
     "example_of",
     "facts_of",
+    "is_text",
     "read_fields",
     "render",
     "value",
@@ -42,9 +43,20 @@ G = TypeVar("G")
 _MAX_FIELDS = 1000
 
 
-def value(says: str, example: object, *, default: Any = MISSING, secret: bool = False) -> Any:  # noqa: ANN401
-    """A dataclass field with its sentence and an example; ``secret`` values are never logged."""
-    facts = {"says": says, "example": example, "secret": secret}
+def value(
+    says: str,
+    example: object,
+    *,
+    default: Any = MISSING,  # noqa: ANN401
+    secret: bool = False,
+    path: bool = False,
+) -> Any:  # noqa: ANN401
+    """A dataclass field with its sentence and an example.
+
+    ``secret`` values are in no repr. A ``path`` may hold bytes that are no text, as file names
+    do; every other text is Unicode without NUL, which each database can hold.
+    """
+    facts = {"says": says, "example": example, "secret": secret, "path": path}
     if default is MISSING:
         return field(metadata=facts, repr=not secret)
     return field(default=default, metadata=facts, repr=not secret)
@@ -170,6 +182,7 @@ class FieldFacts:
     says: str
     example: Any
     secret: bool
+    path: bool
 
 
 def facts_of(kind: type[Any]) -> list[FieldFacts]:
@@ -189,6 +202,7 @@ def facts_of(kind: type[Any]) -> list[FieldFacts]:
                 says=each.metadata["says"],
                 example=each.metadata["example"],
                 secret=each.metadata["secret"],
+                path=each.metadata["path"],
             )
         )
     return found
@@ -229,6 +243,11 @@ def read_fields(kind: type[F], pairs: Iterable[tuple[str, str]]) -> F:
     return kind(**read)
 
 
+def is_text(text: str) -> bool:
+    """Whether every database can hold it: Unicode, without the surrogates of stray bytes or NUL."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def _shown(name: str) -> str:
     """A field's name as a client sent it, fit to be sent back."""
     return name[:64].encode("unicode_escape").decode("ascii")
@@ -236,6 +255,8 @@ def _shown(name: str) -> str:
 
 def _value(facts: FieldFacts, text: str) -> object:
     if facts.kind is str:
+        if not (facts.path or is_text(text)):
+            raise InvalidValue(facts.name, "this is not text")
         return text
     if facts.kind is bool:
         if text.lower() in ("true", "1", "yes"):

@@ -32,7 +32,9 @@ class FolderQuery:
     """Which folder to list."""
 
     storage: str = value("The storage's name.", "nearline")
-    path: str = value("The folder; empty is the storage's root.", "shows/dune/sh010", default="")
+    path: str = value(
+        "The folder; empty is the storage's root.", "shows/dune/sh010", default="", path=True
+    )
     group: bool = value("Whether numbered files form sequences.", True, default=True)
     offset: int = value("How many lines to leave out.", 0, default=0)
     limit: int = value(f"How many lines to give, at most {MAX_PAGE}.", 100, default=100)
@@ -74,7 +76,7 @@ class FileQuery:
     """Which file or folder to look at."""
 
     storage: str = value("The storage's name.", "nearline")
-    path: str = value("The file or folder.", "shows/dune/sh010/bg.1001.dpx")
+    path: str = value("The file or folder.", "shows/dune/sh010/bg.1001.dpx", path=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,7 @@ class FolderForm:
     """A folder of a storage."""
 
     storage: str = value("The storage's name.", "nearline")
-    path: str = value("The folder.", "shows/dune/sh020")
+    path: str = value("The folder.", "shows/dune/sh020", path=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +110,8 @@ class RenameForm:
     """What to rename, and to what."""
 
     storage: str = value("The storage's name.", "nearline")
-    path: str = value("The file or folder.", "shows/dune/sh020")
-    new_path: str = value("Its new path on the same storage.", "shows/dune/sh030")
+    path: str = value("The file or folder.", "shows/dune/sh020", path=True)
+    new_path: str = value("Its new path on the same storage.", "shows/dune/sh030", path=True)
 
 
 @ENDPOINTS.add(

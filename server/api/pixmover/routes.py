@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from quart import Blueprint, Request, Response, request
 
-from server.api.contract import Call, Endpoint, read_fields, render
+from server.api.contract import Call, Endpoint, is_text, read_fields, render
 from server.api.openapi import About, document
 from server.api.pixmover import (
     account,
@@ -27,7 +27,7 @@ from server.api.pixmover import (
 from server.api.pixmover.auth import PLAIN_COOKIE, find_actor, is_cross_site, token_of, visitor
 from server.api.pixmover.errors import CROSS_SITE, NOT_A_FORM, problem_of, problems_of
 from server.asgi import request_id
-from server.core.errors import CoreError, DatabaseError, InvalidValue
+from server.core.errors import CoreError, DatabaseError, InvalidValue, NotFound
 from server.core.permissions import require
 from server.work.files import Files
 
@@ -127,6 +127,8 @@ async def _answer(
     if endpoint.needs is not None:
         actor = await find_actor(core, request)
         require(actor, endpoint.needs)
+    if not all(is_text(part) for part in path.values()):
+        raise NotFound("there is nothing of that name")
     pairs = _query(request)
     if endpoint.changes:
         if pairs:
