@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _NUMBERED = re.compile(r"^(?P<head>.*?)(?P<number>\d+)(?P<tail>(?:\D*)(?:\.[^.]*)?)$", re.DOTALL)
+_RANGE = re.compile(r"(?P<first>[0-9]{1,12})(?:-(?P<last>[0-9]{1,12})(?:x(?P<step>[0-9]{1,9}))?)?")
 
 T = TypeVar("T")
 
@@ -44,6 +45,25 @@ class FrameSequence(Generic[T]):
         if len(numbers) == 1:
             return f"{self.head}{numbers[0]:0{self.width}d}{self.tail}"
         return f"{self.head}[{frame_range(numbers, self.width)}]{self.tail}"
+
+
+def parse_frame_range(text: str) -> tuple[range, ...]:
+    """The numbers a frame range such as ``1001-1100x2,1107`` stands for; ValueError.
+
+    Nothing is expanded, so that ``1-999999999`` costs nothing.
+    """
+    ranges = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is None:
+            raise ValueError(f"{part!r} is no frame range; write 1001-1240, 1001-1240x2 or 1107")
+        first = int(match["first"])
+        last = int(match["last"] or first)
+        step = int(match["step"] or 1)
+        if step < 1 or last < first:
+            raise ValueError(f"{part!r} counts backwards or not at all")
+        ranges.append(range(first, last + 1, step))
+    return tuple(ranges)
 
 
 def frame_range(numbers: Iterable[int], width: int = 0) -> str:

@@ -1,7 +1,7 @@
 """What stands between the HTTP server and the application, for every request of every face.
 
-The layers, outermost first: the request log (id, headers every answer carries, one log line),
-the Host allowlist, the body limit, the shielded send.
+The layers, outermost first: what trusted proxies say of the client, the request log (id, headers
+every answer carries, one log line), the Host allowlist, the body limit, the shielded send.
 """
 
 from __future__ import annotations
@@ -28,15 +28,24 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = "pixfs.request_id"
+_HSTS = (b"strict-transport-security", b"max-age=31536000")
 _ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
-def wrap(app: ASGIApp, *, hosts: Collection[str], max_body_bytes: int) -> ASGIApp:
+def wrap(
+    app: ASGIApp,
+    *,
+    hosts: Collection[str],
+    max_body_bytes: int,
+    trusted_proxies: Collection[str] = (),
+) -> ASGIApp:
     """Put the layers around ``app``.
 
-    ``hosts`` are the names (no port, lower case) that a request's Host may carry.
+    ``hosts`` are the names (no port, lower case) that a request's Host may carry;
+    ``trusted_proxies`` the addresses whose word on the client is taken.
     """
-    return _RequestLog(_HostAllowlist(_BodyLimit(_ShieldedSend(app), max_body_bytes), hosts))
+    inner = _HostAllowlist(_BodyLimit(_ShieldedSend(app), max_body_bytes), hosts)
+    return _TrustedProxies(_RequestLog(inner), trusted_proxies)
 
 
 def request_id(scope: Mapping[str, Any]) -> str:
@@ -161,6 +170,32 @@ class _HostAllowlist:
         return len(names) == 1 and host_name(names[0].decode("latin1")) in self._hosts
 
 
+class _TrustedProxies:
+    """Takes the client's address and scheme from a proxy that is known, and from nobody else.
+
+    Of X-Forwarded-For the last address counts that no trusted proxy has: what stands before it
+    the client may have written itself.
+    """
+
+    def __init__(self, app: ASGIApp, trusted: Collection[str]) -> None:
+        self._app = app
+        self._trusted = frozenset(trusted)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        if scope["type"] == "http" and client and client[0] in self._trusted:
+            listed = b",".join(_headers(scope, b"x-forwarded-for")).decode("latin1")
+            hops = [hop.strip() for hop in listed.split(",") if hop.strip()]
+            for hop in reversed(hops):
+                if hop not in self._trusted:
+                    scope["client"] = (hop[:64], 0)
+                    break
+            schemes = _headers(scope, b"x-forwarded-proto")
+            if len(schemes) == 1 and schemes[0].lower() in (b"http", b"https"):
+                scope["scheme"] = schemes[0].lower().decode()
+        await self._app(scope, receive, send)
+
+
 class _RequestLog:
     """Gives each request an id, sets the headers every answer carries, logs one line."""
 
@@ -183,6 +218,7 @@ class _RequestLog:
                     *message["headers"],
                     (b"x-request-id", scope[_REQUEST_ID].encode()),
                     (b"x-content-type-options", b"nosniff"),
+                    *([_HSTS] if scope["scheme"] == "https" else []),
                 ]
             await send(message)
 

@@ -58,6 +58,10 @@ _BY_STATUS = {
     405: ("method-not-allowed", "use one of the methods in the Allow header"),
     408: ("request-timeout", "send the body without long pauses"),
     413: (BODY_TOO_LARGE.code, BODY_TOO_LARGE.hint),
+    415: (
+        "unsupported-media-type",
+        "send the body as application/x-www-form-urlencoded",
+    ),
 }
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -15,14 +16,16 @@ import trio
 from hypercorn.config import Config
 
 from server.api.operations import OperationsFace
+from server.api.pixmover import PixMoverFace
 from server.app import Limits, create_app
 from server.asgi import ASGIApp, wrap
-from server.core import Core
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
-__all__ = ["Bind", "BindError", "build", "listen", "serve", "serve_until_signalled"]
+    from server.core import Core
+
+__all__ = ["Bind", "BindError", "Certificate", "build", "listen", "serve", "serve_until_signalled"]
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +60,41 @@ class Bind:
         return f"[{self.host}]" if ":" in self.host else self.host.lower()
 
 
-def build(bind: Bind, extra_hosts: Collection[str] = (), limits: Limits | None = None) -> ASGIApp:
+def build(
+    core: Core,
+    bind: Bind,
+    *,
+    extra_hosts: Collection[str] = (),
+    trusted_proxies: Collection[str] = (),
+    limits: Limits | None = None,
+) -> ASGIApp:
     """The whole application as the server runs it, answering to the names of ``bind``."""
     limits = limits or Limits()
-    app = create_app(Core(), [OperationsFace()], limits)
+    app = create_app(core, [OperationsFace(), PixMoverFace()], limits)
     hosts = LOOPBACK_NAMES | {bind.name} | {name.lower() for name in extra_hosts}
-    return wrap(cast(ASGIApp, app), hosts=hosts, max_body_bytes=limits.max_body_bytes)
+    return wrap(
+        cast(ASGIApp, app),
+        hosts=hosts,
+        max_body_bytes=limits.max_body_bytes,
+        trusted_proxies=trusted_proxies,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """PEM files; ``check`` before they are served with."""
+
+    chain: str
+    private_key: str
+
+    def check(self) -> None:
+        """Raise BindError unless the two can be read and belong together."""
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                self.chain, self.private_key
+            )
+        except (OSError, ValueError) as error:
+            raise BindError(f"the certificate {self.chain} cannot be used: {error}") from None
 
 
 async def serve(
@@ -71,6 +103,7 @@ async def serve(
     *,
     stop: trio.Event,
     graceful_s: float = 10.0,
+    certificate: Certificate | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve ``app`` until ``stop`` is set, then let running requests finish.
@@ -80,7 +113,7 @@ async def serve(
     connections closed.
     """
     port = listener.getsockname()[1]
-    config = _config(listener.detach(), graceful_s)
+    config = _config(listener.detach(), graceful_s, certificate)
     finished = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_run_hypercorn, app, config, stop, finished)
@@ -93,11 +126,18 @@ async def serve(
 
 
 async def serve_until_signalled(
-    app: ASGIApp, listener: socket.socket, *, on_ready: Callable[[], None], graceful_s: float
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    on_ready: Callable[[], None],
+    graceful_s: float,
+    certificate: Certificate | None = None,
+    beside: Sequence[Callable[..., Awaitable[None]]] = (),
 ) -> None:
     """``serve`` until SIGTERM or SIGINT; a second signal stops at once.
 
-    ``on_ready`` is called on the trio thread when requests are answered.
+    ``on_ready`` is called on the trio thread when requests are answered. ``beside`` runs along:
+    started (``task_status``) before the first request, cancelled after the last one.
     """
     port = listener.getsockname()[1]
     stop = trio.Event()
@@ -106,10 +146,17 @@ async def serve_until_signalled(
 
             async def serve_then_finish(task_status: trio.TaskStatus[None]) -> None:
                 await serve(
-                    app, listener, stop=stop, graceful_s=graceful_s, task_status=task_status
+                    app,
+                    listener,
+                    stop=stop,
+                    graceful_s=graceful_s,
+                    certificate=certificate,
+                    task_status=task_status,
                 )
                 nursery.cancel_scope.cancel()  # ends the wait for signals below
 
+            for service in beside:
+                await nursery.start(service)
             await nursery.start(serve_then_finish)
             on_ready()
             async for _ in signals:
@@ -141,8 +188,10 @@ def listen(bind: Bind) -> socket.socket:
     return listener
 
 
-def _config(listener_fd: int, graceful_s: float) -> Config:
+def _config(listener_fd: int, graceful_s: float, certificate: Certificate | None) -> Config:
     config = Config()
+    if certificate is not None:
+        config.certfile, config.keyfile = certificate.chain, certificate.private_key
     config.bind = [f"fd://{listener_fd}"]
     config.accesslog = None
     config.errorlog = logging.getLogger("server.http")

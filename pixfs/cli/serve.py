@@ -1,7 +1,8 @@
 """Run the REST server in the foreground until SIGTERM or Ctrl-C.
 
 Requests that are running when it is stopped may finish first. It answers only to the host it
-is bound to, to localhost and to the names given with --allow-host.
+is bound to, to localhost and to the names it is told to allow. Its first start makes the user
+"admin" and prints the password, once.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from pixfs.errors import ConfigError
 from pixfs.fuse.sdnotify import ServiceManager
 
 if TYPE_CHECKING:
     import argparse
 
+    from server.config import ServerConfig
+    from server.core import Core
     from server.serve import Bind
 
 NAME = "serve"
@@ -27,24 +31,25 @@ DEFAULT_BIND = "127.0.0.1:9090"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare this verb's own arguments."""
+    parser.add_argument("--config", metavar="FILE", help="read this TOML file first")
     parser.add_argument(
         "--bind",
         metavar="HOST:PORT",
-        default=DEFAULT_BIND,
         help=f"address to listen at (default {DEFAULT_BIND}; port 0 takes a free one)",
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="keep the server's state here (made if missing)"
     )
     parser.add_argument(
         "--allow-host",
         metavar="NAME",
         action="append",
-        default=[],
         help="answer to this Host name too (may be given several times)",
     )
     parser.add_argument(
         "--graceful",
         metavar="SECONDS",
         type=float,
-        default=10.0,
         help="let running requests finish for so long when stopped (default 10)",
     )
     parser.add_argument("--verbose", action="store_true", help="log each request")
@@ -53,10 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped: 0 after a stop that was asked for, 1 when it cannot listen, 2 usage."""
     # Imported here: the other verbs need not wait for the web framework.
-    from server.serve import Bind, BindError, build, listen, serve_until_signalled
+    from server.opening import only_server, open_core
+    from server.serve import Bind, BindError
 
+    config = _configured(args)
     try:
-        bind = Bind.parse(args.bind)
+        bind = Bind.parse(config.network.bind)
     except ValueError as error:
         print(f"pixfs serve: --bind: {error}", file=sys.stderr)
         return 2
@@ -64,24 +71,72 @@ def run(args: argparse.Namespace) -> int:
         level=logging.INFO if args.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    with only_server(config.data_directory), open_core(config) as core:
+        try:
+            return _serve(config, bind, core)
+        except BindError as error:
+            print(f"pixfs serve: {error}; choose another with --bind", file=sys.stderr)
+            return 1
+
+
+def _serve(config: ServerConfig, bind: Bind, core: Core) -> int:
+    from server.app import Limits
+    from server.notify.egress import Egress
+    from server.serve import Bind, Certificate, build, listen, serve_until_signalled
+    from server.work.service import make_engine, run_jobs
+
+    certificate = None
+    if config.network.certificate:
+        certificate = Certificate(config.network.certificate, config.network.private_key)
+        certificate.check()
     try:
-        listener = listen(bind)
-    except BindError as error:
-        print(f"pixfs serve: {error}; choose another with --bind", file=sys.stderr)
-        return 1
+        egress = Egress(config.notifications.allow_networks)
+    except ValueError as error:
+        raise ConfigError(f"notifications.allow_networks: {error}") from None
+    engine = make_engine(config.jobs.threads, config.jobs.scheduler)
+    listener = listen(bind)
+    password = core.users.add_first_admin()
+    if password is not None:
+        print(f"first start: log in as admin with the password {password}", flush=True)
+        print("it is not shown again; change it with: pixfs user passwd admin", flush=True)
+    app = build(
+        core,
+        bind,
+        extra_hosts=config.network.allow_hosts,
+        trusted_proxies=config.network.trusted_proxies,
+        limits=Limits(max_body_bytes=config.requests.max_body_bytes),
+    )
+    scheme = "https" if certificate else "http"
     bound = Bind(bind.host, listener.getsockname()[1])
     trio.run(
         partial(
             serve_until_signalled,
-            build(bind, args.allow_host),
+            app,
             listener,
-            on_ready=partial(_announce, bound),
-            graceful_s=args.graceful,
+            on_ready=partial(_announce, f"{scheme}://{bound.name}:{bound.port}/"),
+            graceful_s=config.network.graceful_s,
+            certificate=certificate,
+            beside=(partial(run_jobs, core, engine, egress=egress),),
         )
     )
     return 0
 
 
-def _announce(bound: Bind) -> None:
-    print(f"serving on http://{bound.name}:{bound.port}/", flush=True)
+def _configured(args: argparse.Namespace) -> ServerConfig:
+    """The configuration file, with what the command line says on top."""
+    from server.config import read_server_config
+
+    config = read_server_config(args.config)
+    if args.data is not None:
+        config = config.with_data(args.data)
+    given = {
+        "bind": args.bind,
+        "allow_hosts": tuple(args.allow_host) if args.allow_host else None,
+        "graceful_s": args.graceful,
+    }
+    return config.with_network(**{key: value for key, value in given.items() if value is not None})
+
+
+def _announce(url: str) -> None:
+    print(f"serving on {url}", flush=True)
     ServiceManager().notify("READY=1")

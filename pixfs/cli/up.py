@@ -55,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"address of the server (default {DEFAULT_BIND})",
     )
     parser.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        default=Path("var/server"),
+        help="where the server keeps its state, made if missing (default var/server)",
+    )
+    parser.add_argument(
         "--settle",
         metavar="SECONDS",
         help="compress a file when it has been closed for so long (default: as pixfs mount)",
@@ -117,7 +124,7 @@ class _Plan:
         return cls(
             mount_at=args.mount,
             mount=mount,
-            serve=["serve", "--bind", args.bind],
+            serve=["serve", "--bind", args.bind, "--data", str(args.data)],
             demo=["demo", str(args.mount), *demo.sequence_options(args)] if args.demo else None,
         )
 

@@ -22,6 +22,9 @@ VERBS = (
     "scrub",
     "warmup",
     "serve",
+    "worker",
+    "jobs",
+    "user",
     "up",
     "demo",
 )

@@ -6,23 +6,84 @@ import time
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
+from server.core.credentials import Credentials
+from server.core.events import Events
 from server.core.health import Health
+from server.core.jobs import Jobs, Workers
+from server.core.mail_settings import MailStore
+from server.core.passwords import Passwords
+from server.core.s3_endpoints import S3Endpoints
+from server.core.schema import utc_now
+from server.core.sessions import Sessions
+from server.core.storages import Storages
+from server.core.throttles import Throttles
+from server.core.users import Users
+from server.core.webhook_keys import WebhookKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
+
+    from server.core.database import Database
+    from server.core.lockout import LockoutPolicy
+    from server.core.passwords import HashCost
+    from server.core.sealing import Sealer
+    from server.core.sessions import SessionPolicy
 
 
 class Core:
     """Holds the server's nouns; a face parses, makes one call here, renders.
 
     Safe to call from the trio thread: no call blocks.
+
+    Attributes:
+        database: for the nouns that are built on top of these, such as jobs.
+        clock: the aware time by which all of them go.
+        live_rates: of each throttle by its number, the limit and the rate of now in bytes a
+            second; empty while no engine runs.
+        on_jobs_changed: called on the trio thread when the engine should look at the jobs.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._started = clock()
+    def __init__(
+        self,
+        database: Database,
+        sealer: Sealer,
+        *,
+        sessions: SessionPolicy | None = None,
+        lockout: LockoutPolicy | None = None,
+        hash_cost: HashCost | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._monotonic = monotonic
+        self._started = monotonic()
         self._version = metadata.version("pixfs")
+        self.database = database
+        self.clock = clock
+        passwords = Passwords(hash_cost)
+        self.sessions = Sessions(database, passwords, policy=sessions, lockout=lockout, clock=clock)
+        self.users = Users(database, passwords, self.sessions, clock)
+        self.credentials = Credentials(database, clock)
+        self.storages = Storages(database, clock)
+        self.throttles = Throttles(database, clock)
+        self.mail = MailStore(database, sealer, clock)
+        self.s3_endpoints = S3Endpoints(database, sealer, clock)
+        self.events = Events(database)
+        self.webhook_keys = WebhookKeys(database, sealer, clock)
+        self.on_jobs_changed: Callable[[], None] = lambda: None
+        self.live_rates: Callable[[], dict[int, tuple[int | None, int]]] = dict
+        self.jobs = Jobs(database, clock, self._jobs_changed)
+        self.workers = Workers(database, clock, self._jobs_changed)
+
+    def _jobs_changed(self) -> None:
+        self.on_jobs_changed()
 
     def health(self) -> Health:
         """What answers, and for how long it has been up."""
-        return Health(version=self._version, uptime_s=self._clock() - self._started)
+        return Health(version=self._version, uptime_s=self._monotonic() - self._started)
+
+    async def check_ready(self) -> None:
+        """Return when the database answers; raises DatabaseError when it does not."""
+        await self.database.read(lambda connection: connection.execute(sa.select(1)).one())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -13,79 +11,18 @@ from quart import Blueprint, Response, request
 
 from server.app import Limits, create_app
 from server.asgi import ASGIApp, wrap
-from server.core import Core
-from server.serve import LOOPBACK_NAMES, Bind, BindError, build, listen, serve
+from server.serve import LOOPBACK_NAMES, Bind, BindError, build, listen
+from tests.serving import CLOSE, LOOPBACK, exchange, get, parse, served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from server.core import Core
     from tests.checklogs import ExpectLogs
 
-LOOPBACK = Bind("127.0.0.1", 0)
 
-
-@dataclass
-class Served:
-    """A server under test: its port and how to stop it."""
-
-    port: int
-    stop: trio.Event
-    stopped: trio.Event
-
-
-@asynccontextmanager
-async def served(app: ASGIApp, graceful_s: float = 5.0) -> AsyncIterator[Served]:
-    """Serve ``app`` at a free port of the loopback for the length of the block."""
-    stop, stopped = trio.Event(), trio.Event()
-
-    listener = listen(LOOPBACK)
-    port = listener.getsockname()[1]
-
-    async def run(task_status: trio.TaskStatus[None]) -> None:
-        await serve(app, listener, stop=stop, graceful_s=graceful_s, task_status=task_status)
-        stopped.set()
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(run)
-        try:
-            yield Served(port, stop, stopped)
-        finally:
-            stop.set()
-
-
-async def exchange(port: int, sent: bytes) -> bytes:
-    """Send raw bytes and return all that comes back until the server closes the connection."""
-    with trio.fail_after(20):
-        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-            await stream.send_all(sent)
-            return await read_to_eof(stream)
-
-
-async def read_to_eof(stream: trio.SocketStream) -> bytes:
-    received = bytearray()
-    async for chunk in stream:
-        received += chunk
-    return bytes(received)
-
-
-def parse(response: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers (lower-case names) and body of a raw response with Content-Length."""
-    head, _, body = response.partition(b"\r\n\r\n")
-    lines = head.decode("latin1").split("\r\n")
-    headers = dict(line.split(": ", 1) for line in lines[1:])
-    return int(lines[0].split()[1]), {k.lower(): v for k, v in headers.items()}, body
-
-
-def get(path: str, *extra: str, version: str = "1.1", host: str | None = "127.0.0.1") -> bytes:
-    lines = [f"GET {path} HTTP/{version}", *([f"Host: {host}"] if host else []), *extra]
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
-CLOSE = "Connection: close"
-
-
-async def test_healthz_tells_version_and_uptime() -> None:
-    async with served(build(LOOPBACK)) as server:
+async def test_healthz_tells_version_and_uptime(core: Core) -> None:
+    async with served(build(core, LOOPBACK)) as server:
         status, headers, body = parse(await exchange(server.port, get("/healthz", CLOSE)))
     answer = json.loads(body)
     assert status == 200
@@ -97,21 +34,21 @@ async def test_healthz_tells_version_and_uptime() -> None:
     assert "server" not in headers
 
 
-async def test_connection_close_really_closes() -> None:
+async def test_connection_close_really_closes(core: Core) -> None:
     """Without the shielded send the socket stays open for ever and this read never ends."""
-    async with served(build(LOOPBACK)) as server:
+    async with served(build(core, LOOPBACK)) as server:
         for _ in range(20):
             assert b" 200 " in await exchange(server.port, get("/healthz", CLOSE))
 
 
-async def test_http_1_0_closes() -> None:
-    async with served(build(LOOPBACK)) as server:
+async def test_http_1_0_closes(core: Core) -> None:
+    async with served(build(core, LOOPBACK)) as server:
         answer = await exchange(server.port, get("/healthz", version="1.0"))
     assert b" 200 " in answer
 
 
-async def test_keep_alive_answers_twice_on_one_connection() -> None:
-    async with served(build(LOOPBACK)) as server:
+async def test_keep_alive_answers_twice_on_one_connection(core: Core) -> None:
+    async with served(build(core, LOOPBACK)) as server:
         answer = await exchange(server.port, get("/healthz") + get("/healthz", CLOSE))
     assert answer.count(b'"status":"ok"') == 2
 
@@ -119,8 +56,8 @@ async def test_keep_alive_answers_twice_on_one_connection() -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil", "[::1"]
 )
-async def test_unknown_host_is_refused(host: str) -> None:
-    async with served(build(LOOPBACK)) as server:
+async def test_unknown_host_is_refused(core: Core, host: str) -> None:
+    async with served(build(core, LOOPBACK)) as server:
         status, headers, body = parse(await exchange(server.port, get("/healthz", host=host)))
     assert status == 400
     assert headers["connection"] == "close"
@@ -130,20 +67,20 @@ async def test_unknown_host_is_refused(host: str) -> None:
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:9090", "127.0.0.1:1", "[::1]:9090", "nas"]
 )
-async def test_known_hosts_are_answered(host: str) -> None:
-    async with served(build(LOOPBACK, extra_hosts=["NAS"])) as server:
+async def test_known_hosts_are_answered(core: Core, host: str) -> None:
+    async with served(build(core, LOOPBACK, extra_hosts=["NAS"])) as server:
         status, _, _ = parse(await exchange(server.port, get("/healthz", CLOSE, host=host)))
     assert status == 200
 
 
-async def test_http_1_0_without_a_host_is_answered_for_load_balancers() -> None:
-    async with served(build(LOOPBACK)) as server:
+async def test_http_1_0_without_a_host_is_answered_for_load_balancers(core: Core) -> None:
+    async with served(build(core, LOOPBACK)) as server:
         status, _, _ = parse(await exchange(server.port, get("/healthz", version="1.0", host=None)))
     assert status == 200
 
 
-async def test_unknown_path_and_wrong_method_share_one_error_shape() -> None:
-    async with served(build(LOOPBACK)) as server:
+async def test_unknown_path_and_wrong_method_share_one_error_shape(core: Core) -> None:
+    async with served(build(core, LOOPBACK)) as server:
         missing = parse(await exchange(server.port, get("/no/such/path", CLOSE)))
         post = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
         wrong = parse(await exchange(server.port, post + b"Connection: close\r\n\r\n"))
@@ -160,8 +97,8 @@ async def test_unknown_path_and_wrong_method_share_one_error_shape() -> None:
     assert "GET" in wrong[1]["allow"]
 
 
-async def test_request_id_is_kept_when_harmless_and_replaced_when_not() -> None:
-    async with served(build(LOOPBACK)) as server:
+async def test_request_id_is_kept_when_harmless_and_replaced_when_not(core: Core) -> None:
+    async with served(build(core, LOOPBACK)) as server:
         kept = parse(await exchange(server.port, get("/healthz", CLOSE, "X-Request-Id: shot-42.a")))
         replaced = parse(
             await exchange(server.port, get("/healthz", CLOSE, "X-Request-Id: a b\x1b[31m"))
@@ -170,7 +107,7 @@ async def test_request_id_is_kept_when_harmless_and_replaced_when_not() -> None:
     assert len(replaced[1].get("x-request-id", "-" * 32)) == 32
 
 
-async def test_websockets_are_refused() -> None:
+async def test_websockets_are_refused(core: Core) -> None:
     handshake = get(
         "/healthz",
         "Connection: Upgrade",
@@ -178,7 +115,7 @@ async def test_websockets_are_refused() -> None:
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     )
-    async with served(build(LOOPBACK)) as server:
+    async with served(build(core, LOOPBACK)) as server:
         assert b" 403 " in (await exchange(server.port, handshake)).split(b"\r\n")[0]
 
 
@@ -222,8 +159,8 @@ class ProbeFace:
         return routes
 
 
-def probe_app(face: ProbeFace, max_body_bytes: int = 1000) -> ASGIApp:
-    app = create_app(Core(), [face], Limits(max_body_bytes=max_body_bytes))
+def probe_app(core: Core, face: ProbeFace, max_body_bytes: int = 1000) -> ASGIApp:
+    app = create_app(core, [face], Limits(max_body_bytes=max_body_bytes))
     return wrap(cast(ASGIApp, app), hosts=LOOPBACK_NAMES, max_body_bytes=max_body_bytes)
 
 
@@ -234,27 +171,27 @@ def chunked(path: str, size: int) -> bytes:
     return head + chunk * (size // 100) + b"0\r\n\r\n"
 
 
-async def test_a_body_within_the_limit_is_read_whole() -> None:
+async def test_a_body_within_the_limit_is_read_whole(core: Core) -> None:
     face = ProbeFace()
-    async with served(probe_app(face)) as server:
+    async with served(probe_app(core, face)) as server:
         status, _, _ = parse(await exchange(server.port, chunked("/eat", 1000)))
     assert status == 200
     assert face.bodies == [1000]
 
 
-async def test_a_chunked_body_cannot_pass_the_limit() -> None:
+async def test_a_chunked_body_cannot_pass_the_limit(core: Core) -> None:
     face = ProbeFace()
-    async with served(probe_app(face)) as server:
+    async with served(probe_app(core, face)) as server:
         status, _, body = parse(await exchange(server.port, chunked("/eat", 1100)))
     assert status == 413
     assert json.loads(body)["code"] == "body-too-large"
     assert face.bodies == []
 
 
-async def test_an_announced_body_above_the_limit_is_refused_before_it_is_sent() -> None:
+async def test_an_announced_body_above_the_limit_is_refused_before_it_is_sent(core: Core) -> None:
     face = ProbeFace()
     head = b"POST /eat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n\r\n"
-    async with served(probe_app(face)) as server:
+    async with served(probe_app(core, face)) as server:
         status, headers, _ = parse(await exchange(server.port, head))
     assert status == 413
     assert headers["connection"] == "close"
@@ -262,10 +199,10 @@ async def test_an_announced_body_above_the_limit_is_refused_before_it_is_sent() 
 
 
 async def test_a_failing_handler_answers_500_and_tells_nothing(
-    caplog: pytest.LogCaptureFixture, expect_logs: ExpectLogs
+    core: Core, caplog: pytest.LogCaptureFixture, expect_logs: ExpectLogs
 ) -> None:
     expect_logs(r"ERROR server\.app: request \w+ failed")
-    async with served(probe_app(ProbeFace())) as server:
+    async with served(probe_app(core, ProbeFace())) as server:
         status, headers, body = parse(await exchange(server.port, get("/fail", CLOSE)))
     answer = json.loads(body)
     assert status == 500
@@ -275,14 +212,17 @@ async def test_a_failing_handler_answers_500_and_tells_nothing(
     assert [headers["x-request-id"] in r.getMessage() for r in records] == [True]
 
 
-async def test_stop_lets_a_running_request_finish() -> None:
+async def test_stop_lets_a_running_request_finish(core: Core) -> None:
     face = ProbeFace()
     answers: list[bytes] = []
 
     async def ask(port: int) -> None:
         answers.append(await exchange(port, get("/wait")))
 
-    async with trio.open_nursery() as nursery, served(probe_app(face), graceful_s=60) as server:
+    async with (
+        trio.open_nursery() as nursery,
+        served(probe_app(core, face), graceful_s=60) as server,
+    ):
         nursery.start_soon(ask, server.port)
         await face.entered.wait()
         server.stop.set()
@@ -293,10 +233,12 @@ async def test_stop_lets_a_running_request_finish() -> None:
     assert answers[0].endswith(b"waited")
 
 
-async def test_stop_cuts_off_a_client_that_has_stopped_reading(expect_logs: ExpectLogs) -> None:
+async def test_stop_cuts_off_a_client_that_has_stopped_reading(
+    core: Core, expect_logs: ExpectLogs
+) -> None:
     expect_logs("1 connections did not finish and were cut off")
     face = ProbeFace()
-    async with served(probe_app(face), graceful_s=0.2) as server:
+    async with served(probe_app(core, face), graceful_s=0.2) as server:
         stream = await trio.open_tcp_stream("127.0.0.1", server.port)
         async with stream:
             await stream.send_all(get("/endless"))
@@ -306,10 +248,10 @@ async def test_stop_cuts_off_a_client_that_has_stopped_reading(expect_logs: Expe
                 await server.stopped.wait()
 
 
-async def test_a_download_ends_when_its_client_goes() -> None:
+async def test_a_download_ends_when_its_client_goes(core: Core) -> None:
     """A body that never waits for anything but send() still ends with its connection."""
     face = ProbeFace()
-    async with served(probe_app(face), graceful_s=60) as server:
+    async with served(probe_app(core, face), graceful_s=60) as server:
         async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
             await stream.send_all(get("/endless"))
             await face.entered.wait()
@@ -318,14 +260,14 @@ async def test_a_download_ends_when_its_client_goes() -> None:
             await server.stopped.wait()
 
 
-async def test_a_taken_port_is_a_bind_error() -> None:
-    async with served(build(LOOPBACK)) as server:
+async def test_a_taken_port_is_a_bind_error(core: Core) -> None:
+    async with served(build(core, LOOPBACK)) as server:
         with pytest.raises(BindError, match="in use"):
             listen(Bind("127.0.0.1", server.port))
 
 
-async def test_two_servers_live_side_by_side() -> None:
-    async with served(build(LOOPBACK)) as one, served(build(LOOPBACK)) as two:
+async def test_two_servers_live_side_by_side(core: Core) -> None:
+    async with served(build(core, LOOPBACK)) as one, served(build(core, LOOPBACK)) as two:
         assert one.port != two.port
         for server in (one, two):
             assert b" 200 " in await exchange(server.port, get("/healthz", CLOSE))

@@ -43,6 +43,7 @@ class Up:
     def command(self, *options: str) -> list[str]:
         """Its command line; later options override the ones given here."""
         places = ["--volume", str(self.volume), "--mount", str(self.mount)]
+        places += ["--data", str(self.volume.parent / "server")]
         return [*PIXFS, "up", *places, "--bind", "127.0.0.1:0", "--settle", "0.05", *options]
 
     def wait_ready(self) -> None:

@@ -1,0 +1,156 @@
+"""Why the core refuses or fails: one class per cause, mapped once by each face.
+
+``code`` is stable and made for programs, ``str(error)`` says what was wrong and ``hint`` what to
+do about it. None of the texts carries a path of the server, a secret or a trace.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CoreError(Exception):
+    """Base of everything the core raises on purpose."""
+
+    code: ClassVar[str] = "internal"
+    hint: str = "tell whoever runs the server"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class DatabaseError(CoreError):
+    """The database cannot be used; what the server holds there is unharmed."""
+
+    code = "database-unavailable"
+    hint = "try again; if it stays, whoever runs the server finds the reason in its log"
+
+
+class SchemaError(DatabaseError):
+    """The database's tables are not what this version of PixFS works with."""
+
+    code = "schema-unknown"
+    hint = "start the version of PixFS that wrote the database last, or restore a backup"
+
+
+class InvalidValue(CoreError):
+    """A value that cannot be used; ``field`` names it as the caller did."""
+
+    code = "invalid-value"
+    hint = "correct the value, then send the request again"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class NotFound(CoreError):
+    """There is no such thing, or none that this user may see."""
+
+    code = "not-found"
+    hint = "check the number or name; a list shows what there is"
+
+
+class NameTaken(CoreError):
+    """A name that must be unique is in use."""
+
+    code = "name-taken"
+    hint = "choose another name"
+
+
+class InUse(CoreError):
+    """Something cannot go because something else needs it."""
+
+    code = "in-use"
+    hint = "change or remove what uses it first"
+
+
+class LastAdmin(CoreError):
+    """The change would leave nobody who may administer the server."""
+
+    code = "last-admin"
+    hint = "make another user an administrator first"
+
+
+class NotLoggedIn(CoreError):
+    """No session, or one that has ended."""
+
+    code = "not-logged-in"
+    hint = "log in, and send the session cookie with each request"
+
+
+class BadCredentials(CoreError):
+    """Name and secret do not belong together; which of the two is wrong is not told."""
+
+    code = "bad-credentials"
+    hint = "check name and password; an administrator can set a new password"
+
+
+class AccountSuspended(CoreError):
+    """The password was right, but the account is suspended."""
+
+    code = "account-suspended"
+    hint = "ask an administrator to restore the account"
+
+
+class TooManyAttempts(CoreError):
+    """Logins have failed too often; even the right password waits. ``retry_after_s``: how long."""
+
+    code = "too-many-attempts"
+    hint = "wait, or let whoever runs the server call: pixfs user unlock NAME"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"too many failed logins; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class ServerBusy(CoreError):
+    """More at once than the server takes on. ``retry_after_s``: when to try again."""
+
+    code = "server-busy"
+    hint = "try again in a few seconds"
+    retry_after_s = 5
+
+
+class NotAllowed(CoreError):
+    """The user's role does not include this."""
+
+    code = "not-allowed"
+    hint = "ask an administrator for a role that includes it"
+
+
+class SealError(CoreError):
+    """A secret in the database was not sealed with this server's key file."""
+
+    code = "sealed-by-another-key"
+    hint = "put the old secrets.key back into the data directory, or enter the secret again"
+
+
+class StorageUnavailable(CoreError):
+    """A storage's files cannot be reached now."""
+
+    code = "storage-unavailable"
+    hint = "check that the storage is mounted and answers, then try again"
+
+
+class WrongState(CoreError):
+    """What is asked for does not go with the state something is in."""
+
+    code = "wrong-state"
+    hint = "look at its state first; an ended job can only be retried"
+
+
+class StorageRefused(CoreError):
+    """A storage does not take this change."""
+
+    code = "storage-refused"
+    hint = "check that the storage is writable, for the server's user too"
+
+
+class StorageFull(CoreError):
+    """There is no room left on a storage."""
+
+    code = "storage-full"
+    hint = "make room on the storage, then try again"

@@ -1,0 +1,236 @@
+"""Submitting, pausing, resuming, cancelling, retrying and re-prioritising jobs.
+
+Functions run inside a writing transaction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from server.core.errors import InvalidValue, NotFound
+from server.core.events import record
+from server.core.jobs.leases import clear_later
+from server.core.jobs.lifecycle import end_job, job_row
+from server.core.jobs.states import Control, JobState, allow
+from server.core.jobs.tables import job_errors, jobs, tasks
+from server.core.jobs.tasks import TaskFile, add_tasks, cut, task_values
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection
+
+    from server.core.jobs.spec import JobRequest
+    from server.core.permissions import Actor
+    from server.core.schema import AnyRow
+
+__all__ = ["cancel", "pause", "prioritise", "resume", "retry", "submit"]
+
+_OPEN = (JobState.WAITING, JobState.PAUSED)
+
+
+def submit(
+    connection: Connection,
+    actor: Actor,
+    request: JobRequest,
+    source_id: int,
+    target_id: int | None,
+    now: datetime,
+) -> int:
+    """A new job; its number. Its files are looked for later, by a worker."""
+    inserted = connection.execute(
+        jobs.insert().values(
+            kind=request.kind,
+            state=JobState.WAITING,
+            priority=request.priority,
+            owner_id=actor.user_id,
+            source_id=source_id,
+            target_id=target_id,
+            spec=request.stored_spec(),
+            notify={"webhook": request.notify.webhook, "email": list(request.notify.email)},
+            label=request.label,
+            stage=0,
+            tasks_open=0,
+            folders=[],
+            files_total=0,
+            files_done=0,
+            files_skipped=0,
+            files_failed=0,
+            bytes_total=0,
+            bytes_done=0,
+            bytes_stored=0,
+            message="",
+            created_at=now,
+            paused_s=0.0,
+        )
+    ).inserted_primary_key
+    assert inserted is not None
+    job_id = int(inserted[0])
+    plan = task_values(job_id, 0, "plan", (), priority=request.priority, now=now)
+    add_tasks(connection, job_id, [plan])
+    record(connection, actor, "job.submitted", now, job_id, job=request.kind)
+    return job_id
+
+
+def _controlled(connection: Connection, job_id: int, control: Control) -> AnyRow:
+    job = job_row(connection, job_id)
+    if job is None:
+        raise NotFound("there is no such job")
+    allow(control, JobState(job.state))
+    return job
+
+
+def _of_job(job_id: int, *states: JobState) -> sa.ColumnElement[bool]:
+    return (tasks.c.job_id == job_id) & tasks.c.state.in_(states)
+
+
+def _set_job(connection: Connection, job_id: int, **values: object) -> None:
+    connection.execute(jobs.update().where(jobs.c.id == job_id).values(**values))
+
+
+def pause(connection: Connection, actor: Actor, job_id: int, now: datetime) -> None:
+    """Nothing more is begun; what is under way stops within a batch."""
+    _controlled(connection, job_id, Control.PAUSE)
+    _set_job(connection, job_id, state=JobState.PAUSED, paused_at=now)
+    waiting = _of_job(job_id, JobState.WAITING) & (tasks.c.action != "clear")
+    connection.execute(tasks.update().where(waiting).values(state=JobState.PAUSED))
+    record(connection, actor, "job.paused", now, job_id)
+
+
+def resume(connection: Connection, actor: Actor, job_id: int, now: datetime) -> None:
+    """Goes on where it was paused."""
+    job = _controlled(connection, job_id, Control.RESUME)
+    paused_s = job.paused_s
+    if job.paused_at is not None:
+        paused_s += (now - job.paused_at).total_seconds()
+    state = JobState.RUNNING if job.started_at is not None else JobState.WAITING
+    _set_job(connection, job_id, state=state, paused_at=None, paused_s=paused_s)
+    paused = _of_job(job_id, JobState.PAUSED)
+    connection.execute(tasks.update().where(paused).values(state=JobState.WAITING))
+    record(connection, actor, "job.resumed", now, job_id)
+
+
+def cancel(connection: Connection, actor: Actor, job_id: int, now: datetime) -> None:
+    """Ends the job; what was finished stays, what is under way stops and leaves nothing."""
+    _controlled(connection, job_id, Control.CANCEL)
+    left = _of_job(job_id, *_OPEN) & (tasks.c.action != "clear")
+    lost = [
+        task_id
+        for task_id, attempts in connection.execute(sa.select(tasks.c.id, tasks.c.lost).where(left))
+        if attempts
+    ]
+    connection.execute(tasks.update().where(left).values(state=JobState.CANCELLED))
+    for task_id in lost:
+        clear_later(connection, task_id, now)
+    record(connection, actor, "job.cancel-asked", now, job_id)
+    end_job(connection, job_id, JobState.CANCELLED, now)
+
+
+def retry(connection: Connection, actor: Actor, job_id: int, now: datetime) -> int:
+    """Tries again what failed, and what was left when the job was cancelled; how many files.
+
+    A job that failed before it had files looks for them again.
+    """
+    job = _controlled(connection, job_id, Control.RETRY)
+    count = _retry_failed(connection, job, now)
+    left = _of_job(job_id, JobState.CANCELLED)
+    query = sa.select(sa.func.sum(tasks.c.files_total - tasks.c.files_ended)).where(left)
+    count += int(connection.execute(query).scalar() or 0)
+    connection.execute(tasks.update().where(left).values(state=JobState.WAITING, not_before=now))
+    if job.stage == 0 and not _is_planned(connection, job_id):
+        plan = task_values(job_id, 0, "plan", (), priority=job.priority, now=now)
+        add_tasks(connection, job_id, [plan])
+    open_tasks = connection.execute(
+        sa.select(sa.func.count())
+        .select_from(tasks)
+        .where(_of_job(job_id, *_OPEN, JobState.RUNNING) & (tasks.c.action != "clear"))
+    ).scalar()
+    _set_job(
+        connection,
+        job_id,
+        state=JobState.WAITING,
+        finished_at=None,
+        message="",
+        tasks_open=open_tasks,
+    )
+    record(connection, actor, "job.retried", now, job_id, files=count)
+    if not open_tasks:
+        _finish_again(connection, job, now)
+    return count
+
+
+def _is_planned(connection: Connection, job_id: int) -> bool:
+    """Whether the files are known, or are about to be."""
+    query = (
+        sa.select(sa.func.count())
+        .select_from(tasks)
+        .where(
+            (tasks.c.job_id == job_id)
+            & (tasks.c.action == "plan")
+            & (tasks.c.state != JobState.FAILED)
+        )
+    )
+    return bool(connection.execute(query).scalar())
+
+
+def _finish_again(connection: Connection, job: AnyRow, now: datetime) -> None:
+    """Nothing of an earlier stage is left to try: what failed was the last one."""
+    task = connection.execute(
+        sa.select(tasks)
+        .where((tasks.c.job_id == job.id) & (tasks.c.state == JobState.FAILED))
+        .order_by(tasks.c.id.desc())
+        .limit(1)
+    ).first()
+    action = task.action if task is not None else "finish"
+    values = task_values(job.id, job.stage, action, (), priority=job.priority, now=now)
+    add_tasks(connection, job.id, [values])
+
+
+def _retry_failed(connection: Connection, job: AnyRow, now: datetime) -> int:
+    failed = connection.execute(
+        sa.select(job_errors.c.number, job_errors.c.task_id).where(job_errors.c.job_id == job.id)
+    ).all()
+    numbers = {number for number, _ in failed}
+    if not numbers:
+        return 0
+    by_action: dict[tuple[int, str], list[TaskFile]] = {}
+    for task_id in sorted({task_id for _, task_id in failed}):
+        task = connection.execute(sa.select(tasks).where(tasks.c.id == task_id)).one()
+        files = [TaskFile.of(row) for row in task.files if row[0] in numbers]
+        by_action.setdefault((task.stage, task.action), []).extend(files)
+    # The stage that failed first is gone back to; the later ones follow from it again.
+    stage = min(stage for stage, _ in by_action)
+    retried = [file for (at, _), files in by_action.items() if at == stage for file in files]
+    actions = {action for (at, action) in by_action if at == stage}
+    rows: list[dict[str, Any]] = []
+    for action in sorted(actions):
+        rows += [
+            task_values(job.id, stage, action, batch, priority=job.priority, now=now)
+            for batch in cut(by_action[stage, action])
+        ]
+    connection.execute(job_errors.delete().where(job_errors.c.job_id == job.id))
+    later = len(numbers) - len(retried)
+    _set_job(
+        connection,
+        job.id,
+        stage=stage,
+        files_failed=0,
+        files_done=jobs.c.files_done + later + (len(retried) if stage > 1 else 0),
+        bytes_done=jobs.c.bytes_done - (sum(f.size for f in retried) if stage == 1 else 0),
+    )
+    add_tasks(connection, job.id, rows)
+    return len(retried)
+
+
+def prioritise(
+    connection: Connection, actor: Actor, job_id: int, priority: int, now: datetime
+) -> None:
+    """Gives a job another priority, from its next batch on."""
+    if not 0 <= priority <= 100:
+        raise InvalidValue("priority", "is a number from 0 to 100")
+    _controlled(connection, job_id, Control.PRIORITISE)
+    _set_job(connection, job_id, priority=priority)
+    connection.execute(tasks.update().where(_of_job(job_id, *_OPEN)).values(priority=priority))
+    record(connection, actor, "job.prioritised", now, job_id, priority=priority)

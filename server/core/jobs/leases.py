@@ -1,0 +1,451 @@
+"""Giving tasks out, and taking back what came of them.
+
+A task that is given out has a token and a time until which the token counts. Whoever brings back
+a token that counts no more is not listened to: the task has been given to somebody else, and
+doing it twice does it once. Functions run inside a writing transaction.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+
+from server.core.jobs.lifecycle import add_error, end_stage, job_row
+from server.core.jobs.states import JobKind, JobState
+from server.core.jobs.tables import jobs, tasks
+from server.core.jobs.tasks import TaskFile, add_tasks, task_values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection
+
+    from server.core.schema import AnyRow
+
+__all__ = [
+    "FileResult",
+    "Lease",
+    "Report",
+    "heartbeat",
+    "is_any_ready",
+    "lease",
+    "reclaim",
+    "report",
+]
+
+_MOST_SETBACKS = 6
+_MOST_LOSSES = 5
+_MOST_TRIES = 2
+_LOOKED_AT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A task given out.
+
+    Attributes:
+        files: those that have not ended yet.
+        lost: attempts that may have left something behind.
+        looked: what earlier looks of a plan saw; the task a clear clears up after.
+    """
+
+    token: str
+    worker: str
+    task_id: int
+    job_id: int
+    kind: JobKind
+    action: str
+    attempt: int
+    lost: tuple[int, ...]
+    files: tuple[TaskFile, ...]
+    source_id: int
+    target_id: int | None
+    spec: Mapping[str, Any]
+    folders: Sequence[Sequence[Any]]
+    looked: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What became of one file; the fields of ``server.work.batch.Outcome``."""
+
+    number: int
+    state: Literal["done", "skipped", "failed"]
+    size: int = 0
+    stored: int = 0
+    mtime_ns: int = 0
+    version: str = ""
+    code: str = ""
+    reason: str = ""
+    is_transient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a lease.
+
+    Attributes:
+        results: of the lease's first files, in their order.
+        ended: "finished" or "stopped"; "storage" when one could not be reached; "lost" when
+            nobody knows what became of the worker.
+        message: why, for people; "" when there is nothing to say.
+    """
+
+    results: tuple[FileResult, ...] = ()
+    ended: Literal["finished", "stopped", "storage", "lost"] = "finished"
+    message: str = field(default="")
+
+
+def lease(
+    connection: Connection, slots: Sequence[str], now: datetime, valid: timedelta
+) -> list[Lease]:
+    """Gives out as many tasks as there are slots (names of workers, once for each free thread).
+
+    The highest priority goes first; among equals the job with the fewest tasks running, so that
+    no large job keeps a small one waiting.
+    """
+    given: list[Lease] = []
+    running = _running(connection)
+    for worker in slots:
+        task_id = _next(connection, running, now)
+        if task_id is None:
+            break
+        made = _give(connection, task_id, worker, now, valid)
+        running[made.job_id] = running.get(made.job_id, 0) + 1
+        given.append(made)
+    return given
+
+
+def is_any_ready(connection: Connection, now: datetime) -> bool:
+    """Whether a task could be given out; the transaction may be a reading one."""
+    ready = (tasks.c.state == sa.literal_column("'WAITING'")) & (tasks.c.not_before <= now)
+    return connection.execute(sa.select(tasks.c.id).where(ready).limit(1)).first() is not None
+
+
+def _running(connection: Connection) -> dict[int, int]:
+    query = (
+        sa.select(tasks.c.job_id, sa.func.count())
+        .where(tasks.c.state == sa.literal_column("'RUNNING'"))
+        .group_by(tasks.c.job_id)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _next(connection: Connection, running: Mapping[int, int], now: datetime) -> int | None:
+    # Literal: only then does the database see that the partial index serves.
+    ready = (tasks.c.state == sa.literal_column("'WAITING'")) & (tasks.c.not_before <= now)
+    top = connection.execute(
+        sa.select(tasks.c.priority).where(ready).order_by(tasks.c.priority.desc()).limit(1)
+    ).scalar()
+    if top is None:
+        return None
+    first = (
+        sa.select(tasks.c.id, tasks.c.job_id)
+        .where(ready & (tasks.c.priority == top))
+        .order_by(tasks.c.id)
+        .limit(_LOOKED_AT)
+        .subquery()
+    )
+    query = sa.select(first.c.job_id, sa.func.min(first.c.id)).group_by(first.c.job_id)
+    return min(
+        ((running.get(job_id, 0), task_id) for job_id, task_id in connection.execute(query)),
+        default=(0, None),
+    )[1]
+
+
+def _give(
+    connection: Connection, task_id: int, worker: str, now: datetime, valid: timedelta
+) -> Lease:
+    task = connection.execute(sa.select(tasks).where(tasks.c.id == task_id)).one()
+    job = job_row(connection, task.job_id)
+    assert job is not None
+    token = secrets.token_hex(16)
+    connection.execute(
+        tasks.update()
+        .where(tasks.c.id == task_id)
+        .values(
+            state=JobState.RUNNING,
+            attempt=task.attempt + 1,
+            token=token,
+            worker=worker,
+            lease_until=now + valid,
+            moved=0,
+            started_at=task.started_at or now,
+        )
+    )
+    if job.state == JobState.WAITING:
+        connection.execute(
+            jobs.update()
+            .where(jobs.c.id == job.id)
+            .values(state=JobState.RUNNING, started_at=job.started_at or now)
+        )
+    return Lease(
+        token=token,
+        worker=worker,
+        task_id=task_id,
+        job_id=job.id,
+        kind=JobKind(job.kind),
+        action=task.action,
+        attempt=task.attempt + 1,
+        lost=tuple(task.lost),
+        files=tuple(TaskFile.of(row) for row in task.files[task.files_ended :]),
+        source_id=job.source_id,
+        target_id=job.target_id,
+        spec=job.spec,
+        folders=job.folders if task.action == "finish" else (),
+        looked=task.results if task.action in ("plan", "clear") else (),
+    )
+
+
+def heartbeat(
+    connection: Connection, moved: Mapping[str, int], now: datetime, valid: timedelta
+) -> set[str]:
+    """Notes that these leases (token to bytes moved) are alive; gives back those that are to
+    stop, because their job was paused or cancelled or they count no more."""
+    query = (
+        sa.select(tasks.c.id, tasks.c.token, jobs.c.state, tasks.c.action)
+        .join(jobs, jobs.c.id == tasks.c.job_id)
+        .where(tasks.c.state == sa.literal_column("'RUNNING'"))
+    )
+    stopping = set(moved)
+    for task_id, token, state, action in connection.execute(query).all():
+        if token not in moved:
+            continue
+        if state in (JobState.RUNNING, JobState.WAITING) or action == "clear":
+            stopping.discard(token)
+        connection.execute(
+            tasks.update()
+            .where(tasks.c.id == task_id)
+            .values(moved=moved[token], lease_until=now + valid)
+        )
+    return stopping
+
+
+def reclaim(connection: Connection, now: datetime | None) -> int:
+    """Takes back the tasks whose lease has run out, or all that are given out when ``now`` is
+    None, because nobody who could work on them lives; how many there were."""
+    query = sa.select(tasks).where(tasks.c.state == sa.literal_column("'RUNNING'"))
+    if now is not None:
+        query = query.where(tasks.c.lease_until < now)
+    rows = connection.execute(query).all()
+    for task in rows:
+        job = job_row(connection, task.job_id)
+        assert job is not None
+        _lose(connection, task, job, now or task.lease_until)
+    return len(rows)
+
+
+def _lose(connection: Connection, task: AnyRow, job: AnyRow, now: datetime) -> None:
+    """Puts a task back whose attempt may have left something behind, or still goes on."""
+    values = left_values(task, job) | {"lost": [*task.lost, task.attempt]}
+    if len(values["lost"]) > _MOST_LOSSES:
+        reason = "no worker that took it was ever heard of again"
+        _fail_rest(connection, task, "worker-lost", reason, now)
+        return
+    connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
+    if job.state == JobState.CANCELLED:
+        clear_later(connection, task.id, now)
+
+
+def left_values(task: AnyRow, job: AnyRow) -> dict[str, Any]:
+    """A task that nobody works on any more: to be done, unless its job was paused or ended."""
+    state = JobState.WAITING
+    if task.action != "clear" and job.state in (JobState.PAUSED, JobState.CANCELLED):
+        state = JobState(job.state)
+    return {"state": state, "token": "", "worker": "", "lease_until": None, "moved": 0}
+
+
+def clear_later(connection: Connection, task_id: int, now: datetime) -> None:
+    """Lets a worker remove what lost attempts at a cancelled task may have left."""
+    task = connection.execute(sa.select(tasks).where(tasks.c.id == task_id)).one()
+    if task.action != "copy" or not task.lost:
+        return
+    files = [TaskFile.of(row) for row in task.files[task.files_ended :]]
+    values = task_values(task.job_id, task.stage, "clear", files, priority=task.priority, now=now)
+    # The hidden names carry the number of the task that wrote them.
+    connection.execute(tasks.insert().values(values | {"lost": task.lost, "results": [task.id]}))
+
+
+def report(connection: Connection, token: str, brought: Report, now: datetime) -> bool:
+    """Notes what came of a lease; False, and nothing happens, when it counts no more."""
+    task = connection.execute(
+        sa.select(tasks).where(
+            (tasks.c.token == token) & (tasks.c.state == sa.literal_column("'RUNNING'"))
+        )
+    ).first()
+    if task is None:
+        return False
+    job = job_row(connection, task.job_id)
+    assert job is not None
+    if brought.ended == "lost":
+        _lose(connection, task, job, now)
+        return True
+    if task.action == "clear":
+        connection.execute(
+            tasks.update()
+            .where(tasks.c.id == task.id)
+            .values(left_values(task, job) | {"state": JobState.SUCCEEDED, "finished_at": now})
+        )
+        return True
+    ended = _count(connection, task, job, brought.results, now)
+    if ended < task.files_total or (brought.ended != "finished" and not task.files_total):
+        _give_back(connection, task, job, brought, ended, now)
+        return True
+    finish_task(connection, task.id, now)
+    close_task(connection, task.job_id, now)
+    return True
+
+
+def finish_task(connection: Connection, task_id: int, now: datetime) -> None:
+    values = {"state": JobState.SUCCEEDED, "finished_at": now, "token": "", "lease_until": None}
+    connection.execute(tasks.update().where(tasks.c.id == task_id).values(**values))
+
+
+def close_task(connection: Connection, job_id: int, now: datetime) -> None:
+    """One open task of the job less."""
+    connection.execute(
+        jobs.update().where(jobs.c.id == job_id).values(tasks_open=jobs.c.tasks_open - 1)
+    )
+    end_stage(connection, job_id, now)
+
+
+def _count(
+    connection: Connection,
+    task: AnyRow,
+    job: AnyRow,
+    results: Sequence[FileResult],
+    now: datetime,
+) -> int:
+    """Adds results to the counts of task and job; how many of the task's files have ended."""
+    files = [TaskFile.of(row) for row in task.files[task.files_ended :]]
+    again: list[TaskFile] = []
+    sums = dict.fromkeys(("done", "skipped", "failed"), 0)
+    size = stored = 0
+    kept = list(task.results)
+    for file, result in zip(files, results, strict=False):
+        if file.number != result.number:
+            raise ValueError(f"task {task.id} got a result for another file")
+        if result.state == "failed" and result.is_transient and file.tries < _MOST_TRIES:
+            again.append(_again(file))
+            continue
+        is_moving = job.kind == JobKind.MOVE and task.action == "copy"
+        goes_on = is_moving and result.state != "failed" and not result.code
+        sums["done" if goes_on else result.state] += 1
+        size += result.size or file.size
+        stored += result.stored
+        if result.state == "failed":
+            add_error(connection, job.id, task.id, file, result.code, result.reason, now)
+        elif goes_on:
+            kept.append([file.number, result.size, result.mtime_ns, result.version])
+    _add_to_job(connection, task, sums, size, stored)
+    ended = task.files_ended + len(results)
+    connection.execute(
+        tasks.update()
+        .where(tasks.c.id == task.id)
+        .values(files_ended=ended, files_failed=task.files_failed + sums["failed"], results=kept)
+    )
+    if again:
+        _try_again(connection, task, job, again, now)
+    return int(ended)
+
+
+def _again(file: TaskFile) -> TaskFile:
+    return TaskFile(
+        file.number,
+        file.path,
+        file.target,
+        file.size,
+        file.mtime_ns,
+        file.kind,
+        file.version,
+        file.tries + 1,
+    )
+
+
+def _add_to_job(
+    connection: Connection, task: AnyRow, sums: Mapping[str, int], size: int, stored: int
+) -> None:
+    if task.action == "unlink-source":
+        # Its files were counted when they were copied; only what then fails is news.
+        failed = sums["failed"]
+        values: dict[str, Any] = {
+            "files_failed": jobs.c.files_failed + failed,
+            "files_done": jobs.c.files_done - failed,
+        }
+    else:
+        values = {
+            "files_done": jobs.c.files_done + sums["done"],
+            "files_skipped": jobs.c.files_skipped + sums["skipped"],
+            "files_failed": jobs.c.files_failed + sums["failed"],
+            "bytes_done": jobs.c.bytes_done + size,
+            "bytes_stored": jobs.c.bytes_stored + stored,
+        }
+    connection.execute(jobs.update().where(jobs.c.id == task.job_id).values(**values))
+
+
+def _try_again(
+    connection: Connection, task: AnyRow, job: AnyRow, again: list[TaskFile], now: datetime
+) -> None:
+    delay = timedelta(seconds=5 * 4 ** (again[0].tries - 1))
+    state = JobState.WAITING
+    if job.state in (JobState.PAUSED, JobState.CANCELLED):
+        state = JobState(job.state)
+    values = task_values(
+        task.job_id, task.stage, task.action, again, priority=task.priority, now=now, state=state
+    )
+    add_tasks(connection, task.job_id, [values | {"not_before": now + delay}])
+
+
+def _give_back(
+    connection: Connection,
+    task: AnyRow,
+    job: AnyRow,
+    brought: Report,
+    ended: int,
+    now: datetime,
+) -> None:
+    """Puts the rest of a task back, at once or after a while."""
+    values = left_values(task, job)
+    if brought.ended == "storage":
+        setbacks = 1 if brought.results else task.setbacks + 1
+        if setbacks > _MOST_SETBACKS:
+            fresh = connection.execute(sa.select(tasks).where(tasks.c.id == task.id)).one()
+            _fail_rest(connection, fresh, "storage-unreachable", brought.message, now)
+            return
+        values |= {
+            "setbacks": setbacks,
+            "not_before": now + timedelta(seconds=min(2**setbacks, 60)),
+        }
+    elif brought.results:
+        values["setbacks"] = 0
+    connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
+
+
+def _fail_rest(connection: Connection, task: AnyRow, code: str, reason: str, now: datetime) -> None:
+    """Ends a task whose remaining files are given up; one without files fails its job."""
+    left = [TaskFile.of(row) for row in task.files[task.files_ended :]]
+    for file in left:
+        add_error(connection, task.job_id, task.id, file, code, reason, now)
+    sums = {"done": 0, "skipped": 0, "failed": len(left)}
+    _add_to_job(connection, task, sums, sum(file.size for file in left), 0)
+    connection.execute(
+        tasks.update()
+        .where(tasks.c.id == task.id)
+        .values(
+            state=JobState.FAILED,
+            token="",
+            lease_until=None,
+            finished_at=now,
+            files_ended=task.files_total,
+            files_failed=task.files_failed + len(left),
+        )
+    )
+    if not task.files_total:
+        message = reason or code
+        connection.execute(jobs.update().where(jobs.c.id == task.job_id).values(message=message))
+    close_task(connection, task.job_id, now)

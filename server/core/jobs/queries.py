@@ -1,0 +1,251 @@
+"""Looking at jobs: lists, one job with its progress, its files and what failed.
+
+Functions run inside a reading transaction. Pages are bounded and found by an index, so a list is
+as fast with a million jobs as with ten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from server.core.errors import NotFound
+from server.core.jobs.states import JobKind, JobState
+from server.core.jobs.tables import job_errors, jobs, tasks
+from server.core.jobs.tasks import TaskFile, shown_path
+from server.core.tables import storages, users
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection
+
+    from server.core.schema import AnyRow
+
+__all__ = ["MAX_PAGE", "FileError", "FileState", "Filter", "Job", "errors", "files", "get", "page"]
+
+MAX_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it stands.
+
+    Attributes:
+        owner, source, target: names; "" where there is none.
+        files_moving, bytes_moving: bytes that batches under way have moved beyond bytes_done.
+        bytes_per_s: over the time it has run, pauses left out; 0 when nothing is known.
+        eta_s: seconds it will go on for at that speed, None when that cannot be told.
+    """
+
+    id: int
+    kind: JobKind
+    state: JobState
+    priority: int
+    owner_id: int | None
+    owner: str
+    source: str
+    target: str
+    source_id: int
+    target_id: int | None
+    spec: Mapping[str, Any]
+    label: str
+    message: str
+    stage: int
+    files_total: int
+    files_done: int
+    files_skipped: int
+    files_failed: int
+    bytes_total: int
+    bytes_done: int
+    bytes_stored: int
+    bytes_moving: int
+    tasks_running: int
+    bytes_per_s: float
+    eta_s: float | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs to list; empty fields let all pass."""
+
+    states: tuple[JobState, ...] = ()
+    kinds: tuple[JobKind, ...] = ()
+    owner_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileError:
+    """A file of a job that failed, and why."""
+
+    number: int
+    path: str
+    code: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file of a job: waiting, running, done (or skipped) or failed."""
+
+    number: int
+    path: str
+    target: str
+    size: int
+    state: str
+
+
+_source = storages.alias("source")
+_target = storages.alias("target")
+# All columns but those that may be long.
+_COLUMNS = [column for column in jobs.c if column.name not in ("folders", "notify")]
+
+
+def _query() -> sa.Select[Any]:
+    return (
+        sa.select(
+            *_COLUMNS,
+            users.c.name.label("owner"),
+            _source.c.name.label("source"),
+            _target.c.name.label("target"),
+        )
+        .join(users, users.c.id == jobs.c.owner_id, isouter=True)
+        .join(_source, _source.c.id == jobs.c.source_id)
+        .join(_target, _target.c.id == jobs.c.target_id, isouter=True)
+    )
+
+
+def page(
+    connection: Connection, wanted: Filter, now: datetime, *, limit: int, before: int | None = None
+) -> list[Job]:
+    """The newest jobs first; ``before`` is the number of the last one of the page before."""
+    query = _query().order_by(jobs.c.id.desc()).limit(max(1, min(limit, MAX_PAGE)))
+    if wanted.states:
+        query = query.where(jobs.c.state.in_(wanted.states))
+    if wanted.kinds:
+        query = query.where(jobs.c.kind.in_(wanted.kinds))
+    if wanted.owner_id is not None:
+        query = query.where(jobs.c.owner_id == wanted.owner_id)
+    if before is not None:
+        query = query.where(jobs.c.id < before)
+    rows = connection.execute(query).all()
+    moving = _moving(connection)
+    return [_job(row, moving.get(row.id, (0, 0)), now) for row in rows]
+
+
+def get(connection: Connection, job_id: int, now: datetime) -> Job:
+    """One job; NotFound."""
+    row = connection.execute(_query().where(jobs.c.id == job_id)).first()
+    if row is None:
+        raise NotFound("there is no such job")
+    return _job(row, _moving(connection).get(job_id, (0, 0)), now)
+
+
+def _moving(connection: Connection) -> dict[int, tuple[int, int]]:
+    """(tasks, bytes) under way of each job that has any."""
+    query = (
+        sa.select(tasks.c.job_id, sa.func.count(), sa.func.sum(tasks.c.moved))
+        .where(tasks.c.state == sa.literal_column("'RUNNING'"))
+        .group_by(tasks.c.job_id)
+    )
+    return {job_id: (count, int(moved)) for job_id, count, moved in connection.execute(query)}
+
+
+def _job(row: AnyRow, moving: tuple[int, int], now: datetime) -> Job:
+    tasks_running, moved = moving
+    rate, eta_s = _speed(row, moved, now)
+    return Job(
+        id=row.id,
+        kind=JobKind(row.kind),
+        state=JobState(row.state),
+        priority=row.priority,
+        owner_id=row.owner_id,
+        owner=row.owner or "",
+        source=row.source,
+        target=row.target or "",
+        source_id=row.source_id,
+        target_id=row.target_id,
+        spec=row.spec,
+        label=row.label,
+        message=row.message,
+        stage=row.stage,
+        files_total=row.files_total,
+        files_done=row.files_done,
+        files_skipped=row.files_skipped,
+        files_failed=row.files_failed,
+        bytes_total=row.bytes_total,
+        bytes_done=row.bytes_done,
+        bytes_stored=row.bytes_stored,
+        bytes_moving=moved,
+        tasks_running=tasks_running,
+        bytes_per_s=rate,
+        eta_s=eta_s,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
+
+
+def _speed(row: AnyRow, moved: int, now: datetime) -> tuple[float, float | None]:
+    if row.started_at is None:
+        return 0.0, None
+    until = row.finished_at or row.paused_at or now
+    seconds = (until - row.started_at).total_seconds() - row.paused_s
+    done = row.bytes_done + (moved if row.finished_at is None else 0)
+    rate = done / seconds if seconds > 0 else 0.0
+    if row.state != JobState.RUNNING or rate <= 0:
+        return rate, None
+    return rate, max(row.bytes_total - done, 0) / rate
+
+
+def errors(connection: Connection, job_id: int, *, limit: int, after: int = -1) -> list[FileError]:
+    """What failed, by number; ``after`` is the last number of the page before."""
+    query = (
+        sa.select(job_errors)
+        .where((job_errors.c.job_id == job_id) & (job_errors.c.number > after))
+        .order_by(job_errors.c.number)
+        .limit(max(1, min(limit, MAX_PAGE)))
+    )
+    return [
+        FileError(row.number, shown_path(row.path), row.code, row.reason, row.at)
+        for row in connection.execute(query)
+    ]
+
+
+def files(connection: Connection, job_id: int, *, limit: int, after: int = -1) -> list[FileState]:
+    """A job's files by number, each with its state."""
+    limit = max(1, min(limit, MAX_PAGE))
+    failed = {error.number for error in errors(connection, job_id, limit=MAX_PAGE, after=after)}
+    found: dict[int, FileState] = {}
+    query = (
+        sa.select(tasks.c.files, tasks.c.files_ended, tasks.c.state, tasks.c.files_total)
+        .where((tasks.c.job_id == job_id) & tasks.c.action.not_in(("plan", "finish", "clear")))
+        .where(tasks.c.action != "unlink-source")
+        .order_by(tasks.c.id)
+    )
+    for row in connection.execute(query):
+        if len(found) >= limit and row.files[0][0] > max(found):
+            break
+        for index, values in enumerate(row.files):
+            if values[0] > after:
+                file = TaskFile.of(values)
+                state = _state(row, index, file.number in failed)
+                found[file.number] = FileState(
+                    file.number, file.path, file.target, file.size, state
+                )
+    return [found[number] for number in sorted(found)[:limit]]
+
+
+def _state(row: AnyRow, index: int, has_failed: bool) -> str:
+    if has_failed:
+        return "failed"
+    if index < row.files_ended:
+        return "done"
+    return "running" if row.state == JobState.RUNNING else "waiting"

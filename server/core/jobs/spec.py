@@ -1,0 +1,108 @@
+"""What is asked for when a job is submitted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from server.core.errors import InvalidValue
+from server.core.jobs.states import JobKind
+
+__all__ = ["JobRequest", "Notify"]
+
+_MOST_SOURCES = 10_000
+_LONGEST_PATH = 4096
+_MOST_ADDRESSES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Who is told when a job has ended.
+
+    Attributes:
+        webhook: an http(s) URL that takes a POST; "" for none.
+        email: addresses.
+    """
+
+    webhook: str = ""
+    email: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A job as somebody asks for it; InvalidValue names what cannot be.
+
+    Attributes:
+        source, target: names of storages; target is "" where the kind has none.
+        sources: folders, files, globs or sequences on the source storage.
+        destination: the folder on the target storage they go into.
+        overwrite: fail, skip, newer or replace, when a file of the name is there.
+        verify: "hash" reads back what landed; a move always does.
+        stored: move frames as the containers they are stored in, where both sides can.
+        quiet_s: seconds in which nothing may have been written to the sources; 0 does not look.
+        quiet_timeout_s: how long to wait for that.
+        priority: 0 to 100; the highest goes first.
+    """
+
+    kind: JobKind
+    source: str
+    sources: tuple[str, ...]
+    target: str = ""
+    destination: str = ""
+    overwrite: Literal["fail", "skip", "newer", "replace"] = "fail"
+    verify: Literal["hash", "size"] = "hash"
+    stored: bool = True
+    quiet_s: float = 5.0
+    quiet_timeout_s: float = 600.0
+    priority: int = 50
+    label: str = ""
+    notify: Notify = field(default_factory=Notify)
+
+    def __post_init__(self) -> None:
+        if not self.sources or len(self.sources) > _MOST_SOURCES:
+            raise InvalidValue("sources", f"name 1 to {_MOST_SOURCES} of them")
+        for path in (*self.sources, self.destination):
+            if len(path) > _LONGEST_PATH or "\0" in path:
+                raise InvalidValue("sources", "a path is too long or holds a NUL")
+        if self.kind.has_target != bool(self.target):
+            wanted = "wants" if self.kind.has_target else "has no"
+            raise InvalidValue("target", f"a {self.kind} job {wanted} target storage")
+        if self.overwrite not in ("fail", "skip", "newer", "replace"):
+            raise InvalidValue("overwrite", "is fail, skip, newer or replace")
+        if self.verify not in ("hash", "size"):
+            raise InvalidValue("verify", "is hash or size")
+        if self.kind is JobKind.MOVE and self.verify != "hash":
+            raise InvalidValue("verify", "a move deletes its source and always verifies by hash")
+        if not 0 <= self.priority <= 100:
+            raise InvalidValue("priority", "is a number from 0 to 100")
+        if not 0 <= self.quiet_s <= 3600:
+            raise InvalidValue("quiet_s", "is a number of seconds up to 3600")
+        if not 0 <= self.quiet_timeout_s <= 7 * 86400:
+            raise InvalidValue("quiet_timeout_s", "is a number of seconds up to a week")
+        if len(self.label) > 200:
+            raise InvalidValue("label", "is 200 characters long at most")
+        self._check_notify()
+
+    def _check_notify(self) -> None:
+        if self.notify.webhook:
+            try:
+                parts = urlsplit(self.notify.webhook)
+                is_usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+            except ValueError:
+                is_usable = False
+            if not is_usable or len(self.notify.webhook) > 2000:
+                raise InvalidValue("webhook", "is an http or https URL")
+        if len(self.notify.email) > _MOST_ADDRESSES:
+            raise InvalidValue("email", f"takes {_MOST_ADDRESSES} addresses at most")
+        for address in self.notify.email:
+            name, at, host = address.rpartition("@")
+            is_line = address.isprintable() and not any(c in address for c in ' ,;<>"')
+            if not (name and at and host and is_line) or len(address) > 320:
+                raise InvalidValue("email", "is a list of plain addresses")
+
+    def stored_spec(self) -> dict[str, Any]:
+        """What of it goes into the job's spec column."""
+        every = asdict(self)
+        kept = ("sources", "destination", "overwrite", "verify", "stored")
+        return {key: every[key] for key in (*kept, "quiet_s", "quiet_timeout_s")}

@@ -1,0 +1,94 @@
+"""Opens the core of a configuration: the data directory, the key file, the database."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from pixfs.errors import PixfsError
+from server.core import Core
+from server.core.database import Database, sqlite_url
+from server.core.errors import CoreError
+from server.core.lockout import LockoutPolicy
+from server.core.sealing import Sealer
+from server.core.sessions import SessionPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from server.config import ServerConfig
+    from server.core.passwords import HashCost
+
+__all__ = ["DataError", "only_server", "open_core"]
+
+_DATABASE = "pixfs.sqlite"
+_KEY = "secrets.key"
+_LOCK = "server.lock"
+
+
+class DataError(PixfsError):
+    """The data directory or the database cannot be used."""
+
+
+@contextmanager
+def open_core(config: ServerConfig, *, hash_cost: HashCost | None = None) -> Iterator[Core]:
+    """The core over the configured database, closed at the end of the block.
+
+    Makes the data directory (mode 0700), the key file and the tables when they are missing.
+    Blocks: open it before trio runs. Raises DataError.
+    """
+    directory = config.data_directory
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sealer = Sealer.from_file(directory / _KEY)
+        database = Database(
+            config.data.database or sqlite_url(directory / _DATABASE), backups=directory
+        )
+    except OSError as error:
+        raise DataError(f"{error.filename or directory}: {error.strerror}") from None
+    except CoreError as error:
+        raise DataError(f"{error}; {error.hint}") from None
+    try:
+        yield Core(
+            database,
+            sealer,
+            sessions=SessionPolicy(
+                idle=timedelta(minutes=config.sessions.idle_minutes),
+                longest=timedelta(hours=config.sessions.longest_hours),
+            ),
+            lockout=LockoutPolicy(
+                per_account=config.logins.failures_per_account,
+                per_address=config.logins.failures_per_address,
+                window=timedelta(minutes=config.logins.window_minutes),
+            ),
+            hash_cost=hash_cost,
+        )
+    finally:
+        database.close()
+
+
+@contextmanager
+def only_server(directory: Path) -> Iterator[None]:
+    """Be the only server of a data directory for the length of the block. Raises DataError.
+
+    The kernel drops the lock with the process, however that ends.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DataError(f"{error.filename or directory}: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"another pixfs serve is using {directory}; give this one --data DIR"
+            ) from None
+        yield
+    finally:
+        os.close(fd)

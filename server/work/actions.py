@@ -1,0 +1,236 @@
+"""Doing a batch: opening its storages and running its action on one file after another."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from server.work.batch import Outcome
+from server.work.beneath import split
+from server.work.directory import Directory
+from server.work.errors import FileError, StorageError
+from server.work.mounted import PixfsMount
+from server.work.transfer import copy, failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from server.work.batch import Batch, File, StorageSpec
+    from server.work.flow import Flow
+    from server.work.storage import Entry, Storage
+
+__all__ = ["clear", "open_storage", "run"]
+
+
+def open_storage(spec: StorageSpec) -> Storage:
+    """The storage, open for one batch. StorageError when it cannot be reached."""
+    if spec.kind == "directory":
+        return Directory(spec.root)
+    if spec.kind == "pixfs":
+        return PixfsMount(spec.root, backing=spec.settings.get("backing"))
+    # Only who uses buckets waits for boto3.
+    from server.work.bucket import Bucket
+
+    return Bucket(spec.root, spec.settings)
+
+
+def run(batch: Batch, flow: Flow) -> Iterator[Outcome]:
+    """Works on the batch's files in their order and tells what became of each.
+
+    Ends early, between two files, when the flow's time is over. StoppedError, StorageError:
+    the files not told of have not been finished, and can be tried again.
+    """
+    with ExitStack() as storages:
+        source = open_storage(batch.source)
+        storages.callback(source.close)
+        if batch.action == "copy":
+            if batch.target is None:
+                raise StorageError("a copy without a destination")
+            _refuse_own_backing(batch.source, batch.target)
+            target = open_storage(batch.target)
+            storages.callback(target.close)
+            yield from copy(batch, source, target, flow)
+            return
+        yield from _each(batch, source, flow)
+
+
+def _each(batch: Batch, source: Storage, flow: Flow) -> Iterator[Outcome]:
+    act = _ACTIONS[batch.action]
+    folders: set[str] = set()
+    outcomes: list[Outcome] = []
+    try:
+        for file in batch.files:
+            if not flow.has_time():
+                break
+            flow.check()
+            try:
+                outcome = act(batch, source, file, flow)
+            except (OSError, FileError) as error:
+                outcome = failed(file, error)
+            if batch.action in ("delete", "unlink-source"):
+                folders.add(split(file.path)[0])
+                outcomes.append(outcome)
+            else:
+                yield outcome
+    finally:
+        _sync_present(source, folders)
+    yield from outcomes
+
+
+def _sync_present(source: Storage, folders: set[str]) -> None:
+    for folder in sorted(folders):
+        try:
+            source.sync([folder])
+        except FileNotFoundError:
+            continue
+
+
+def _compress(batch: Batch, source: Storage, file: File, flow: Flow) -> Outcome:
+    return _convert(source, file, flow, "compressed")
+
+
+def _restore(batch: Batch, source: Storage, file: File, flow: Flow) -> Outcome:
+    return _convert(source, file, flow, "raw")
+
+
+def _convert(source: Storage, file: File, flow: Flow, state: str) -> Outcome:
+    if file.kind == "link":
+        return Outcome(file.number, "skipped", code="link", reason="it is a symbolic link")
+    flow.read(file.size)
+    after = source.set_state(file.path, "compressed" if state == "compressed" else "raw")
+    flow.landed(file.size)
+    if after == "error":
+        raise FileError("damaged", "the mount finds the file damaged")
+    if after == "verbatim" and state == "compressed":
+        reason = "the file is kept as it is: it is no frame PixFS understands, or gains nothing"
+        return Outcome(file.number, "skipped", size=file.size, code="verbatim", reason=reason)
+    return Outcome(file.number, "done", size=file.size, stored=file.size)
+
+
+def _verify(batch: Batch, source: Storage, file: File, flow: Flow) -> Outcome:
+    if file.kind == "link":
+        return Outcome(file.number, "skipped", code="link", reason="it is a symbolic link")
+    flow.read(file.size)
+    damages = source.find_damage(file.path)
+    flow.landed(file.size)
+    if damages:
+        raise FileError("damaged", "; ".join(damages)[:1000])
+    return Outcome(file.number, "done", size=file.size, stored=file.size)
+
+
+def _delete(batch: Batch, source: Storage, file: File, flow: Flow) -> Outcome:
+    """Removes a file that still is what it was when the job was planned."""
+    return _remove(batch, source, file, check_version=False)
+
+
+def _unlink_source(batch: Batch, source: Storage, file: File, flow: Flow) -> Outcome:
+    """Removes a file whose copy has been verified, if nobody has written to it since."""
+    return _remove(batch, source, file, check_version=True)
+
+
+def _rename(batch: Batch, source: Storage, file: File, flow: Flow) -> Outcome:
+    """Moves a file within its storage, at once."""
+    done = Outcome(file.number, "done", size=file.size)
+    try:
+        entry = source.stat(file.path)
+    except FileNotFoundError:
+        # An attempt that was not heard of again has done it.
+        if batch.lost and _is_planned(source.stat(file.target), file):
+            return done
+        raise
+    overwrite = batch.options.overwrite
+    try:
+        there = source.stat(file.target)
+    except FileNotFoundError:
+        pass
+    else:
+        if there.kind == "folder":
+            raise FileError("exists", "a folder of that name is there already")
+        if overwrite == "fail":
+            raise FileError("exists", "another file of that name is there already")
+        if overwrite == "skip" or (overwrite == "newer" and entry.mtime_ns <= there.mtime_ns):
+            reason = "another file of that name was there already"
+            return Outcome(file.number, "skipped", size=file.size, code="exists", reason=reason)
+    source.rename(file.path, file.target, replace=overwrite in ("replace", "newer"))
+    source.sync(sorted({split(file.path)[0], split(file.target)[0]}))
+    return done
+
+
+def _is_planned(entry: Entry, file: File) -> bool:
+    return (entry.kind, entry.size, entry.mtime_ns) == (file.kind, file.size, file.mtime_ns)
+
+
+def _remove(batch: Batch, source: Storage, file: File, *, check_version: bool) -> Outcome:
+    try:
+        entry = source.stat(file.path)
+    except FileNotFoundError:
+        if batch.lost or check_version:
+            return Outcome(file.number, "done", size=file.size)
+        raise
+    is_same = entry.kind == file.kind and (
+        (entry.mtime_ns, entry.size) == (file.mtime_ns, file.size)
+        or (file.kind == "link" and entry.mtime_ns == file.mtime_ns)
+    )
+    if entry.version and entry.version == file.version:
+        is_same = True
+    elif check_version and entry.version:
+        is_same = False
+    if not is_same:
+        raise FileError("changed", "it changed since the job looked at it, and was kept")
+    source.remove(file.path)
+    return Outcome(file.number, "done", size=file.size)
+
+
+def clear(batch: Batch) -> None:
+    """Removes what attempts at the batch's files have left, when none will follow.
+
+    OSError, FileError and StorageError: something may be left.
+    """
+    if batch.target is None:
+        return
+    target = open_storage(batch.target)
+    try:
+        for file in batch.files:
+            for attempt in batch.lost:
+                target.clear_part(file.target, batch.part(file, attempt), resumes=False)
+    finally:
+        target.close()
+
+
+_ACTIONS: dict[str, Callable[[Batch, Storage, File, Flow], Outcome]] = {
+    "compress": _compress,
+    "restore": _restore,
+    "verify": _verify,
+    "delete": _delete,
+    "unlink-source": _unlink_source,
+    "rename": _rename,
+}
+
+
+def _refuse_own_backing(source: StorageSpec, target: StorageSpec) -> None:
+    """A mount and its backing directory hold the same files under two paths: copying between
+    them would replace a file by itself."""
+    if {source.kind, target.kind} != {"pixfs", "directory"}:
+        return
+    mount, plain = (source, target) if source.kind == "pixfs" else (target, source)
+    try:
+        backing = mount.settings.get("backing") or os.fsdecode(
+            os.getxattr(_mountpoint(mount.root), "user.pixfs.backing")
+        )
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EACCES, errno.EPERM, errno.ENOTSUP):
+            return
+        raise StorageError("the mount does not answer") from error
+    real, behind = os.path.realpath(plain.root), os.path.realpath(backing)
+    if (real + "/").startswith(behind + "/") or (behind + "/").startswith(real + "/"):
+        raise StorageError("one storage is the other's backing directory: the same files twice")
+
+
+def _mountpoint(path: str) -> str:
+    from pixfs.fuse.mountinfo import mount_of
+
+    real = os.path.realpath(path)
+    mount = mount_of(real)
+    return mount.mountpoint if mount is not None else real

@@ -1,0 +1,193 @@
+"""Names resolved beneath one directory, whoever plants links in it meanwhile.
+
+Every path is resolved by openat2(2) with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS: the kernel
+itself refuses ``..``, absolute links and links that lead out, also while somebody exchanges
+folders for links. What is done to a name is then done relative to the descriptor of its folder
+and never follows a link.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from server.work.errors import FileError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["RENAME_NOREPLACE", "Root", "normalise", "split"]
+
+RENAME_NOREPLACE = 1
+_PATH_MAX = 4096
+_NAME_MAX = 255
+# One number on every architecture that got the call after the tables were unified.
+_SYS_OPENAT2 = 437
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_BENEATH = 0x08
+_RESOLVE = _RESOLVE_NO_MAGICLINKS | _RESOLVE_BENEATH
+_OPEN_HOW = struct.Struct("=QQQ")
+# The kernel gives up with EAGAIN when something above was renamed while it looked.
+_ATTEMPTS = 64
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def normalise(path: str) -> str:
+    """A path below a root in its one spelling: no leading, doubled or trailing slash, no dots.
+
+    ``/foo/bax///../bar/./`` is ``foo/bar``; the root itself is ``""``. Raises FileError
+    ("bad-path") for a path that climbs above the root, holds a NUL or is too long.
+    """
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            if not parts:
+                raise FileError("bad-path", "the path leads out of the storage")
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    joined = "/".join(parts)
+    if "\0" in joined:
+        raise FileError("bad-path", "the path holds a NUL")
+    try:
+        longest = max((len(os.fsencode(part)) for part in parts), default=0)
+        length = len(os.fsencode(joined))
+    except UnicodeEncodeError:
+        raise FileError("bad-path", "the path is not text that a file name can hold") from None
+    if length >= _PATH_MAX or longest > _NAME_MAX:
+        raise FileError("bad-path", "the path is too long")
+    return joined
+
+
+def split(path: str) -> tuple[str, str]:
+    """(folder, name) of a normalised path."""
+    folder, _, name = path.rpartition("/")
+    return folder, name
+
+
+class Root:
+    """A directory below which paths are resolved; close it at the end.
+
+    Paths are normalised text; bytes that are no UTF-8 are surrogate escapes. Any thread may
+    call; calls block and raise OSError, EXDEV for a path that leads out.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Opens the directory. Raises StorageError when that cannot be done."""
+        try:
+            self.fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StorageError(f"the storage cannot be opened: {error.strerror}") from error
+        self.path = path
+
+    def close(self) -> None:
+        """Closes the directory."""
+        os.close(self.fd)
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        """A descriptor of what is at ``path``; a link as its last component is not followed."""
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+        how = _OPEN_HOW.pack(flags, mode if flags & os.O_CREAT else 0, _RESOLVE)
+        name = os.fsencode(path or ".")
+        for _ in range(_ATTEMPTS):
+            fd = _libc.syscall(_SYS_OPENAT2, self.fd, name, how, ctypes.c_size_t(len(how)))
+            if fd >= 0:
+                return int(fd)
+            code = ctypes.get_errno()
+            if code == errno.ENOSYS:
+                raise StorageError(f"Linux {platform.release()} has no openat2(2)")
+            if code not in (errno.EAGAIN, errno.EINTR):
+                raise OSError(code, os.strerror(code))
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    @contextmanager
+    def folder(self, path: str) -> Iterator[int]:
+        """A descriptor of a folder, for calls that take a name in it."""
+        fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def stat(self, path: str) -> os.stat_result:
+        """Attributes of what is at ``path``, a link's own."""
+        fd = self.open(path, os.O_PATH)
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    def read_link(self, path: str) -> str:
+        """A symbolic link's target."""
+        folder, name = split(path)
+        with self.folder(folder) as fd:
+            return os.readlink(name, dir_fd=fd)
+
+    def make_folders(self, path: str, mode: int = 0o777) -> list[str]:
+        """Makes a folder and those above it; those that were made, outermost first."""
+        made = []
+        missing = []
+        current = path
+        while current:
+            try:
+                os.close(self.open(current, os.O_PATH | os.O_DIRECTORY))
+                break
+            except FileNotFoundError:
+                missing.append(current)
+                current = split(current)[0]
+        for folder in reversed(missing):
+            parent, name = split(folder)
+            with self.folder(parent) as fd:
+                try:
+                    os.mkdir(name, mode, dir_fd=fd)
+                    made.append(folder)
+                except FileExistsError:
+                    # Another batch was quicker; what it made is looked at by the next open.
+                    pass
+                os.fsync(fd)
+        return made
+
+    def unlink(self, path: str) -> None:
+        """Removes a name that is no folder's."""
+        folder, name = split(path)
+        with self.folder(folder) as fd:
+            os.unlink(name, dir_fd=fd)
+
+    def remove_folder(self, path: str) -> None:
+        """Removes an empty folder."""
+        folder, name = split(path)
+        with self.folder(folder) as fd:
+            os.rmdir(name, dir_fd=fd)
+
+    def rename(self, source: str, target: str, *, replace: bool) -> None:
+        """Renames within the root; EEXIST without ``replace`` when the target is there."""
+        from_folder, from_name = split(source)
+        to_folder, to_name = split(target)
+        with self.folder(from_folder) as from_fd, self.folder(to_folder) as to_fd:
+            rename_at(from_fd, from_name, to_fd, to_name, replace=replace)
+
+    def sync_folder(self, path: str) -> None:
+        """Makes the names in a folder durable."""
+        with self.folder(path) as fd:
+            os.fsync(fd)
+
+
+def rename_at(from_fd: int, from_name: str, to_fd: int, to_name: str, *, replace: bool) -> None:
+    """renameat2(2); where the file system knows no RENAME_NOREPLACE, by link(2) and unlink(2)."""
+    flags = 0 if replace else RENAME_NOREPLACE
+    result = _libc.renameat2(
+        from_fd, os.fsencode(from_name), to_fd, os.fsencode(to_name), ctypes.c_uint(flags)
+    )
+    if result == 0:
+        return
+    code = ctypes.get_errno()
+    if replace or code not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(code, os.strerror(code))
+    os.link(from_name, to_name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
+    os.unlink(from_name, dir_fd=from_fd)

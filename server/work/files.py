@@ -1,0 +1,306 @@
+"""Folders and files for whoever is logged in: what may be seen, listed and arranged.
+
+Each storage has a few threads of its own, so one that hangs holds up nothing but itself, and a
+call that waits too long is given up on while its thread waits on.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import trio
+
+from server.core.access import Access, access_of_actor
+from server.core.errors import (
+    CoreError,
+    InUse,
+    InvalidValue,
+    NameTaken,
+    NotFound,
+    StorageFull,
+    StorageRefused,
+    StorageUnavailable,
+)
+from server.core.events import record
+from server.core.permissions import Action, require
+from server.core.storages import Storage, StorageKind, check_root, find_storage
+from server.core.values import check_path
+from server.work.bucket import Bucket
+from server.work.directory import Directory
+from server.work.errors import FileError, StorageError, file_error
+from server.work.listing import Details, Page, details, list_page
+from server.work.mounted import PixfsMount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection
+
+    from server.core import Core
+    from server.core.permissions import Actor
+    from server.core.s3_endpoints import S3Account
+    from server.work.storage import Storage as Place
+
+__all__ = ["MAX_PAGE", "Files", "Space", "open_place"]
+
+T = TypeVar("T")
+
+MAX_PAGE = 1000
+_THREADS = 4
+_PATIENCE_S = 30.0
+_GLANCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Whether a storage answers, and its room in bytes (None where there is no limit)."""
+
+    state: Literal["available", "unavailable"]
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+
+
+class Files:
+    """The files of every storage, as far as the actor may reach them.
+
+    Methods raise NotAllowed, NotFound (also for what the actor may not reach), InvalidValue,
+    StorageUnavailable; those that change something StorageRefused, StorageFull, NameTaken and
+    InUse too.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._limits: dict[int, trio.CapacityLimiter] = {}
+
+    async def space(self, actor: Actor, storage: Storage) -> Space:
+        """Whether a storage answers within a few seconds, and how much room it has."""
+        require(actor, Action.SEE_FILES)
+        try:
+            return await self._on(storage, _space, patience_s=_GLANCE_S)
+        except CoreError:
+            return Space("unavailable")
+
+    async def check(self, actor: Actor, kind: StorageKind, root: str, endpoint: str) -> None:
+        """Look whether a storage that is to be added can be opened and listed."""
+        require(actor, Action.MANAGE_STORAGES)
+        root = check_root(kind, root, endpoint)
+        probe = Storage(0, "that is to be added", kind, root, endpoint, True, self._core.clock())
+        await self._on(probe, lambda place: list_page(place, "", limit=1))
+
+    async def list(
+        self,
+        actor: Actor,
+        storage: str,
+        path: str,
+        *,
+        offset: int = 0,
+        limit: int = 100,
+        grouped: bool = True,
+    ) -> Page:
+        """A page of a folder's content; what the actor may not reach is left out."""
+        require(actor, Action.SEE_FILES)
+        if offset < 0 or not 1 <= limit <= MAX_PAGE:
+            raise InvalidValue("limit", f"1 to {MAX_PAGE}, and an offset of at least 0")
+        found, access, path = await self._find(actor, storage, path)
+        if not access.shows(found.id, path):
+            raise NotFound("there is no such folder")
+
+        def shown(name: str) -> bool:
+            return access.shows(found.id, f"{path}/{name}" if path else name)
+
+        work = partial(
+            list_page, path=path, offset=offset, limit=limit, grouped=grouped, shown=shown
+        )
+        return await self._on(found, work)
+
+    async def details(self, actor: Actor, storage: str, path: str) -> Details:
+        """What is known of a file or folder."""
+        require(actor, Action.SEE_FILES)
+        found, access, path = await self._find(actor, storage, path)
+        if not access.shows(found.id, path):
+            raise NotFound("there is no such file or folder")
+        return await self._on(found, partial(details, path=path))
+
+    async def make_folder(self, actor: Actor, storage: str, path: str) -> None:
+        """Make a folder, and those above it that are missing."""
+        found, path = await self._changeable(actor, storage, path)
+
+        def make(place: Place) -> None:
+            if _exists(place, path):
+                raise NameTaken("there is something of that name already")
+            place.make_folder(path)
+
+        await self._change(actor, found, make, "folder.made", path=path)
+
+    async def rename(self, actor: Actor, storage: str, path: str, new_path: str) -> None:
+        """Give a file or folder another name or place on its storage; nothing is replaced."""
+        found, path = await self._changeable(actor, storage, path)
+        _, new_path = await self._changeable(actor, storage, new_path)
+
+        def rename(place: Place) -> None:
+            entry = place.stat(path)
+            if entry.kind == "folder" and isinstance(place, Bucket):
+                raise InvalidValue("path", "a bucket has no folders to rename; use a move job")
+            place.rename(path, new_path, replace=False)
+
+        await self._change(actor, found, rename, "file.renamed", path=path, new_path=new_path)
+
+    async def remove_folder(self, actor: Actor, storage: str, path: str) -> None:
+        """Remove a folder that is empty; files are only ever deleted by a job."""
+        found, path = await self._changeable(actor, storage, path)
+
+        def remove(place: Place) -> None:
+            if place.stat(path).kind != "folder":
+                raise InvalidValue("path", "this is no folder")
+            place.remove_folder(path)
+
+        await self._change(actor, found, remove, "folder.removed", path=path)
+
+    async def _changeable(self, actor: Actor, storage: str, path: str) -> tuple[Storage, str]:
+        """The storage and checked path of something the actor may change."""
+        require(actor, Action.CHANGE_FILES)
+        found, access, path = await self._find(actor, storage, path)
+        access.require(found.id, path)
+        if not path:
+            raise InvalidValue("path", "the storage's root stays as it is")
+        if found.read_only:
+            raise StorageRefused("the storage is read-only")
+        return found, path
+
+    async def _find(self, actor: Actor, storage: str, path: str) -> tuple[Storage, Access, str]:
+        checked = check_path("path", path)
+        found, access = await self._core.database.read(_storage_and_access, actor, storage)
+        return found, access, checked
+
+    async def _change(
+        self,
+        actor: Actor,
+        storage: Storage,
+        work: Callable[[Place], None],
+        kind: str,
+        **detail: str,
+    ) -> None:
+        """Do ``work`` and record it, also when whoever asked has gone meanwhile."""
+        with trio.CancelScope(shield=True):
+            await self._on(storage, work)
+            await self._core.database.write(
+                _record, actor, kind, storage.id, self._core.clock(), storage.name, detail
+            )
+
+    async def _on(
+        self,
+        storage: Storage,
+        work: Callable[[Place], T],
+        *,
+        patience_s: float = _PATIENCE_S,
+    ) -> T:
+        """Do ``work`` on the open storage in one of its threads; errors become the core's."""
+        account = None
+        if storage.kind is StorageKind.S3:
+            account = await self._core.s3_endpoints.account(storage.endpoint)
+        limit = self._limits.setdefault(storage.id, trio.CapacityLimiter(_THREADS))
+
+        def run() -> T:
+            with _as_core_errors():
+                place = open_place(storage, account)
+                try:
+                    return work(place)
+                finally:
+                    place.close()
+
+        with trio.move_on_after(patience_s):
+            return await trio.to_thread.run_sync(run, limiter=limit, abandon_on_cancel=True)
+        raise StorageUnavailable(
+            f"the storage {storage.name} does not answer",
+            hint="look before you try again: a change that was asked for may still happen",
+        )
+
+
+def _space(place: Place) -> Space:
+    if not isinstance(place, Directory):
+        list_page(place, "", limit=1)
+        return Space("available")
+    room = os.fstatvfs(place.root.fd)
+    return Space("available", room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize)
+
+
+def _exists(place: Place, path: str) -> bool:
+    try:
+        place.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _storage_and_access(connection: Connection, actor: Actor, name: str) -> tuple[Storage, Access]:
+    storage = find_storage(connection, name)
+    access = access_of_actor(connection, actor)
+    if not access.shows(storage.id, ""):
+        raise NotFound("there is no such storage")
+    return storage, access
+
+
+def _record(
+    connection: Connection,
+    actor: Actor,
+    kind: str,
+    storage_id: int,
+    now: datetime,
+    storage: str,
+    detail: dict[str, str],
+) -> None:
+    record(connection, actor, kind, now, storage_id, storage=storage, **detail)
+
+
+# What the work calls a refusal, and what it is to whoever asked; the rest is the storage's fault.
+_REFUSALS: dict[str, Callable[[str], CoreError]] = {
+    "not-found": NotFound,
+    # What leads out of a storage is not told apart from what is not there.
+    "outside": lambda reason: NotFound("it does not exist"),
+    "bad-path": lambda reason: InvalidValue("path", reason),
+    "not-a-file": lambda reason: InvalidValue("path", reason),
+    "exists": NameTaken,
+    "not-empty": InUse,
+    "busy": InUse,
+    "no-space": StorageFull,
+    "permission": StorageRefused,
+    "read-only": StorageRefused,
+    "unsupported": StorageRefused,
+}
+
+
+@contextmanager
+def _as_core_errors() -> Iterator[None]:
+    """Turn what files and storages are refused with into the core's errors."""
+    try:
+        yield
+    except StorageError as error:
+        raise StorageUnavailable(str(error)) from error
+    except (FileError, OSError) as error:
+        refused = error if isinstance(error, FileError) else file_error(error)
+        make = _REFUSALS.get(refused.code, StorageUnavailable)
+        raise make(refused.reason) from error
+
+
+def open_place(storage: Storage, account: S3Account | None) -> Place:
+    """A storage, open; blocks. ``account`` is an S3 storage's. Raises StorageError."""
+    if storage.kind is StorageKind.DIRECTORY:
+        return Directory(storage.root)
+    if storage.kind is StorageKind.PIXFS:
+        return PixfsMount(storage.root)
+    assert account is not None, "an S3 storage is opened with its account"
+    return Bucket(
+        f"s3://{storage.root}",
+        {
+            "endpoint": account.endpoint.url,
+            "region": account.endpoint.region,
+            "access_key": account.endpoint.access_key,
+            "secret_key": account.secret_key,
+            "addressing": account.endpoint.addressing.value,
+        },
+    )

@@ -1,0 +1,327 @@
+"""Storages on a PixFS mount.
+
+Names, attributes and plain bytes go through the mount. Containers go from and to the backing
+directory as they are stored, when this process may reach it; conversions are asked for by the
+``user.pixfs.state`` attribute.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal
+
+import xxhash
+
+import codec
+from pixfs.fuse.mountinfo import mount_of
+from pixfs.runfiles import daemon_at
+from pixfs.volume.tier import StoredFiles
+from server.work.beneath import split
+from server.work.directory import (
+    CHUNK,
+    Directory,
+    DirectorySource,
+    DirectoryTarget,
+    read_attributes,
+    set_attributes,
+)
+from server.work.errors import FileError, StorageError, file_error
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from pixfs.volume.tier import StoredFile, StoredTemp
+    from server.work.storage import Attributes, Entry
+
+log = logging.getLogger(__name__)
+
+_STATE = "user.pixfs.state"
+_REASON = "user.pixfs.reason"
+_HASH = "user.pixfs.hash"
+_VERIFY = "user.pixfs.verify"
+_BACKING = "user.pixfs.backing"
+
+
+class ContainerSource:
+    """A file read as the container it is kept in."""
+
+    is_stored = True
+
+    def __init__(self, stored: StoredFile, entry: Entry, attributes: Attributes) -> None:
+        self.entry = entry
+        self.attributes = attributes
+        self.size = stored.size
+        self.original = stored.original_hash
+        self._stored = stored
+        self._offset = 0
+
+    def read(self, size: int) -> bytes:
+        """The next stored bytes."""
+        data = self._stored.pread(size, self._offset)
+        self._offset += len(data)
+        return data
+
+    def check(self) -> None:
+        """FileError when the container was written to under our hands."""
+        if not self._stored.is_unchanged():
+            raise FileError("changed", "it changed while it was read", is_transient=True)
+
+    def close(self) -> None:
+        """Closes the container."""
+        self._stored.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class ContainerTarget:
+    """A container on its way into the backing directory."""
+
+    def __init__(self, storage: PixfsMount, path: str, attributes: Attributes) -> None:
+        self.path = path
+        self._attributes = attributes
+        self._storage = storage
+        self._temp: StoredTemp | None = storage.stored.begin()
+        self._original = ""
+
+    def _open(self) -> StoredTemp:
+        assert self._temp is not None, "used after its end"
+        return self._temp
+
+    def write(self, data: bytes) -> None:
+        """Appends."""
+        self._open().write(data)
+
+    def start_writeback(self) -> None:
+        """The backing writes when ``finish`` asks it to."""
+
+    def finish(self) -> None:
+        """Attributes, fsync, and a look whether it opens as a container."""
+        temp = self._open()
+        set_attributes(temp.fd, self._attributes)
+        temp.sync()
+        try:
+            self._original = temp.check().hash
+        except codec.CodecError as error:
+            raise FileError("damaged", f"the container is not sound: {error}") from error
+
+    def digest(self) -> str:
+        """Of the stored bytes, read back after the cached pages were dropped."""
+        fd = self._open().fd
+        with suppress(OSError):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        digest = xxhash.xxh3_128()
+        offset = 0
+        while data := os.pread(fd, CHUNK, offset):
+            digest.update(data)
+            offset += len(data)
+        return digest.hexdigest()
+
+    def commit(self, *, replace: bool) -> None:
+        """Renames into the backing directory, and sees that the mount shows that file; one that
+        replaces another it shows a second later, when the kernel asks for the name again."""
+        names = self._storage.stored_names(self.path)
+        self._storage.stored.place(self._open(), names, replace=replace)
+        self.abandon()
+        if not replace and self._storage.shown_hash(self.path) != self._original:
+            raise FileError("verify-failed", "the mount does not show the file that was placed")
+
+    def abandon(self) -> None:
+        """Removes what has not been committed."""
+        temp, self._temp = self._temp, None
+        if temp is not None:
+            temp.close()
+
+
+class PixfsMount(Directory):
+    """A folder of a PixFS mount as a storage."""
+
+    def __init__(self, path: str, *, backing: str | None = None) -> None:
+        """Opens the folder, and the backing directory where that is allowed.
+
+        ``backing`` names the backing directory as this process sees it; by default the mount is
+        asked. StorageError when the path is on no PixFS mount.
+        """
+        real = os.path.realpath(path)
+        mount = mount_of(real)
+        if mount is None or not mount.is_pixfs:
+            raise StorageError("the storage's folder is not on a PixFS mount: is it mounted?")
+        super().__init__(real)
+        try:
+            self._prefix = _names(os.path.relpath(real, mount.mountpoint))
+            self._stored = _reach(mount.mountpoint, backing)
+        except BaseException:
+            self.root.close()
+            raise
+
+    @property
+    def takes_containers(self) -> bool:
+        """Whether the backing directory can be reached, and written to."""
+        if self._stored is None:
+            return False
+        try:
+            self._stored.make_area()
+        except OSError as error:
+            log.debug("nothing is stored behind the mount: %s", error)
+            return False
+        return True
+
+    @property
+    def stored(self) -> StoredFiles:
+        """The backing directory's containers. FileError when it is out of reach."""
+        if self._stored is None:
+            raise FileError("unsupported", "the mount's backing directory cannot be reached")
+        return self._stored
+
+    def stored_names(self, path: str) -> list[bytes]:
+        """A path's names below the backing directory."""
+        return [*self._prefix, *_names(path)]
+
+    def shown_hash(self, path: str) -> str:
+        """The original's hash as the mount shows it; "" where it shows none."""
+        fd = self.root.open(path, os.O_RDONLY)
+        try:
+            return os.getxattr(fd, _HASH).decode()
+        except OSError as error:
+            if error.errno != errno.ENODATA:
+                raise
+            return ""
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Closes the folder and the backing directory."""
+        if self._stored is not None:
+            self._stored.close()
+        super().close()
+
+    def _version(self, st: os.stat_result) -> str:
+        # A conversion changes inode number and ctime, and no byte of the file.
+        return ""
+
+    def open(self, path: str, *, stored: bool) -> DirectorySource | ContainerSource:  # type: ignore[override]
+        """Opens a regular file, as its container if that is wanted and there is one."""
+        if stored and self._stored is not None:
+            container = self._open_container(path)
+            if container is not None:
+                return container
+        return super().open(path, stored=False)
+
+    def _open_container(self, path: str) -> ContainerSource | None:
+        """The container behind a path, if the path leads to one without links."""
+        fd = self.root.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            st = os.fstat(fd)
+            if not stat.S_ISREG(st.st_mode):
+                raise FileError("not-a-file", "it is no regular file")
+            attributes = read_attributes(fd, st)
+        finally:
+            os.close(fd)
+        try:
+            found = self.stored.open(self.stored_names(path))
+        except OSError as error:
+            # A link in the path, or the backing as this process sees it is another's.
+            log.debug("not read as stored: %s", error)
+            return None
+        if found is None:
+            return None
+        if (found.original_length, found.st.st_mtime_ns) != (st.st_size, st.st_mtime_ns):
+            found.close()
+            return None
+        return ContainerSource(found, self.entry_of(path, st), attributes)
+
+    def create(  # type: ignore[override]
+        self, path: str, attributes: Attributes, *, part: str, stored: bool
+    ) -> DirectoryTarget | ContainerTarget:
+        """Begins a file; a container goes into the backing directory."""
+        if not stored:
+            return super().create(path, attributes, part=part, stored=False)
+        self.make_folder(split(path)[0])
+        return ContainerTarget(self, path, attributes)
+
+    def set_state(self, path: str, state: Literal["compressed", "raw"]) -> str:
+        """Converts; the file's state after it."""
+        fd = self.root.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            try:
+                os.setxattr(fd, _STATE, state.encode())
+            except OSError as error:
+                raise _conversion_error(fd, error) from error
+            return os.getxattr(fd, _STATE).decode()
+        finally:
+            os.close(fd)
+
+    def find_damage(self, path: str) -> list[str]:
+        """Has the mount check every checksum of the file."""
+        fd = self.root.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            found = os.getxattr(fd, _VERIFY).decode()
+        except OSError as error:
+            if error.errno != errno.ENODATA:
+                raise
+            found = ""
+        finally:
+            os.close(fd)
+        if not found:
+            return super().find_damage(path)
+        return [] if found == "ok" else found.splitlines()
+
+
+def _names(path: str) -> list[bytes]:
+    return [os.fsencode(name) for name in path.split("/") if name not in ("", ".")]
+
+
+def _reach(mountpoint: str, backing: str | None) -> StoredFiles | None:
+    """The backing directory, None when we are not told where it is or may not go there.
+
+    What is told must be the mount's own in this process's view of the file system: another
+    machine, or a container, may have a different directory by that name.
+    """
+    try:
+        told = backing or os.fsdecode(os.getxattr(mountpoint, _BACKING))
+        if not _is_behind(told, mountpoint):
+            log.info("the backing directory of a mount is not reachable under its name")
+            return None
+        return StoredFiles(told)
+    except OSError as error:
+        log.debug("a mount's backing directory is out of reach: %s", error)
+        return None
+
+
+def _is_behind(directory: str, mountpoint: str) -> bool:
+    """Whether a directory is the one a mount shows: the daemon's run file says so, or, where that
+    cannot be read, both show the same times, to the nanosecond, and the same owner."""
+    found = os.stat(directory)
+    daemon = daemon_at(mountpoint)
+    if daemon is not None:
+        return (daemon.backing_dev, daemon.backing_ino) == (found.st_dev, found.st_ino)
+    return _shown(found) == _shown(os.stat(mountpoint))
+
+
+def _shown(st: os.stat_result) -> tuple[int, ...]:
+    return st.st_mtime_ns, st.st_ctime_ns, st.st_uid, st.st_gid, st.st_mode
+
+
+def _conversion_error(fd: int, error: OSError) -> FileError:
+    if error.errno == errno.EBUSY:
+        try:
+            reason = os.getxattr(fd, _REASON).decode() or "in use"
+        except OSError:
+            reason = "in use"
+        return FileError("busy", f"it cannot be converted now: {reason}", is_transient=True)
+    if error.errno == errno.EPERM:
+        return FileError("permission", "only the file's owner or root may convert it")
+    return file_error(error)

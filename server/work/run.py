@@ -1,0 +1,246 @@
+"""Running one assignment: a plan, a batch of files, or the folders at a job's end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from server.core.jobs.leases import FileResult, Report
+from server.core.jobs.planning import Looked, Refused
+from server.core.jobs.states import JobKind
+from server.core.jobs.tasks import TaskFile
+from server.work.actions import clear, open_storage, run
+from server.work.batch import Batch, File, Options
+from server.work.errors import FileError, SelectionError, StoppedError, StorageError, file_error
+from server.work.flow import UNPACED, Flow
+from server.work.quiesce import fingerprint, youngest
+from server.work.selection import select
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from server.work.batch import StorageSpec
+    from server.work.engine import Result
+    from server.work.flow import Pacer
+    from server.work.selection import Selection
+    from server.work.storage import Storage
+
+__all__ = ["Assignment", "run_assignment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A leased task with all that a worker needs for it, wherever it runs.
+
+    Attributes:
+        valid_s: how long the result counts unless it is told otherwise.
+        pacers: of source and target; they stay in the process, other machines have their own.
+    """
+
+    token: str
+    task_id: int
+    job_id: int
+    kind: JobKind
+    action: str
+    attempt: int
+    lost: tuple[int, ...]
+    files: tuple[TaskFile, ...]
+    source: StorageSpec
+    target: StorageSpec | None
+    spec: Mapping[str, Any]
+    folders: Sequence[Sequence[Any]]
+    valid_s: float
+    slice_s: float = 2.0
+    cleared_task: int = 0
+    pacers: tuple[Pacer, Pacer] = field(default=(UNPACED, UNPACED), compare=False)
+
+    def flow(self) -> Flow:
+        """The flow it runs in."""
+        source, target = self.pacers
+        return Flow(source=source, target=target, slice_s=self.slice_s, valid_s=self.valid_s)
+
+    def batch(self) -> Batch:
+        """Its files as a batch."""
+        task_id = self.cleared_task or self.task_id
+        action: Any = "copy" if self.action == "clear" else self.action
+        return Batch(
+            id=f"{self.job_id}-{task_id}",
+            attempt=self.attempt,
+            action=action,
+            source=self.source,
+            target=self.target,
+            options=Options(
+                overwrite=self.spec["overwrite"],
+                verify=self.spec["verify"],
+                stored=bool(self.spec["stored"]),
+            ),
+            files=tuple(
+                File(f.number, f.path, f.target, f.size, f.mtime_ns, _kind(f.kind), f.version)
+                for f in self.files
+            ),
+            lost=self.lost,
+        )
+
+
+def _kind(kind: str) -> Any:  # noqa: ANN401
+    return "link" if kind == "link" else "file"
+
+
+def run_assignment(assignment: Assignment, flow: Flow) -> Result:
+    """Does it. Everything a storage or a file can do wrong is part of the result."""
+    from server.work.engine import Result
+
+    try:
+        if assignment.action == "plan":
+            return _plan(assignment)
+        if assignment.action == "finish":
+            return _finish(assignment, flow)
+        if assignment.action == "clear":
+            clear(assignment.batch())
+            return Result(assignment.token, Report())
+    except StorageError as error:
+        return Result(assignment.token, Report((), "storage", str(error)))
+    except StoppedError:
+        return Result(assignment.token, Report((), "stopped"))
+    except (OSError, FileError) as error:
+        why = error if isinstance(error, FileError) else file_error(error)
+        return Result(assignment.token, Report((), "storage", why.reason))
+    return _files(assignment, flow)
+
+
+def _files(assignment: Assignment, flow: Flow) -> Result:
+    from server.work.engine import Result
+
+    results: list[FileResult] = []
+    message = ""
+    ended: Any = "finished"
+    try:
+        for outcome in run(assignment.batch(), flow):
+            results.append(
+                FileResult(
+                    outcome.number,
+                    outcome.state,
+                    outcome.size,
+                    outcome.stored,
+                    outcome.mtime_ns,
+                    outcome.version,
+                    outcome.code,
+                    outcome.reason,
+                    outcome.is_transient,
+                )
+            )
+    except StoppedError:
+        ended = "stopped"
+    except StorageError as error:
+        ended, message = "storage", str(error)
+    except OSError as error:
+        # Not of one file: the folders could not be synced, or the like.
+        ended, message = "storage", file_error(error).reason
+    return Result(assignment.token, Report(tuple(results), ended, message))
+
+
+def _plan(assignment: Assignment) -> Result:
+    from server.work.engine import Result
+
+    try:
+        storage = open_storage(assignment.source)
+        try:
+            found = select(storage, assignment.spec["sources"])
+        finally:
+            storage.close()
+    except SelectionError as error:
+        return Result(assignment.token, Report(), refusal=str(error))
+    except (OSError, FileError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
+            raise StorageError("the mount is gone") from error
+        why = error if isinstance(error, FileError) else file_error(error)
+        return Result(assignment.token, Report(), refusal=f"the sources: {why.reason}")
+    return Result(assignment.token, Report(), looked=_looked(assignment, found))
+
+
+def _looked(assignment: Assignment, found: Selection) -> Looked:
+    base = assignment.spec["destination"].strip("/")
+    has_target = assignment.kind.has_target
+
+    def goal(target: str) -> str:
+        if not has_target:
+            return ""
+        return f"{base}/{target}" if base else target
+
+    files = [
+        TaskFile(
+            number,
+            chosen.entry.path,
+            goal(chosen.target),
+            chosen.entry.size,
+            chosen.entry.mtime_ns,
+            chosen.entry.kind,
+            chosen.entry.version,
+        )
+        for number, chosen in enumerate(found.files)
+    ]
+    refused: list[Refused] = []
+    for path in found.missing:
+        name = path.rpartition("/")[2]
+        file = TaskFile(len(files) + len(refused), path, goal(name), 0, 0)
+        refused.append(Refused(file, "not-found", "the frame does not exist"))
+    for path, error in found.refused:
+        file = TaskFile(len(files) + len(refused), path, "", 0, 0, "other")
+        refused.append(Refused(file, error.code, error.reason))
+    needs_folders = has_target or assignment.kind is JobKind.DELETE
+    folders = [
+        [c.entry.path, goal(c.target), c.entry.mode, c.entry.mtime_ns] for c in found.folders
+    ]
+    youngest_ns, name = youngest(found)
+    return Looked(
+        files, folders if needs_folders else [], refused, fingerprint(found), youngest_ns, name
+    )
+
+
+def _finish(assignment: Assignment, flow: Flow) -> Result:
+    """Folders at the end: those of a copy are made and get their mode and time, those a move or
+    a deletion has emptied are removed."""
+    from server.work.engine import Result
+
+    with ExitStack() as storages:
+        if assignment.target is not None:
+            target = open_storage(assignment.target)
+            storages.callback(target.close)
+            _make_folders(target, assignment.folders, flow)
+        if assignment.kind is not JobKind.COPY:
+            source = open_storage(assignment.source)
+            storages.callback(source.close)
+            for path, *_ in reversed(assignment.folders):
+                flow.check()
+                _remove_empty(source, path)
+    return Result(assignment.token, Report())
+
+
+def _make_folders(target: Storage, folders: Sequence[Sequence[Any]], flow: Flow) -> None:
+    for _, path, *_ in folders:
+        flow.check()
+        target.make_folder(path)
+    # Innermost first: making what is in a folder sets its time.
+    for _, path, mode, mtime_ns in reversed(folders):
+        flow.check()
+        try:
+            target.set_folder_attributes(path, stat.S_IMODE(mode), mtime_ns)
+        except PermissionError:
+            # Somebody else's folder that was there already keeps its own.
+            continue
+    target.sync(sorted({os.path.dirname(path) for _, path, *_ in folders}))
+
+
+def _remove_empty(source: Storage, path: str) -> None:
+    """Removes a folder; one that holds what came later, or what could not be moved, stays."""
+    try:
+        source.remove_folder(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
+            raise

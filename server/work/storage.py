@@ -1,0 +1,192 @@
+"""What every storage looks like to the work done on it.
+
+A storage is opened for one batch and closed after it, so that a mount that was restarted, or
+credentials that were changed, are met afresh. Paths are normalised text relative to the
+storage's root. All calls may block; each object belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["Attributes", "Entry", "Kind", "Source", "Storage", "Target", "part_name"]
+
+Kind = Literal["file", "folder", "link", "other"]
+
+_PART = re.compile(r"\.[0-9a-z-]+\.pixfs-part\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name on a storage.
+
+    Attributes:
+        path: normalised, relative to the root.
+        size: bytes as a reader sees them.
+        version: changes whenever the bytes may have changed, where the storage has such a
+            thing beyond size and mtime; "" where it has not.
+    """
+
+    path: str
+    kind: Kind
+    size: int
+    mtime_ns: int
+    mode: int = 0o644
+    version: str = ""
+
+    def is_same_as(self, other: Entry) -> bool:
+        """Whether both were taken from the same bytes under the same name of one storage."""
+        return (self.size, self.mtime_ns, self.version) == (
+            other.size,
+            other.mtime_ns,
+            other.version,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What goes along with a file's bytes; None is left to the storage."""
+
+    mode: int = 0o644
+    mtime_ns: int | None = None
+    atime_ns: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    xattrs: dict[str, bytes] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """A file open for reading, from its beginning to its end.
+
+    Attributes:
+        entry: the file as it was when it was opened.
+        is_stored: the bytes are those of a PXF container that holds the file.
+        size: bytes there are to read.
+        original: XXH3-128 of the file in hex where the container tells it, else "".
+    """
+
+    entry: Entry
+    attributes: Attributes
+    is_stored: bool
+    size: int
+    original: str
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, at most ``size``; empty at the end. FileError, OSError."""
+
+    def check(self) -> None:
+        """Raises FileError ("changed") unless the file still is what it was when opened."""
+
+    def close(self) -> None:
+        """Ends the reading."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Target(Protocol):
+    """A file being written that nobody sees until it is committed.
+
+    In this order: ``write`` until all is there, ``finish``, perhaps ``digest``, ``commit``;
+    ``abandon`` at any moment, also after a failed commit. ``abandon`` after a commit does
+    nothing, and never raises.
+    """
+
+    path: str
+
+    def write(self, data: bytes) -> None: ...
+
+    def finish(self) -> None:
+        """Sets the attributes and makes bytes and attributes durable."""
+
+    def digest(self) -> str:
+        """XXH3-128 in hex of what landed, read back from the storage."""
+
+    def commit(self, *, replace: bool) -> None:
+        """Gives the file its name at once and whole; FileExistsError without ``replace``."""
+
+    def abandon(self) -> None: ...
+
+
+class Storage(Protocol):
+    """One storage, open. OSError and FileError concern one path, StorageError all of them."""
+
+    @property
+    def takes_containers(self) -> bool:
+        """Whether files can be written as the PXF containers that hold them."""
+
+    def close(self) -> None: ...
+
+    def stat(self, path: str) -> Entry:
+        """The entry of a path, a link's own; FileNotFoundError."""
+
+    def walk(self, path: str) -> Iterator[Entry]:
+        """Everything below a folder, folders before what is in them, by name. Links are not
+        followed; what other jobs are just writing is left out."""
+
+    def names(self, path: str) -> list[str]:
+        """The names in one folder, sorted."""
+
+    def open(self, path: str, *, stored: bool) -> Source:
+        """Opens a regular file; with ``stored`` as its container if that is how it is kept."""
+
+    def create(self, path: str, attributes: Attributes, *, part: str, stored: bool) -> Target:
+        """Begins a file. ``part`` is the id of this attempt at it; ``stored`` says that what
+        will be written is a container."""
+
+    def clear_part(self, path: str, part: str, *, resumes: bool) -> None:
+        """Removes what an attempt that was cut off has left of ``path``. With ``resumes``
+        another attempt follows, and what it can go on with is kept."""
+
+    def make_folder(self, path: str) -> None:
+        """Makes a folder and those above it, where there are none."""
+
+    def set_folder_attributes(self, path: str, mode: int, mtime_ns: int) -> None:
+        """Sets a folder's mode and time, after everything in it is there."""
+
+    def read_link(self, path: str) -> str:
+        """A symbolic link's target."""
+
+    def make_link(self, path: str, target: str, *, replace: bool) -> None:
+        """Makes a symbolic link."""
+
+    def rename(self, source: str, target: str, *, replace: bool) -> None:
+        """Renames a file within the storage, at once; FileExistsError without ``replace``."""
+
+    def remove(self, path: str) -> None:
+        """Removes a file or a link."""
+
+    def remove_folder(self, path: str) -> None:
+        """Removes an empty folder; OSError (ENOTEMPTY) otherwise."""
+
+    def sync(self, folders: Iterable[str]) -> None:
+        """Makes the names in these folders durable."""
+
+    def set_state(self, path: str, state: Literal["compressed", "raw"]) -> str:
+        """Converts a file on a PixFS mount and returns its state. FileError elsewhere."""
+
+    def find_damage(self, path: str) -> list[str]:
+        """A line for each damaged part of a file; empty when all can be read. May read it all."""
+
+
+def part_name(part: str) -> str:
+    """The name under which an attempt writes: hidden, and no other attempt's."""
+    return f".{part}.pixfs-part"
+
+
+def is_part(name: str) -> bool:
+    """Whether a name is that of a file some job is just writing."""
+    return _PART.match(name) is not None

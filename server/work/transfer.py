@@ -1,0 +1,261 @@
+"""Copying the files of a batch so that each appears whole, verified and durable, or not at all.
+
+Files are copied in small groups: the bytes of all are written under hidden names, then all are
+made durable (the first fsync waits, the others find their bytes on disk), read back and compared
+with the hash of what was read, and only then renamed; one fsync a folder ends the group. A crash
+leaves hidden files that the next attempt removes by their names.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import xxhash
+
+from server.work.batch import Outcome
+from server.work.beneath import split
+from server.work.errors import STORAGE_GONE, FileError, StorageError, file_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from server.work.batch import Batch, File
+    from server.work.flow import Flow
+    from server.work.storage import Entry, Source, Storage, Target
+
+log = logging.getLogger(__name__)
+
+CHUNK = 1 << 20
+_GROUP_FILES = 64
+_GROUP_BYTES = 128 << 20
+
+
+def copy(batch: Batch, source: Storage, target: Storage, flow: Flow) -> Iterator[Outcome]:
+    """Copies the files of a batch in their order, for as long as the flow has time.
+
+    Raises StoppedError and StorageError; what was told before stays true.
+    """
+    files = list(batch.files)
+    while files and flow.has_time():
+        group: list[_Copy | Outcome] = []
+        try:
+            _write_group(batch, source, target, flow, files, group)
+            yield from _land_group(batch, target, flow, group)
+        finally:
+            for member in group:
+                if isinstance(member, _Copy):
+                    member.target.abandon()
+
+
+class _Copy:
+    """A file whose bytes have been written under a hidden name."""
+
+    def __init__(self, file: File, source: Source, target: Target) -> None:
+        self.file = file
+        self.entry = source.entry
+        self.target = target
+        self.digest = ""
+        self.stored = 0
+
+    def outcome(self, *, is_skipped: bool = False) -> Outcome:
+        return Outcome(
+            self.file.number,
+            "skipped" if is_skipped else "done",
+            size=self.entry.size,
+            stored=self.stored,
+            mtime_ns=self.entry.mtime_ns,
+            version=self.entry.version,
+            digest=self.digest,
+        )
+
+
+def failed(file: File, error: OSError | FileError) -> Outcome:
+    """The outcome of a file that could not be worked on; StorageError when none can."""
+    if isinstance(error, OSError) and error.errno in STORAGE_GONE:
+        raise StorageError(f"a storage is gone: {error.strerror}") from error
+    why = error if isinstance(error, FileError) else file_error(error)
+    return Outcome(
+        file.number, "failed", code=why.code, reason=why.reason, is_transient=why.is_transient
+    )
+
+
+def _write_group(
+    batch: Batch,
+    source: Storage,
+    target: Storage,
+    flow: Flow,
+    files: list[File],
+    group: list[_Copy | Outcome],
+) -> None:
+    """Takes files off the front until the group is full or the time is over."""
+    size = 0
+    while files and len(group) < _GROUP_FILES and size < _GROUP_BYTES and flow.has_time():
+        file = files[0]
+        try:
+            member = _begin(batch, source, target, flow, file)
+        except (OSError, FileError) as error:
+            member = failed(file, error)
+        files.pop(0)
+        group.append(member)
+        size += file.size
+
+
+def _begin(
+    batch: Batch, source: Storage, target: Storage, flow: Flow, file: File
+) -> _Copy | Outcome:
+    for attempt in batch.lost:
+        target.clear_part(file.target, batch.part(file, attempt), resumes=True)
+    if file.kind == "link":
+        return _copy_link(batch, source, target, file)
+    stored = batch.options.stored and target.takes_containers
+    with source.open(file.path, stored=stored) as opened:
+        settled = _settled(batch, source, target, file, opened, flow)
+        if settled is not None:
+            return settled
+        return _write(batch, target, flow, file, opened)
+
+
+def _write(batch: Batch, target: Storage, flow: Flow, file: File, opened: Source) -> _Copy:
+    landing = target.create(
+        file.target, opened.attributes, part=batch.part(file), stored=opened.is_stored
+    )
+    member = _Copy(file, opened, landing)
+    digest = xxhash.xxh3_128()
+    try:
+        flow.read(min(CHUNK, opened.size))
+        while data := opened.read(CHUNK):
+            digest.update(data)
+            flow.write(len(data))
+            landing.write(data)
+            flow.landed(len(data))
+            member.stored += len(data)
+            if member.stored < opened.size:
+                flow.read(min(CHUNK, opened.size - member.stored))
+        if member.stored != opened.size:
+            raise FileError("changed", "it changed while it was read", is_transient=True)
+        opened.check()
+        start_writeback = getattr(landing, "start_writeback", None)
+        if start_writeback is not None:
+            start_writeback()
+    except BaseException:
+        landing.abandon()
+        raise
+    member.digest = digest.hexdigest()
+    return member
+
+
+def _settled(
+    batch: Batch, source: Storage, target: Storage, file: File, opened: Source, flow: Flow
+) -> Outcome | None:
+    """The outcome where the target's name is taken and is not to be replaced."""
+    try:
+        there = target.stat(file.target)
+    except FileNotFoundError:
+        return None
+    if there.kind == "folder":
+        raise FileError("exists", "a folder of that name is there already")
+    done = Outcome(
+        file.number,
+        "skipped",
+        size=opened.entry.size,
+        mtime_ns=opened.entry.mtime_ns,
+        version=opened.entry.version,
+    )
+    overwrite = batch.options.overwrite
+    if _is_copy(batch, source, target, file, opened.entry, there, flow):
+        return done
+    if overwrite == "replace":
+        return None
+    if overwrite == "newer" and opened.entry.mtime_ns > there.mtime_ns:
+        return None
+    if overwrite == "fail":
+        raise FileError("exists", "another file of that name is there already")
+    reason = "another file of that name was there already"
+    return Outcome(file.number, "skipped", size=opened.entry.size, code="exists", reason=reason)
+
+
+def _is_copy(
+    batch: Batch,
+    source: Storage,
+    target: Storage,
+    file: File,
+    entry: Entry,
+    there: Entry,
+    flow: Flow,
+) -> bool:
+    """Whether the target already is this very file, as after an attempt that was cut off.
+
+    Size and mtime in nanoseconds decide whether it is worth comparing; with verification by hash
+    both are read: a move deletes its source on the strength of this answer.
+    """
+    if there.kind != "file" or there.size != entry.size:
+        return False
+    # A bucket or a foreign file system may keep coarser times.
+    if there.mtime_ns != entry.mtime_ns and there.mtime_ns != entry.mtime_ns // 10**9 * 10**9:
+        return False
+    if batch.options.verify != "hash":
+        return True
+    with target.open(file.target, stored=False) as landed:
+        digest = _digest(landed, flow)
+    with source.open(file.path, stored=False) as original:
+        return digest == _digest(original, flow)
+
+
+def _digest(opened: Source, flow: Flow) -> str:
+    digest = xxhash.xxh3_128()
+    flow.read(min(CHUNK, opened.size))
+    while data := opened.read(CHUNK):
+        digest.update(data)
+        flow.read(len(data))
+    return digest.hexdigest()
+
+
+def _copy_link(batch: Batch, source: Storage, target: Storage, file: File) -> Outcome:
+    """Copies a symbolic link as the link it is, provided it stays within its storage."""
+    link = source.read_link(file.path)
+    folder = split(file.path)[0]
+    depth = len([part for part in folder.split("/") if part])
+    for part in link.split("/"):
+        depth += 0 if part in ("", ".") else -1 if part == ".." else 1
+        if depth < 0 or link.startswith("/"):
+            raise FileError("outside", "the link leads out of the storage")
+    target.make_link(file.target, link, replace=batch.options.overwrite == "replace")
+    entry = source.stat(file.path)
+    return Outcome(file.number, "done", mtime_ns=entry.mtime_ns, version=entry.version)
+
+
+def _land_group(
+    batch: Batch, target: Storage, flow: Flow, group: list[_Copy | Outcome]
+) -> Iterator[Outcome]:
+    """Makes the group durable, verifies, renames, and tells what became of each file."""
+    outcomes: list[Outcome] = []
+    for member in group:
+        if isinstance(member, Outcome):
+            outcomes.append(member)
+            continue
+        flow.check()
+        try:
+            _finish(batch, member)
+            # The last look: after this the file is visible.
+            flow.check()
+            member.target.commit(replace=batch.options.overwrite in ("replace", "newer"))
+            outcomes.append(member.outcome())
+        except (OSError, FileError) as error:
+            outcomes.append(failed(member.file, error))
+        finally:
+            member.target.abandon()
+    committed = {outcome.number for outcome in outcomes if outcome.state == "done"}
+    folders = {
+        split(member.target.path)[0]
+        for member in group
+        if isinstance(member, _Copy) and member.file.number in committed
+    }
+    target.sync(sorted(folders))
+    yield from outcomes
+
+
+def _finish(batch: Batch, member: _Copy) -> None:
+    member.target.finish()
+    if batch.options.verify == "hash" and member.target.digest() != member.digest:
+        raise FileError("verify-failed", "what landed is not what was read", is_transient=True)

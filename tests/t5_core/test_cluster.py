@@ -1,0 +1,128 @@
+"""Jobs on a scheduler and workers that are processes of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from server.core.jobs import WorkerState
+from server.core.permissions import SYSTEM
+from server.work.cluster import ClusterEngine
+from server.work.dispatcher import Timing
+from tests.t5_core.desk import Desk
+from tests.t5_core.work import tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from server.core.database import Database
+
+pytestmark = [
+    pytest.mark.slow,
+    # distributed's own threads and sockets, when their peers are killed.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+TIMING = Timing(beat_s=0.1, slice_s=0.2)
+FILES = 1500
+
+
+class Cluster:
+    """A scheduler and workers, all gone afterwards."""
+
+    def __init__(self, directory: Path) -> None:
+        self._log = (directory / "cluster.log").open("wb")
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        command = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=directory,
+        )
+        self.processes["scheduler"] = process
+        assert process.stdout is not None
+        seen = b""
+        while not (found := re.search(rb"(tcp://127\.0\.0\.1:\d+)", seen)):
+            line = process.stdout.readline()
+            assert line, seen.decode()
+            seen += line
+        self.address = found[1].decode()
+        self._directory = directory
+
+    def add_worker(self, name: str) -> None:
+        command = [sys.executable, "-m", "pixfs.cli", "worker", "--scheduler", self.address]
+        self.processes[name] = subprocess.Popen(
+            [*command, "--name", name, "--threads", "1"],
+            stdout=self._log,
+            stderr=self._log,
+            cwd=self._directory,
+        )
+
+    def close(self) -> None:
+        for process in reversed(self.processes.values()):
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        self._log.close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+async def test_workers_come_are_killed_and_are_drained(
+    database: Database, tmp_path: Path, cluster: Cluster
+) -> None:
+    """A job over three workers, one killed in the middle and one drained, loses nothing."""
+    desk = Desk(database, tmp_path)
+    await desk.set_up()
+    for number in range(FILES):
+        (desk.one / f"f.{number:05d}.dpx").write_bytes(os.urandom(2000))
+    for name in ("a", "b", "c"):
+        cluster.add_worker(name)
+    engine = await trio.to_thread.run_sync(ClusterEngine, cluster.address)
+    async with desk.working(engine, TIMING):
+
+        async def are_present() -> bool:
+            seen = await desk.workers.every(SYSTEM)
+            return [worker.name for worker in seen if worker.is_present] == ["a", "b", "c"]
+
+        await desk.until_true(are_present)
+        job = await desk.submit("move", "f.%05d.dpx")
+
+        async def has_begun() -> bool:
+            return (await desk.get(job)).files_done > 50
+
+        await desk.until_true(has_begun)
+        cluster.processes["a"].send_signal(signal.SIGKILL)
+        await desk.workers.set_state(SYSTEM, "b", WorkerState.DRAINING)
+
+        async def is_drained() -> bool:
+            return not (await desk.workers.get(SYSTEM, "b")).tasks
+
+        await desk.until_true(is_drained)
+        job = await desk.until(job)
+    assert (job.state, job.files_done, job.files_failed) == ("SUCCEEDED", FILES, 0)
+    assert tree(desk.one) == {}
+    assert len(tree(desk.two)) == FILES

@@ -1,0 +1,123 @@
+"""The server's TOML file: what is read, what is refused, and that every key is documented."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from pixfs.errors import ConfigError
+from server.config import DATABASE_VARIABLE, ServerConfig, read_server_config
+from server.opening import DataError, only_server, open_core
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def read(tmp_path: Path, text: str, **environment: str) -> ServerConfig:
+    (tmp_path / "server.toml").write_text(text)
+    return read_server_config(str(tmp_path / "server.toml"), environment)
+
+
+def test_without_a_file_everything_has_its_default() -> None:
+    assert read_server_config(None, {}) == ServerConfig()
+
+
+def test_a_file_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
+    config = read(
+        tmp_path,
+        """
+        [network]
+        bind = "0.0.0.0:80"
+        allow_hosts = ["nas"]
+        graceful_s = 3
+        [data]
+        directory = "/srv/pixfs"
+        """,
+    )
+    expected = ServerConfig().with_data("/srv/pixfs")
+    expected = expected.with_network(bind="0.0.0.0:80", allow_hosts=("nas",), graceful_s=3.0)
+    assert config == expected
+    assert config.data_directory == Path("/srv/pixfs")
+
+
+def test_the_environment_names_the_database(tmp_path: Path) -> None:
+    text = '[data]\ndatabase = "sqlite:////a"'
+    assert read(tmp_path, text).data.database == "sqlite:////a"
+    told = read(tmp_path, text, **{DATABASE_VARIABLE: "postgresql://b/c"})
+    assert told.data.database == "postgresql://b/c"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("netwrok = 1", "unknown key 'netwrok'"),
+        ("network = 1", r"write \[network\]"),
+        ("[network]\nbnid = 'x'", r"unknown key 'network\.bnid'; known: network\.bind"),
+        ("[network]\nbind = 1", r"network\.bind must be a text"),
+        ("[network]\nallow_hosts = 'nas'", "must be a list of texts"),
+        ("[network]\nallow_hosts = [1]", "must be a list of texts"),
+        ("[network]\ngraceful_s = 'x'", "must be a number"),
+        ("[network]\ncertificate = '/x'", "go together"),
+        ("[sessions]\nidle_minutes = 1.5", "must be a whole number"),
+        ("[sessions]\nidle_minutes = true", "must be a whole number"),
+        ("[sessions]\nidle_minutes = 0", "must be more than 0"),
+        ("[logins]\nwindow_minutes = -1", "must be more than 0"),
+        ("not toml", "server.toml"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        read(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*: No such file"):
+        read_server_config(str(tmp_path / "missing.toml"))
+
+
+def test_every_key_and_its_default_is_documented() -> None:
+    page = (ROOT / "docs/configuration.md").read_text()
+    sections = typing.get_type_hints(ServerConfig)
+    for section, kind in sections.items():
+        assert f"## `[{section}]`" in page
+        for each in fields(kind):
+            (row,) = (r for r in page.splitlines() if f"| `{section}.{each.name}` |" in r)
+            if (section, each.name) != ("data", "directory"):
+                assert f"| `{documented(getattr(kind(), each.name))}` |" in row
+
+
+def documented(value: object) -> str:
+    if value == ():
+        return "[]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def test_the_data_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    config = ServerConfig().with_data(str(tmp_path / "a/data"))
+    with open_core(config):
+        pass
+    assert (tmp_path / "a/data").stat().st_mode & 0o777 == 0o700
+    assert sorted(p.name for p in (tmp_path / "a/data").iterdir()) == [
+        "pixfs.sqlite",
+        "secrets.key",
+    ]
+
+
+def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    config = ServerConfig().with_data(str(tmp_path / "file" / "data"))
+    with pytest.raises(DataError, match="Not a directory"), open_core(config):
+        pass
+
+
+def test_one_server_uses_a_data_directory(tmp_path: Path) -> None:
+    with (
+        only_server(tmp_path),
+        pytest.raises(DataError, match="another pixfs serve"),
+        only_server(tmp_path),
+    ):
+        pass
+    with only_server(tmp_path):
+        pass

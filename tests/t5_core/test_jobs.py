@@ -1,0 +1,448 @@
+"""Jobs from their submission to their end, on plain directories."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+import trio
+
+from server.core.errors import InvalidValue, NotAllowed, NotFound, WrongState
+from server.core.jobs import Filter, JobKind, JobRequest, JobState, Notify, WorkerState
+from server.core.jobs.tables import deliveries, tasks
+from server.core.jobs.workers import Seen, free_slots
+from server.core.permissions import SYSTEM, Actor, Role
+from server.work.directory import Directory, DirectoryTarget
+from server.work.engine import ThreadEngine
+from tests.t5_core.desk import Desk
+from tests.t5_core.work import tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.core.database import Database
+
+
+@pytest.fixture
+async def desk(database: Database, tmp_path: Path) -> Desk:
+    desk = Desk(database, tmp_path)
+    await desk.set_up()
+    return desk
+
+
+def fill(path: Path, count: int = 10) -> dict[str, bytes]:
+    (path / "shot" / "sub").mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        file = path / "shot" / f"f.{1001 + number}.dpx"
+        file.write_bytes(os.urandom(100 + number))
+    (path / "shot" / "sub" / "note.txt").write_bytes(b"note")
+    return tree(path)
+
+
+async def test_a_copy(desk: Desk) -> None:
+    files = fill(desk.one)
+    os.utime(desk.one / "shot" / "sub", ns=(5, 10**18))
+    job = await desk.submit("copy", "shot")
+    assert (job.state, job.files_total) == (JobState.WAITING, 0)
+    async with desk.working():
+        job = await desk.until(job)
+    assert job.state == JobState.SUCCEEDED
+    assert (job.files_total, job.files_done, job.files_failed) == (11, 11, 0)
+    assert job.bytes_done == job.bytes_total == sum(map(len, files.values()))
+    assert tree(desk.two) == files == tree(desk.one)
+    assert (desk.two / "shot" / "sub").stat().st_mtime_ns == 10**18
+    found = await desk.jobs.files(SYSTEM, job.id, limit=4, after=2)
+    assert [(file.number, file.state) for file in found] == [(n, "done") for n in (3, 4, 5, 6)]
+
+
+async def test_a_copy_into_a_folder(desk: Desk) -> None:
+    fill(desk.one, 3)
+    job = await desk.submit("copy", "shot/f.[1001-1002].dpx", destination="/a/b/")
+    async with desk.working():
+        await desk.until(job, "SUCCEEDED")
+    assert sorted(tree(desk.two)) == ["a/b/f.1001.dpx", "a/b/f.1002.dpx"]
+
+
+async def test_a_move(desk: Desk) -> None:
+    files = fill(desk.one)
+    job = await desk.submit("move", "shot")
+    async with desk.working():
+        job = await desk.until(job, "SUCCEEDED")
+    assert tree(desk.two) == files
+    assert not list(desk.one.iterdir())
+    assert (job.files_done, job.files_total) == (11, 11)
+
+
+async def test_a_move_within_a_storage_renames(desk: Desk) -> None:
+    files = fill(desk.one)
+    inode = (desk.one / "shot" / "f.1001.dpx").stat().st_ino
+    job = await desk.submit("move", "shot", target="one", destination="new")
+    async with desk.working():
+        await desk.until(job, "SUCCEEDED")
+    assert tree(desk.one) == {f"new/{name}": data for name, data in files.items()}
+    assert (desk.one / "new" / "shot" / "f.1001.dpx").stat().st_ino == inode
+    assert not (desk.one / "shot").exists()
+
+
+async def test_a_deletion(desk: Desk) -> None:
+    fill(desk.one)
+    job = await desk.submit("delete", "shot")
+    async with desk.working():
+        await desk.until(job, "SUCCEEDED")
+    assert not list(desk.one.iterdir())
+
+
+async def test_a_verification(desk: Desk) -> None:
+    fill(desk.one)
+    job = await desk.submit("verify", "shot")
+    async with desk.working():
+        job = await desk.until(job, "SUCCEEDED")
+    assert job.files_done == 11
+
+
+async def test_what_fails_is_told_and_tried_again_when_asked(desk: Desk) -> None:
+    files = fill(desk.one)
+    (desk.two / "shot").mkdir()
+    (desk.two / "shot" / "f.1003.dpx").write_bytes(b"in the way")
+    job = await desk.submit("move", "shot")
+    async with desk.working():
+        job = await desk.until(job, "FAILED")
+        assert (job.files_done, job.files_failed) == (10, 1)
+        (error,) = await desk.jobs.errors(SYSTEM, job.id)
+        assert (error.path, error.code) == ("shot/f.1003.dpx", "exists")
+        assert tree(desk.one) == {"shot/f.1003.dpx": files["shot/f.1003.dpx"]}
+        (desk.two / "shot" / "f.1003.dpx").unlink()
+        await desk.jobs.retry(SYSTEM, job.id)
+        job = await desk.until(job, "SUCCEEDED")
+    assert (job.files_done, job.files_failed, job.files_total) == (11, 0, 11)
+    assert await desk.jobs.errors(SYSTEM, job.id) == []
+    assert tree(desk.two) == files
+    assert not list(desk.one.iterdir())
+
+
+async def test_missing_frames_fail_and_can_come_later(desk: Desk) -> None:
+    fill(desk.one, 3)
+    job = await desk.submit("copy", "shot/f.[1001-1004].dpx")
+    async with desk.working():
+        job = await desk.until(job, "FAILED")
+        (error,) = await desk.jobs.errors(SYSTEM, job.id)
+        assert (error.path, error.code) == ("shot/f.1004.dpx", "not-found")
+        (desk.one / "shot" / "f.1004.dpx").write_bytes(b"late")
+        await desk.jobs.retry(SYSTEM, job.id)
+        await desk.until(job, "SUCCEEDED")
+    assert (desk.two / "f.1004.dpx").read_bytes() == b"late"
+
+
+async def test_sources_that_name_nothing_fail_the_job(desk: Desk) -> None:
+    job = await desk.submit("copy", "nowhere")
+    async with desk.working():
+        job = await desk.until(job, "FAILED")
+        assert "'nowhere' does not exist" in job.message
+        fill(desk.one)
+        (desk.one / "shot").rename(desk.one / "nowhere")
+        await desk.jobs.retry(SYSTEM, job.id)
+        job = await desk.until(job, "SUCCEEDED")
+    assert job.message == ""
+
+
+async def test_an_empty_folder_is_copied(desk: Desk) -> None:
+    (desk.one / "empty").mkdir()
+    job = await desk.submit("copy", "empty")
+    async with desk.working():
+        await desk.until(job, "SUCCEEDED")
+    assert (desk.two / "empty").is_dir()
+
+
+async def test_a_folder_that_is_being_written_to_waits(desk: Desk) -> None:
+    """It is taken once nothing has changed for the quiet time."""
+    fill(desk.one)
+    job = await desk.submit("copy", "shot", quiet_s=100.0)
+    async with desk.working() as dispatcher:
+        await until_task(desk, "plan", "WAITING", attempt=1)
+        (desk.one / "shot" / "f.1001.dpx").write_bytes(b"still rendering")
+        desk.clock.advance(50)
+        later = desk.clock().timestamp()
+        os.utime(desk.one / "shot" / "f.1001.dpx", (later, later))
+        desk.clock.advance(51)
+        dispatcher.wake()
+        await until_task(desk, "plan", "WAITING", attempt=2)
+        assert (await desk.get(job)).files_total == 0
+        desk.clock.advance(101)
+        dispatcher.wake()
+        await desk.until(job, "SUCCEEDED")
+    assert tree(desk.two) == tree(desk.one)
+
+
+async def test_a_folder_that_never_rests_fails_the_job(desk: Desk) -> None:
+    fill(desk.one)
+    future = desk.clock().timestamp() + 10**6
+    os.utime(desk.one / "shot" / "f.1001.dpx", (future, future))
+    job = await desk.submit("copy", "shot", quiet_s=10.0, quiet_timeout_s=5.0)
+    async with desk.working() as dispatcher:
+        await until_task(desk, "plan", "WAITING", attempt=1)
+        (desk.one / "shot" / "new").write_bytes(b"x")
+        desk.clock.advance(11)
+        dispatcher.wake()
+        job = await desk.until(job, "FAILED")
+    assert "f.1001.dpx' is still being written to" in job.message
+
+
+async def until_task(desk: Desk, action: str, state: str, attempt: int) -> None:
+    query = sa.select(tasks.c.id).where(
+        (tasks.c.action == action) & (tasks.c.state == state) & (tasks.c.attempt == attempt)
+    )
+    await desk.until_true(
+        lambda: desk.database.read(lambda connection: connection.execute(query).first())
+    )
+
+
+class Gate:
+    """Holds every write of a target until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached = threading.Event()
+        self.open = threading.Event()
+        write = DirectoryTarget.write
+
+        def held(target: DirectoryTarget, data: bytes) -> None:
+            self.reached.set()
+            assert self.open.wait(60)
+            write(target, data)
+
+        monkeypatch.setattr(DirectoryTarget, "write", held)
+
+    async def wait(self) -> None:
+        assert await trio.to_thread.run_sync(self.reached.wait, 60)
+
+
+async def test_pause_and_resume(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = fill(desk.one)
+    gate = Gate(monkeypatch)
+    job = await desk.submit("copy", "shot")
+    async with desk.working():
+        await gate.wait()
+        paused = await desk.jobs.pause(SYSTEM, job.id)
+        assert paused.state == JobState.PAUSED
+        gate.open.set()
+        await until_task(desk, "copy", "PAUSED", attempt=1)
+        assert not [name for name in tree(desk.two) if "pixfs-part" in name]
+        assert len(tree(desk.two)) < len(files)
+        await desk.jobs.resume(SYSTEM, job.id)
+        job = await desk.until(job, "SUCCEEDED")
+    assert tree(desk.two) == files
+    assert job.files_done == 11
+
+
+async def test_cancel_leaves_whole_files_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = fill(desk.one)
+    gate = Gate(monkeypatch)
+    job = await desk.submit("copy", "shot")
+    async with desk.working():
+        await gate.wait()
+        await desk.jobs.cancel(SYSTEM, job.id)
+        gate.open.set()
+        await until_task(desk, "copy", "CANCELLED", attempt=1)
+        left = tree(desk.two)
+        assert left.items() <= files.items()
+        assert (await desk.get(job)).state == JobState.CANCELLED
+        await desk.jobs.retry(SYSTEM, job.id)
+        job = await desk.until(job, "SUCCEEDED")
+    assert tree(desk.two) == files
+
+
+@pytest.mark.parametrize("control", ["pause", "resume", "cancel", "retry"])
+async def test_controls_of_an_ended_job(desk: Desk, control: str) -> None:
+    fill(desk.one)
+    job = await desk.submit("verify", "shot")
+    async with desk.working():
+        await desk.until(job, "SUCCEEDED")
+    with pytest.raises(WrongState):
+        await getattr(desk.jobs, control)(SYSTEM, job.id)
+
+
+async def test_the_highest_priority_goes_first(desk: Desk) -> None:
+    fill(desk.one, 2)
+    low = await desk.submit("verify", "shot", priority=10)
+    high = await desk.submit("verify", "shot", priority=20)
+    await desk.jobs.prioritise(SYSTEM, low.id, 30)
+    async with desk.working(ThreadEngine(1)):
+        low, high = await desk.until(low), await desk.until(high)
+    assert low.finished_at is not None
+    assert high.started_at is not None
+    assert low.finished_at <= high.started_at
+
+
+async def test_a_storage_that_is_away_is_waited_for(desk: Desk) -> None:
+    files = fill(desk.one)
+    away = desk.base / "away"
+    desk.two.rename(away)
+    job = await desk.submit("copy", "shot")
+    async with desk.working() as dispatcher:
+        await until_task(desk, "copy", "WAITING", attempt=1)
+        away.rename(desk.two)
+        desk.clock.advance(10)
+        dispatcher.wake()
+        await desk.until(job, "SUCCEEDED")
+    assert tree(desk.two) == files
+
+
+async def test_a_storage_that_stays_away_fails_the_files(desk: Desk) -> None:
+    fill(desk.one)
+    desk.two.rmdir()
+    job = await desk.submit("copy", "shot")
+    async with desk.working() as dispatcher:
+        with trio.fail_after(60):
+            while not (await desk.get(job)).state.is_final:
+                desk.clock.advance(120)
+                dispatcher.wake()
+                await trio.sleep(0.02)
+    job = await desk.get(job)
+    assert (job.state, job.files_failed) == (JobState.FAILED, 11)
+    errors = await desk.jobs.errors(SYSTEM, job.id)
+    assert {error.code for error in errors} == {"storage-unreachable"}
+
+
+async def test_what_may_pass_is_tried_again_by_itself(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = fill(desk.one)
+    finish = DirectoryTarget.finish
+    failures = []
+
+    def flaky(target: DirectoryTarget) -> None:
+        if target.path.endswith("f.1002.dpx") and len(failures) < 2:
+            failures.append(target.path)
+            raise OSError(16, "busy")
+        finish(target)
+
+    monkeypatch.setattr(DirectoryTarget, "finish", flaky)
+    job = await desk.submit("copy", "shot")
+    async with desk.working() as dispatcher:
+        with trio.fail_after(60):
+            while not (await desk.get(job)).state.is_final:
+                desk.clock.advance(30)
+                dispatcher.wake()
+                await trio.sleep(0.02)
+    job = await desk.get(job)
+    assert (job.state, job.files_done, len(failures)) == (JobState.SUCCEEDED, 11, 2)
+    assert tree(desk.two) == files
+
+
+async def test_a_worker_that_is_drained_gets_nothing(desk: Desk) -> None:
+    fill(desk.one)
+    async with desk.working():
+        await desk.until(await desk.submit("verify", "shot"), "SUCCEEDED")
+        (worker,) = await desk.workers.every(SYSTEM)
+        assert (worker.capacity, worker.is_present, worker.engine) == (3, True, "local")
+        await desk.workers.set_state(SYSTEM, worker.name, WorkerState.DRAINING)
+        job = await desk.submit("verify", "shot")
+        seen = [Seen(worker.name, "local", 3, 0.0)]
+        assert await desk.database.read(free_slots, seen) == []
+        assert (await desk.get(job)).state == JobState.WAITING
+        await desk.workers.set_state(SYSTEM, worker.name, WorkerState.ENABLED)
+        await desk.until(job, "SUCCEEDED")
+
+
+async def test_concurrency_is_kept_to(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(desk.one, 300)
+    at_once: list[int] = []
+    inside = 0
+    lock = threading.Lock()
+    stat = Directory.open
+
+    def counted(storage: Directory, path: str, *, stored: bool) -> Any:  # noqa: ANN401
+        nonlocal inside
+        with lock:
+            inside += 1
+            at_once.append(inside)
+        try:
+            return stat(storage, path, stored=stored)
+        finally:
+            with lock:
+                inside -= 1
+
+    monkeypatch.setattr(Directory, "open", counted)
+    async with desk.working():
+        await desk.until(await desk.submit("verify", "shot/sub"), "SUCCEEDED")
+        (worker,) = await desk.workers.every(SYSTEM)
+        await desk.workers.set_concurrency(SYSTEM, worker.name, 1)
+        at_once.clear()
+        await desk.until(await desk.submit("verify", "shot"), "SUCCEEDED")
+    assert max(at_once) == 1
+
+
+async def test_lists_are_paged_and_filtered(desk: Desk) -> None:
+    made = [await desk.submit("verify", "a") for _ in range(5)]
+    made += [await desk.submit("copy", "a") for _ in range(2)]
+    page = await desk.jobs.page(SYSTEM, Filter(), limit=3)
+    newest = page.jobs
+    assert page.next_before == newest[-1].id
+    assert [job.id for job in newest] == [job.id for job in made[:-4:-1]]
+    older = (await desk.jobs.page(SYSTEM, Filter(), limit=3, before=newest[-1].id)).jobs
+    assert [job.id for job in older] == [job.id for job in made[3:0:-1]]
+    copies = (await desk.jobs.page(SYSTEM, Filter(kinds=(JobKind.COPY,)))).jobs
+    assert [job.id for job in copies] == [made[6].id, made[5].id]
+    await desk.jobs.pause(SYSTEM, made[2].id)
+    paused = (await desk.jobs.page(SYSTEM, Filter(states=(JobState.PAUSED,)))).jobs
+    assert [job.id for job in paused] == [made[2].id]
+
+
+async def test_an_ended_job_puts_its_messages_into_the_outbox(desk: Desk) -> None:
+    fill(desk.one)
+    notify = Notify("https://studio.example/hook", ("td@studio.example",))
+    job = await desk.submit("verify", "shot", notify=notify, label="dailies")
+    async with desk.working():
+        await desk.until(job, "SUCCEEDED")
+
+    def waiting(connection: sa.Connection) -> list[tuple[str, str, Any]]:
+        query = sa.select(deliveries.c.kind, deliveries.c.receiver, deliveries.c.payload)
+        return [tuple(row) for row in connection.execute(query.order_by(deliveries.c.id))]
+
+    (webhook, email) = await desk.database.read(waiting)
+    assert webhook[:2] == ("webhook", "https://studio.example/hook")
+    assert email[:2] == ("email", "td@studio.example")
+    assert webhook[2]["event"] == "job.succeeded"
+    assert webhook[2]["job"]["label"] == "dailies"
+
+
+async def test_who_may_do_what(desk: Desk) -> None:
+    fill(desk.one)
+    monitor = Actor(None, "m", Role.MONITOR)
+    request = JobRequest(JobKind.VERIFY, "one", ("shot",))
+    with pytest.raises(NotAllowed):
+        await desk.jobs.submit(monitor, request)
+    job = await desk.submit("verify", "shot")
+    assert (await desk.jobs.get(monitor, job.id)).id == job.id
+    with pytest.raises(NotAllowed):
+        await desk.jobs.cancel(monitor, job.id)
+    with pytest.raises(NotFound):
+        await desk.jobs.get(SYSTEM, 10**6)
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("sources", {"sources": ()}),
+        ("sources", {"sources": ("a\0b",)}),
+        ("sources", {"sources": ("../a",)}),
+        ("target", {"kind": JobKind.COPY}),
+        ("target", {"target": "two"}),
+        ("source", {"source": "three"}),
+        ("source", {"kind": JobKind.COMPRESS}),
+        ("priority", {"priority": 101}),
+        ("verify", {"kind": JobKind.MOVE, "target": "two", "verify": "size"}),
+        ("quiet_s", {"quiet_s": -1.0}),
+        ("webhook", {"notify": Notify("ftp://x/")}),
+        ("webhook", {"notify": Notify("http://[")}),
+        ("email", {"notify": Notify(email=("a b@c",))}),
+        ("destination", {"kind": JobKind.COPY, "target": "two", "destination": "../x"}),
+    ],
+)
+async def test_what_cannot_be_is_refused(desk: Desk, field: str, values: dict[str, Any]) -> None:
+    every: dict[str, Any] = {"kind": JobKind.VERIFY, "source": "one", "sources": ("shot",)}
+    with pytest.raises(InvalidValue) as caught:
+        await desk.jobs.submit(SYSTEM, JobRequest(**(every | values)))
+    assert caught.value.field == field

@@ -1,0 +1,313 @@
+"""Messages about ended jobs, to real receivers."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+import trio
+from aiosmtpd.controller import Controller
+
+from server.core.jobs import Notify
+from server.core.jobs.tables import deliveries
+from server.core.mail_settings import MailAccount, MailSecurity, MailSettings
+from server.notify.egress import Egress
+from server.notify.email import send_mail, write_mail
+from server.notify.errors import DeliveryError
+from server.notify.outbox import MOST_ATTEMPTS, Outbox
+from server.notify.webhook import Webhook, signature
+from tests.t5_core.desk import Desk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from aiosmtpd.smtp import SMTP, Envelope, Session
+
+    from server.core.database import Database
+    from tests.checklogs import ExpectLogs
+
+KEY = b"a key of the studio"
+LOCAL = Egress(("127.0.0.0/8",))
+PAYLOAD: dict[str, Any] = {
+    "event": "job.failed",
+    "job": {
+        "id": 7,
+        "kind": "copy",
+        "state": "FAILED",
+        "label": "dailies\r\nBcc: all@studio.example",
+        "message": "",
+        "files": {"total": 3, "done": 2, "skipped": 0, "failed": 1},
+    },
+}
+
+
+@dataclass
+class Receiver:
+    """Takes requests; answers with the next of ``answers``, the last one for ever."""
+
+    url: str = ""
+    answers: list[bytes] = field(default_factory=lambda: [b"HTTP/1.1 204 No Content\r\n\r\n"])
+    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        async with stream:
+            data = b""
+            while b"\r\n\r\n" not in data:
+                data += await stream.receive_some(65536)
+            head, body = data.split(b"\r\n\r\n", 1)
+            lines = head.decode().split("\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in lines[1:])
+            while len(body) < int(headers["content-length"]):
+                body += await stream.receive_some(65536)
+            self.requests.append((headers, body))
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if answer == b"never":
+                await trio.sleep_forever()
+            await stream.send_all(answer)
+
+
+@asynccontextmanager
+async def receiving(*answers: bytes) -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    if answers:
+        receiver.answers = list(answers)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    receiver.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/hook?x=1"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, receiver.handle, listeners)
+        yield receiver
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def desk(database: Database, tmp_path: Path) -> Desk:
+    desk = Desk(database, tmp_path)
+    await desk.set_up()
+    (desk.one / "file").write_bytes(b"x")
+    return desk
+
+
+def outbox_of(desk: Desk, account: MailAccount | None = None) -> Outbox:
+    async def key() -> bytes:
+        return KEY
+
+    async def mail() -> MailAccount | None:
+        return account
+
+    return Outbox(
+        desk.database,
+        Webhook(LOCAL, patience_s=0.3),
+        key=key,
+        account=mail,
+        clock=desk.clock,
+        look_s=0.02,
+    )
+
+
+async def ended_job(desk: Desk, notify: Notify) -> None:
+    async with desk.working():
+        await desk.until(await desk.submit("verify", "file", notify=notify), "SUCCEEDED")
+
+
+async def states(desk: Desk) -> list[tuple[str, int]]:
+    query = sa.select(deliveries.c.state, deliveries.c.attempts).order_by(deliveries.c.id)
+    return await desk.database.read(lambda c: [tuple(row) for row in c.execute(query)])
+
+
+async def test_a_webhook_is_signed(desk: Desk) -> None:
+    async with receiving() as receiver:
+        await ended_job(desk, Notify(receiver.url))
+        assert await outbox_of(desk).send_due() == 1
+        assert await outbox_of(desk).send_due() == 0
+    ((headers, body),) = receiver.requests
+    assert json.loads(body)["event"] == headers["x-pixfs-event"] == "job.succeeded"
+    timestamp = int(headers["x-pixfs-timestamp"])
+    assert headers["x-pixfs-signature"] == signature(KEY, timestamp, body)
+    assert headers["host"] in receiver.url
+    assert await states(desk) == [("SENT", 1)]
+
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
+        b"nonsense",
+        b"",
+        b"never",
+    ],
+)
+async def test_what_is_not_taken_is_sent_again(desk: Desk, answer: bytes) -> None:
+    async with receiving(answer, OK) as receiver:
+        await ended_job(desk, Notify(receiver.url))
+        outbox = outbox_of(desk)
+        await outbox.send_due()
+        assert await states(desk) == [("WAITING", 1)]
+        assert await outbox.send_due() == 0
+        desk.clock.advance(11)
+        await outbox.send_due()
+    assert await states(desk) == [("SENT", 2)]
+    numbers = {headers["x-pixfs-delivery"] for headers, _ in receiver.requests}
+    assert len(receiver.requests) == 2
+    assert len(numbers) == 1
+
+
+async def test_an_endless_answer_is_not_read(desk: Desk) -> None:
+    endless = b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n" + b"x" * 1000
+    async with receiving(endless) as receiver:
+        await ended_job(desk, Notify(receiver.url))
+        await outbox_of(desk).send_due()
+    assert await states(desk) == [("SENT", 1)]
+
+
+async def test_it_is_given_up_in_the_end(desk: Desk, expect_logs: ExpectLogs) -> None:
+    expect_logs("is given up: the receiver cannot be reached")
+    await ended_job(desk, Notify("http://127.0.0.1:1/"))
+    outbox = outbox_of(desk)
+    for _ in range(MOST_ATTEMPTS):
+        assert await outbox.send_due() == 1
+        desk.clock.advance(10**6)
+    assert await outbox.send_due() == 0
+    assert await states(desk) == [("FAILED", MOST_ATTEMPTS)]
+
+
+async def test_killed_before_it_is_noted_it_is_sent_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    async def killed(*args: object) -> None:
+        raise Killed
+
+    async with receiving() as receiver:
+        await ended_job(desk, Notify(receiver.url))
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.database, "write", killed)
+            with pytest.raises(BaseExceptionGroup):
+                await outbox_of(desk).send_due()
+        await outbox_of(desk).send_due()
+    assert len(receiver.requests) == 2
+    assert await states(desk) == [("SENT", 1)]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f.1",
+        "0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:10.0.0.1]",
+        "169.254.169.254",
+        "[fd00:ec2::254]",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "100.64.0.1",
+        "224.0.0.1",
+        "localhost",
+        "user@93.184.216.34",
+    ],
+)
+async def test_inner_addresses_are_not_connected_to(host: str) -> None:
+    with pytest.raises(DeliveryError) as caught:
+        await Egress().resolve(f"http://{host}/x")
+    assert caught.value.is_final or "not known" in str(caught.value)
+
+
+async def test_what_is_allowed_is_pinned() -> None:
+    endpoint = await Egress(("10.0.0.0/8",)).resolve("https://10.1.2.3:8443/a?b=c")
+    assert endpoint.url == "https://10.1.2.3:8443/a?b=c"
+    assert endpoint.authority == "10.1.2.3:8443"
+    assert Egress().permits("93.184.216.34")
+    assert not Egress().permits("no address")
+
+
+class Mailbox:
+    """A real SMTP server's mailbox."""
+
+    def __init__(self) -> None:
+        self.mails: list[tuple[list[str], bytes]] = []
+        self.refuses = False
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        if self.refuses:
+            return "451 try again later"
+        assert isinstance(envelope.content, bytes)
+        self.mails.append((envelope.rcpt_tos, envelope.content))
+        return "250 taken"
+
+
+@pytest.fixture
+def mailbox() -> Iterator[tuple[Mailbox, MailAccount]]:
+    box = Mailbox()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        settings = MailSettings("127.0.0.1", port, MailSecurity.NONE, sender="pixfs@studio.example")
+        yield box, MailAccount(settings, "")
+    finally:
+        controller.stop()
+
+
+async def test_a_mail_is_sent_again_until_it_is_taken(
+    desk: Desk, mailbox: tuple[Mailbox, MailAccount]
+) -> None:
+    box, account = mailbox
+    await ended_job(desk, Notify(email=("td@studio.example",)))
+    outbox = outbox_of(desk, account)
+    box.refuses = True
+    await outbox.send_due()
+    assert await states(desk) == [("WAITING", 1)]
+    box.refuses = False
+    desk.clock.advance(11)
+    await outbox.send_due()
+    ((receivers, content),) = box.mails
+    assert receivers == ["td@studio.example"]
+    assert b"Subject: PixFS: job 1 succeeded" in content
+    assert await states(desk) == [("SENT", 2)]
+
+
+async def test_a_label_adds_no_header(desk: Desk, mailbox: tuple[Mailbox, MailAccount]) -> None:
+    box, account = mailbox
+    mail = write_mail("pixfs@studio.example", "td@studio.example", PAYLOAD, 3, desk.clock())
+    await send_mail(account, mail)
+    ((receivers, content),) = box.mails
+    assert receivers == ["td@studio.example"]
+    assert b"\nBcc:" not in content
+
+
+async def test_without_a_mail_account_it_waits(desk: Desk) -> None:
+    await ended_job(desk, Notify(email=("td@studio.example",)))
+    await outbox_of(desk).send_due()
+    assert await states(desk) == [("WAITING", 1)]
+
+
+async def test_the_outbox_sends_by_itself(desk: Desk) -> None:
+    async with receiving() as receiver, trio.open_nursery() as nursery:
+        outbox = outbox_of(desk)
+        await nursery.start(outbox.run)
+        await ended_job(desk, Notify(receiver.url))
+        outbox.wake()
+
+        async def is_sent() -> bool:
+            return await states(desk) == [("SENT", 1)]
+
+        await desk.until_true(is_sent)
+        nursery.cancel_scope.cancel()
