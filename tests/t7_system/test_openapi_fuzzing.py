@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.t7_system.test_serve_command import WAIT_S, serving
+from tests.serve_command import WAIT_S, serving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,12 +28,16 @@ CHECKS = (
 )
 
 
-def fuzz(url: str, cookie: str, only: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def fuzz(
+    url: str, cookie: str, only: Sequence[str], directory: Path
+) -> subprocess.CompletedProcess[str]:
     assert PROGRAM is not None
+    command = [PROGRAM, "run", f"{url}/openapi.json", "--header", f"Cookie: {cookie}", *only]
+    command += ["--checks", ",".join(CHECKS), "--max-examples", "5", "--seed", "1"]
+    command += ["--generation-database", "none", "--phases", "examples,coverage,fuzzing"]
     return subprocess.run(
-        [PROGRAM, "run", f"{url}/openapi.json", "--header", f"Cookie: {cookie}", *only]
-        + ["--checks", ",".join(CHECKS), "--max-examples", "5", "--seed", "1"]
-        + ["--generation-database", "none", "--phases", "examples,coverage,fuzzing"],
+        command,
+        cwd=directory,  # it leaves a cache where it runs
         capture_output=True,
         text=True,
         timeout=280,
@@ -60,7 +64,10 @@ def test_no_request_makes_the_server_fail(tmp_path: Path, role: str) -> None:
             client.post(f"{server.url}/login", data=form).raise_for_status()
         cookie = f"pixfs_session={client.cookies['pixfs_session']}"
         done = fuzz(
-            server.url, cookie, ["--exclude-path-regex", "/(login|logout|account/password)$"]
+            server.url,
+            cookie,
+            ["--exclude-path-regex", "/(login|logout|account/password)$"],
+            tmp_path,
         )
         assert client.get(f"{server.url}/whoami").json()["role"] == role
     assert done.returncode == 0, done.stdout[-8000:]
