@@ -7,6 +7,7 @@ batches under way end, and takes no more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 NAME = "worker"
 HELP = "do jobs for a server, on any machine"
+_RECONNECT_S = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +54,29 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _work(scheduler: str, name: str, threads: int, host: str | None) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    is_first = True
+    while not stopped.is_set():
+        try:
+            await _work_until_lost(scheduler, name, threads, host, stopped)
+        except (OSError, TimeoutError, RuntimeError) as error:
+            # Distributed's own error when the scheduler is not there is a RuntimeError, too.
+            if is_first:
+                raise OSError(str(error)) from error
+            print(f"worker {name}: {scheduler} does not answer: {error}", file=sys.stderr)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), _RECONNECT_S)
+        is_first = False
+
+
+async def _work_until_lost(
+    scheduler: str, name: str, threads: int, host: str | None, stopped: asyncio.Event
+) -> None:
+    """Works until it is told to stop or the scheduler is gone: a worker that has lost its
+    scheduler never finds it again by itself."""
     from distributed import Worker
 
     worker = Worker(
@@ -60,18 +85,15 @@ async def _work(scheduler: str, name: str, threads: int, host: str | None) -> No
         name=name,
         host=host,
         memory_limit=0,
-        death_timeout=60,
+        death_timeout=10,
         dashboard=False,
     )
-    loop = asyncio.get_running_loop()
-    closing: list[asyncio.Task[object]] = []
-
-    def stop() -> None:
-        if not closing:
-            closing.append(loop.create_task(worker.close_gracefully(reason="told to stop")))
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
     async with worker:
         print(f"worker {name} with {threads} threads at {scheduler}", flush=True)
-        await worker.finished()
+        stopping = asyncio.create_task(stopped.wait())
+        finishing = asyncio.create_task(worker.finished())
+        await asyncio.wait({stopping, finishing}, return_when=asyncio.FIRST_COMPLETED)
+        if stopped.is_set():
+            await worker.close_gracefully(reason="told to stop")
+        await finishing
+        stopping.cancel()

@@ -12,7 +12,7 @@ import errno
 import logging
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import codec
@@ -20,6 +20,7 @@ from pixfs.volume import backing, recovery
 from pixfs.volume.area import HIDDEN, Area
 from pixfs.volume.attributes import Key, Signature
 from pixfs.volume.heads import Kind, read_head
+from pixfs.volume.locks import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -181,10 +182,13 @@ class StoredFiles:
         return self._area
 
     def place(self, temp: StoredTemp, names: Sequence[bytes], *, replace: bool) -> None:
-        """Gives a synced temporary its name; EEXIST without ``replace``. The folder still has
-        to be synced (`sync`)."""
-        flags = 0 if replace else backing.RENAME_NOREPLACE
-        with self._folder(names[:-1]) as folder:
+        """Gives a synced temporary its name. EEXIST without ``replace``; with it, EBUSY while
+        anybody has the file that is there open for writing: what is written would be lost. The
+        folder still has to be synced (`sync`)."""
+        with self._folder(names[:-1]) as folder, ExitStack() as held:
+            if replace:
+                held.enter_context(_unwritten(folder, names[-1]))
+            flags = 0 if replace else backing.RENAME_NOREPLACE
             backing.rename(temp.temp.dir_fd, temp.temp.name, folder, names[-1], flags)
         temp.temp.placed()
 
@@ -192,3 +196,27 @@ class StoredFiles:
         """Makes the names in a folder durable."""
         with self._folder(names) as folder:
             backing.fsync(folder)
+
+
+@contextmanager
+def _unwritten(folder: int, name: bytes) -> Iterator[None]:
+    """Nobody has the regular file of this name open for writing, if there is one."""
+    try:
+        path_fd = backing.open_path(folder, name)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        if not stat.S_ISREG(backing.fstat(path_fd).st_mode):
+            yield
+            return
+        fd = backing.reopen(path_fd, os.O_RDONLY)
+    finally:
+        backing.close(path_fd)
+    try:
+        with exclusive(fd, without_locks=True) as is_taken:
+            if not is_taken:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            yield
+    finally:
+        backing.close(fd)

@@ -120,6 +120,22 @@ def test_a_file_is_replaced_by_a_container(
     assert there.read_bytes() == shot["f.1001.dpx"]
 
 
+def test_a_file_that_is_being_written_to_is_not_replaced(
+    two: tuple[Mounted, Mounted], shot: dict[str, bytes]
+) -> None:
+    one, other = two
+    there = other.path / "f.1001.dpx"
+    there.write_bytes(b"old")
+    options = Options(overwrite="replace")
+    batch = planned("copy", pixfs(one), pixfs(other), "shot/f.1001.dpx", options=options)
+    with there.open("r+b") as writer:
+        writer.write(b"new")
+        writer.flush()
+        (outcome,) = done(batch)
+        assert (outcome.state, outcome.code, outcome.is_transient) == ("failed", "busy", True)
+    assert there.read_bytes() == b"new"
+
+
 def test_without_the_backing_all_goes_through_the_mount(
     two: tuple[Mounted, Mounted], shot: dict[str, bytes], tmp_path: Path
 ) -> None:

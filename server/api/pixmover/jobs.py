@@ -136,7 +136,7 @@ class NumberedQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileBody:
+class JobFileBody:
     """A file of a job."""
 
     number: int = value("Its place in the job, from 0.", 0)
@@ -147,14 +147,14 @@ class FileBody:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileList:
+class JobFileList:
     """A page of a job's files."""
 
-    files: tuple[FileBody, ...] = value("By number.", ())
+    files: tuple[JobFileBody, ...] = value("By number.", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorBody:
+class JobErrorBody:
     """A file that failed."""
 
     number: int = value("Its place in the job, from 0.", 3)
@@ -165,10 +165,10 @@ class ErrorBody:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorList:
+class JobErrorList:
     """A page of a job's failures."""
 
-    errors: tuple[ErrorBody, ...] = value("By number.", ())
+    errors: tuple[JobErrorBody, ...] = value("By number.", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,18 +225,18 @@ async def get_job(call: Call, query: Nothing) -> JobBody:
     "/jobs/{job}/files",
     needs=Action.SEE_JOBS,
     takes=NumberedQuery,
-    gives=FileList,
+    gives=JobFileList,
     errors=(NotFound,),
     parameters=_JOB,
 )
-async def list_job_files(call: Call, query: NumberedQuery) -> FileList:
+async def list_job_files(call: Call, query: NumberedQuery) -> JobFileList:
     """List a job's files, each with its state."""
     found = await call.core.jobs.files(
         call.actor, _number(call), limit=query.limit, after=query.after
     )
-    return FileList(
+    return JobFileList(
         files=tuple(
-            FileBody(
+            JobFileBody(
                 number=file.number,
                 path=_text(file.path),
                 target=_text(file.target),
@@ -253,18 +253,18 @@ async def list_job_files(call: Call, query: NumberedQuery) -> FileList:
     "/jobs/{job}/errors",
     needs=Action.SEE_JOBS,
     takes=NumberedQuery,
-    gives=ErrorList,
+    gives=JobErrorList,
     errors=(NotFound,),
     parameters=_JOB,
 )
-async def list_job_errors(call: Call, query: NumberedQuery) -> ErrorList:
+async def list_job_errors(call: Call, query: NumberedQuery) -> JobErrorList:
     """List the files of a job that failed, and why."""
     found = await call.core.jobs.errors(
         call.actor, _number(call), limit=query.limit, after=query.after
     )
-    return ErrorList(
+    return JobErrorList(
         errors=tuple(
-            ErrorBody(
+            JobErrorBody(
                 number=error.number,
                 path=_text(error.path),
                 code=error.code,

@@ -1,0 +1,102 @@
+"""A job of many small frames: submission, planning, listing while it runs, and frames a second
+against ``cp -r`` of the same files on the same disk.
+
+usage: .venv/bin/python -m scripts.benchmarks.jobs [--frames N] [--size BYTES] [--dir DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import trio
+
+from server.core.database import Database, sqlite_url
+from server.core.jobs import Filter, JobKind, JobRequest, Jobs
+from server.core.permissions import SYSTEM
+from server.core.storages import StorageKind, Storages
+from server.work.dispatcher import Dispatcher
+from server.work.engine import ThreadEngine
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=100_000)
+    parser.add_argument("--size", type=int, default=2048)
+    parser.add_argument("--dir", default="/var/tmp")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--verify", choices=("hash", "size"), default="hash")
+    args = parser.parse_args()
+    base = Path(tempfile.mkdtemp(prefix="pixfs-jobs-", dir=args.dir))
+    try:
+        _fill(base / "one" / "shot", args.frames, args.size)
+        (base / "two").mkdir()
+        os.sync()
+        print(f"cp -r: {args.frames / _cp(base):.0f} frames/s (synced once at the end)")
+        trio.run(_measure, base, args)
+    finally:
+        shutil.rmtree(base)
+
+
+def _fill(folder: Path, frames: int, size: int) -> None:
+    folder.mkdir(parents=True)
+    data = os.urandom(size)
+    for number in range(frames):
+        (folder / f"f.{number:06d}.dpx").write_bytes(data)
+
+
+def _cp(base: Path) -> float:
+    began = time.perf_counter()
+    subprocess.run(["cp", "-r", base / "one" / "shot", base / "cp"], check=True)
+    subprocess.run(["sync", "-f", base / "cp"], check=True)
+    return time.perf_counter() - began
+
+
+async def _measure(base: Path, args: argparse.Namespace) -> None:
+    database = Database(sqlite_url(base / "db.sqlite"))
+    storages = Storages(database)
+    for name in ("one", "two"):
+        await storages.add(SYSTEM, name, StorageKind.DIRECTORY, str(base / name))
+    engine = ThreadEngine(args.threads)
+    dispatcher = Dispatcher(database, engine)
+    jobs = Jobs(database, on_change=dispatcher.wake)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(dispatcher.run)
+        began = time.perf_counter()
+        request = JobRequest(
+            JobKind.COPY, "one", ("shot",), target="two", quiet_s=0, verify=args.verify
+        )
+        job = await jobs.submit(SYSTEM, request)
+        print(f"submit: {(time.perf_counter() - began) * 1000:.1f} ms")
+        while not job.files_total:
+            await trio.sleep(0.01)
+            job = await jobs.get(SYSTEM, job.id)
+        print(f"planned: {job.files_total} files after {time.perf_counter() - began:.2f} s")
+        looks = []
+        while not job.state.is_final:
+            look = time.perf_counter()
+            await jobs.page(SYSTEM, Filter(), limit=100)
+            looks.append((time.perf_counter() - look) * 1000)
+            await trio.sleep(0.1)
+            job = await jobs.get(SYSTEM, job.id)
+        took = time.perf_counter() - began
+        looks.sort()
+        print(
+            f"list: p50 {looks[len(looks) // 2]:.1f} ms, p99 {looks[len(looks) * 99 // 100]:.1f} ms"
+        )
+        print(f"job: {job.state}, {job.files_done} frames, {job.files_done / took:.0f} frames/s")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"memory: {peak:.0f} MiB at most")
+        nursery.cancel_scope.cancel()
+    database.close()
+
+
+if __name__ == "__main__":
+    main()
