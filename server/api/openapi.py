@@ -142,9 +142,11 @@ def _refusals(problems: list[Problem]) -> dict[str, Any]:
 
 
 def _reference(kind: type[Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    if kind.__name__ not in schemas:
-        schemas[kind.__name__] = {}  # stands while a schema that holds itself is made
+    made = schemas.get(kind.__name__)
+    if made is None:
         schemas[kind.__name__] = _object(kind, schemas)
+    elif made != _object(kind, schemas):
+        raise ValueError(f"two answers are called {kind.__name__}")
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
 

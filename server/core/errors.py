@@ -154,3 +154,10 @@ class StorageFull(CoreError):
 
     code = "storage-full"
     hint = "make room on the storage, then try again"
+
+
+class MailRefused(CoreError):
+    """The mail server did not take a mail."""
+
+    code = "mail-refused"
+    hint = "check the mail account's host, port, security, user and password"

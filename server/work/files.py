@@ -85,12 +85,26 @@ class Files:
         except CoreError:
             return Space("unavailable")
 
-    async def check(self, actor: Actor, kind: StorageKind, root: str, endpoint: str) -> None:
-        """Look whether a storage that is to be added can be opened and listed."""
-        require(actor, Action.MANAGE_STORAGES)
+    async def check(
+        self,
+        actor: Actor,
+        kind: StorageKind,
+        root: str,
+        endpoint: str,
+        *,
+        action: Action = Action.MANAGE_STORAGES,
+        field: str = "root",
+    ) -> None:
+        """Raise InvalidValue for ``field`` unless what would be a storage can be listed now."""
+        require(actor, action)
         root = check_root(kind, root, endpoint)
+        if endpoint:
+            await self._core.s3_endpoints.account(endpoint)  # NotFound is the endpoint's
         probe = Storage(0, "that is to be added", kind, root, endpoint, True, self._core.clock())
-        await self._on(probe, lambda place: list_page(place, "", limit=1))
+        try:
+            await self._on(probe, lambda place: list_page(place, "", limit=1))
+        except (StorageUnavailable, StorageRefused, NotFound) as error:
+            raise InvalidValue(field, str(error)) from error
 
     async def list(
         self,

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Details", "Item", "Page", "details", "list_page"]
 
-# Files looked at for one page; beyond, sizes and states are left out.
-_BUDGET = 10_000
+# What looking at the files of one page may cost; beyond, sizes and states are left out. A file on
+# a mount takes three requests to its daemon, any other one system call.
+_BUDGET = 200_000
+_COST_ON_A_MOUNT = 20
 _PREFIX = "user.pixfs."
 _DETAILS = ("state", "reason", "format", "ratio", "codec", "level", "hash", "encoded_at")
 
@@ -103,14 +105,18 @@ def list_page(
     ``shown`` says which names there are for whoever asks. Raises FileError, OSError, StorageError.
     """
     names = [found for found in _names(place, path) if shown(found.name)]
-    lines = _lines(names, grouped=grouped)
-    chosen = lines[offset : offset + limit]
+    if grouped:
+        lines = _lines(names)
+        total, chosen = len(lines), lines[offset : offset + limit]
+    else:
+        names.sort(key=lambda found: (found.kind != "folder", found.name))
+        total, chosen = len(names), [_line(found) for found in names[offset : offset + limit]]
     look = _Look(place, path)
     try:
         items = [look.at(sequence, kind) for kind, sequence in chosen]
     finally:
         look.close()
-    return Page(items, len(lines))
+    return Page(items, total)
 
 
 def details(place: Storage, path: str) -> Details:
@@ -169,15 +175,19 @@ def _names_in_bucket(bucket: Bucket, path: str) -> Iterator[Name]:
         raise StorageError(f"the bucket cannot be listed: {type(error).__name__}") from error
 
 
-def _lines(names: Iterable[Name], *, grouped: bool) -> list[tuple[Kind, FrameSequence[Name]]]:
+def _line(found: Name) -> tuple[Kind, FrameSequence[Name]]:
+    return found.kind, FrameSequence(found.name, "", 0, ((None, found),))
+
+
+def _lines(names: Iterable[Name]) -> list[tuple[Kind, FrameSequence[Name]]]:
     """The lines of a listing in their order; only files form sequences."""
     files: list[tuple[str, Name]] = []
     lines: list[tuple[Kind, FrameSequence[Name]]] = []
     for found in names:
-        if found.kind == "file" and grouped:
+        if found.kind == "file":
             files.append((found.name, found))
         else:
-            lines.append((found.kind, FrameSequence(found.name, "", 0, ((None, found),))))
+            lines.append(_line(found))
     lines += [("file", sequence) for sequence in group(files)]
     return sorted(lines, key=lambda line: (line[0] != "folder", line[1].name))
 
@@ -188,6 +198,7 @@ class _Look:
     def __init__(self, place: Storage, path: str) -> None:
         self._left = _BUDGET
         self._tells_states = isinstance(place, PixfsMount)
+        self._cost = _COST_ON_A_MOUNT if self._tells_states else 1
         self._fd: int | None = None
         if isinstance(place, Directory):
             self._fd = place.root.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -208,8 +219,9 @@ class _Look:
             frames=frame_range(numbers, sequence.width) if several else "",
             count=len(sequence.frames),
         )
-        if kind != "folder" and len(sequence.frames) <= self._left:
-            self._left -= len(sequence.frames)
+        cost = len(sequence.frames) * self._cost
+        if kind != "folder" and cost <= self._left:
+            self._left -= cost
             self._measure(item, [found for _, found in sequence.frames])
         return item
 

@@ -44,3 +44,14 @@ def test_no_directive_hides_the_mount() -> None:
 
 def test_the_codec_may_compile() -> None:
     assert not re.search(r"^MemoryDenyWriteExecute\s*=\s*yes", UNIT.read_text(), re.MULTILINE)
+
+
+def test_the_server_is_exposed_little() -> None:
+    """The server faces the network, so it may do no more than it needs; 2.0 of 10 is the most."""
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not installed")
+    unit = str(UNITS / "pixfs-server.service")
+    command = [program, "security", "--offline=true", "--threshold=20", unit]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout

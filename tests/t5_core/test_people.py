@@ -19,7 +19,7 @@ from server.core.permissions import SYSTEM, Actor, Role
 from server.core.sealing import Sealer
 from server.core.storages import StorageKind
 from server.core.tables import credentials, login_attempts
-from server.core.users import UserState
+from server.core.user_rows import UserState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -439,7 +439,7 @@ async def test_nothing_changes_without_its_event(core: Core, ada: None) -> None:
         raise RuntimeError("planted")
 
     with monkey.context() as patch:
-        patch.setattr("server.core.users.record", refuse)
+        patch.setattr("server.core.user_rows.record", refuse)
         with pytest.raises(RuntimeError, match="planted"):
             await core.users.suspend(SYSTEM, "ada")
     assert (await core.users.get(SYSTEM, "ada")).state is UserState.ACTIVE

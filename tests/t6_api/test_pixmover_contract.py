@@ -103,15 +103,19 @@ async def test_the_examples_work_and_answer_as_described(
     await core.database.write(note_seen, [worker], core.clock())
     used = set()
     for endpoint in sorted(ENDPOINTS, key=order):
+        if endpoint.name in NEED_A_SERVER:
+            continue
         answer = await call_adapted(as_admin, endpoint, str(tmp_path / "nearline"))
         assert answer.status_code == 200, f"{endpoint.name}: {answer.text}"
         operation = described["paths"][BASE + endpoint.path]
         schema = operation[endpoint.method.lower()]["responses"]["200"]
         check(answer.json(), schema["content"]["application/json"]["schema"], described)
         used.add(endpoint.name)
-    assert used == {endpoint.name for endpoint in ENDPOINTS}
+    assert used == {endpoint.name for endpoint in ENDPOINTS} - NEED_A_SERVER
 
 
+# Tried out in test_pixmover_settings.py, each with the server it talks to.
+NEED_A_SERVER = {"try_mail", "try_endpoint"}
 # Whatever makes something stands before what needs it, whatever ends it last.
 ENDS = (
     "remove_folder",

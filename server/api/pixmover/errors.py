@@ -28,6 +28,7 @@ STATUS: dict[type[core.CoreError], int] = {
     core.WrongState: 409,
     core.TooManyAttempts: 429,
     core.SealError: 500,
+    core.MailRefused: 400,
     core.SchemaError: 503,
     core.DatabaseError: 503,
     core.ServerBusy: 503,

@@ -80,7 +80,7 @@ class FileQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileBody:
+class FileDetails:
     """A file or folder."""
 
     storage: str = value("The storage.", "nearline")
@@ -170,14 +170,14 @@ async def remove_folder(call: Call, form: FolderForm) -> Done:
     "/files",
     needs=Action.SEE_FILES,
     takes=FileQuery,
-    gives=FileBody,
+    gives=FileDetails,
     errors=(NotFound, StorageUnavailable),
 )
-async def get_file(call: Call, query: FileQuery) -> FileBody:
+async def get_file(call: Call, query: FileQuery) -> FileDetails:
     """Show one file or folder."""
     path = check_path("path", query.path)
     found = await call.files.details(call.actor, query.storage, path)
-    return FileBody(
+    return FileDetails(
         storage=query.storage,
         path=path,
         kind=found.kind,

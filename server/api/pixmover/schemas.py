@@ -10,12 +10,12 @@ from server.api.contract import value
 from server.core.access import AllowedPath
 from server.core.errors import InvalidValue
 from server.core.permissions import Role
-from server.core.users import UserState
+from server.core.user_rows import UserState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from server.core.users import User
+    from server.core.user_rows import User
 
 __all__ = ["Done", "UserBody", "read_paths", "render_user"]
 

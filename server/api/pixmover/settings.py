@@ -7,10 +7,12 @@ from datetime import datetime
 
 from server.api.contract import Call, Endpoints, Nothing, value
 from server.api.pixmover.schemas import AN_HOUR, Done
-from server.core.errors import InUse, NameTaken, NotFound
+from server.core.errors import InUse, MailRefused, NameTaken, NotFound, SealError
 from server.core.mail_settings import MailSecurity, MailSettings
 from server.core.permissions import Action
 from server.core.s3_endpoints import Addressing, S3Endpoint
+from server.core.storages import StorageKind
+from server.notify.trial import send_test_mail
 
 __all__ = ["ENDPOINTS"]
 
@@ -99,6 +101,20 @@ class EndpointChange:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialMail:
+    """Where to send a test mail."""
+
+    to: str = value("The address to send to.", "ada@example.com")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialConnection:
+    """What to look for at an S3 endpoint."""
+
+    bucket: str = value("A bucket, and a prefix after a slash if any.", "frames")
+
+
 @ENDPOINTS.add("GET", "/settings/mail", needs=Action.MANAGE_SETTINGS, takes=Nothing, gives=MailBody)
 async def get_mail(call: Call, query: Nothing) -> MailBody:
     """Show the mail account."""
@@ -180,6 +196,42 @@ async def change_endpoint(call: Call, form: EndpointChange) -> EndpointBody:
 async def remove_endpoint(call: Call, form: Nothing) -> Done:
     """Remove an S3 endpoint that no storage is on."""
     await call.core.s3_endpoints.remove(call.actor, call.path["endpoint"])
+    return Done()
+
+
+@ENDPOINTS.add(
+    "POST",
+    "/settings/mail/test",
+    needs=Action.MANAGE_SETTINGS,
+    takes=TrialMail,
+    gives=Done,
+    errors=(MailRefused, SealError),
+)
+async def try_mail(call: Call, form: TrialMail) -> Done:
+    """Send a test mail; done when the mail server has taken it."""
+    await send_test_mail(call.core, call.actor, form.to)
+    return Done()
+
+
+@ENDPOINTS.add(
+    "POST",
+    "/settings/s3/{endpoint}/test",
+    needs=Action.MANAGE_SETTINGS,
+    takes=TrialConnection,
+    gives=Done,
+    errors=(NotFound, SealError),
+    parameters=_ENDPOINT,
+)
+async def try_endpoint(call: Call, form: TrialConnection) -> Done:
+    """List a bucket with the endpoint's keys; refused with the reason when that fails."""
+    await call.files.check(
+        call.actor,
+        StorageKind.S3,
+        form.bucket,
+        call.path["endpoint"],
+        action=Action.MANAGE_SETTINGS,
+        field="bucket",
+    )
     return Done()
 
 

@@ -8,7 +8,7 @@ import trio
 
 from server.api.contract import Call, Endpoints, Nothing, value
 from server.api.pixmover.schemas import Done
-from server.core.errors import NameTaken, NotFound, StorageUnavailable
+from server.core.errors import NameTaken, NotFound
 from server.core.permissions import Action, may
 from server.core.storages import Storage, StorageKind
 
@@ -81,7 +81,7 @@ async def list_storages(call: Call, query: Nothing) -> StorageList:
     needs=Action.MANAGE_STORAGES,
     takes=NewStorage,
     gives=StorageBody,
-    errors=(NameTaken, StorageUnavailable),
+    errors=(NameTaken, NotFound),
 )
 async def add_storage(call: Call, form: NewStorage) -> StorageBody:
     """Add a storage; its root must answer."""

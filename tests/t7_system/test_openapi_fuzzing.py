@@ -1,0 +1,76 @@
+"""schemathesis asks the running server everything its OpenAPI document allows, and more."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.serve_command import WAIT_S, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+)
+
+
+def fuzz(
+    url: str, cookie: str, only: Sequence[str], directory: Path
+) -> subprocess.CompletedProcess[str]:
+    assert PROGRAM is not None
+    command = [PROGRAM, "run", f"{url}/openapi.json", "--header", f"Cookie: {cookie}", *only]
+    command += ["--checks", ",".join(CHECKS), "--max-examples", "5", "--seed", "1"]
+    command += ["--generation-database", "none", "--phases", "examples,coverage,fuzzing"]
+    return subprocess.run(
+        command,
+        cwd=directory,  # it leaves a cache where it runs
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("role", ["admin", "monitor"])
+def test_no_request_makes_the_server_fail(tmp_path: Path, role: str) -> None:
+    """What ends the session under test is left out; a log line to act on fails it too."""
+    if PROGRAM is None:
+        pytest.skip("schemathesis is not installed")
+    (tmp_path / "shows").mkdir()
+    with serving(tmp_path / "data") as server, httpx.Client(timeout=WAIT_S) as client:
+        form = {"name": "admin", "password": server.password}
+        client.post(f"{server.url}/login", data=form).raise_for_status()
+        made = {"name": "nearline", "kind": "directory", "root": str(tmp_path / "shows")}
+        client.post(f"{server.url}/storages", data=made).raise_for_status()
+        if role != "admin":
+            user = {"name": "eve", "role": role, "password": "correct horse battery"}
+            client.post(f"{server.url}/users", data=user).raise_for_status()
+            form = {"name": "eve", "password": user["password"]}
+            client.post(f"{server.url}/login", data=form).raise_for_status()
+        cookie = f"pixfs_session={client.cookies['pixfs_session']}"
+        done = fuzz(
+            server.url,
+            cookie,
+            ["--exclude-path-regex", "/(login|logout|account/password)$"],
+            tmp_path,
+        )
+        assert client.get(f"{server.url}/whoami").json()["role"] == role
+    assert done.returncode == 0, done.stdout[-8000:]
+    generated = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
+    assert generated, done.stdout[-2000:]
+    assert int(generated[1]) > 200
