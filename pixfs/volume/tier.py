@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import stat
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pixfs.volume.attributes import Buffer
 
 log = logging.getLogger(__name__)
+
+_PATIENCE_S = 1.0
 
 __all__ = ["StoredFile", "StoredFiles", "StoredTemp"]
 
@@ -214,9 +217,14 @@ def _unwritten(folder: int, name: bytes) -> Iterator[None]:
     finally:
         backing.close(path_fd)
     try:
-        with exclusive(fd, without_locks=True) as is_taken:
-            if not is_taken:
-                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        with ExitStack() as held:
+            # A daemon hears of a file's close a moment after the program that closed it.
+            deadline = time.monotonic() + _PATIENCE_S
+            while not held.enter_context(exclusive(fd, without_locks=True)):
+                held.close()
+                if time.monotonic() > deadline:
+                    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+                time.sleep(0.01)
             yield
     finally:
         backing.close(fd)

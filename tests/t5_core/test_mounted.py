@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -103,6 +104,9 @@ def test_a_file_is_replaced_by_a_container(
     one, other = two
     there = other.path / "f.1001.dpx"
     there.write_bytes(b"old")
+    with (other.backing / "f.1001.dpx").open("rb") as backing:
+        # Until the daemon has heard of the close.
+        fcntl.flock(backing, fcntl.LOCK_EX)
     with there.open("rb") as reader:
         batch = planned("copy", pixfs(one), pixfs(other), "shot/f.1001.dpx")
         (outcome,) = done(batch)
@@ -115,8 +119,10 @@ def test_a_file_is_replaced_by_a_container(
             options=Options(overwrite="replace"),
         )
         (outcome,) = done(batch)
-        assert outcome.state == "done"
+        assert outcome.state == "done", outcome
         assert reader.read() == b"old"
+    other.stop()
+    other.start("--manual")
     assert there.read_bytes() == shot["f.1001.dpx"]
 
 
