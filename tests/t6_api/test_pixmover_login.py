@@ -126,6 +126,25 @@ async def test_a_login_cannot_be_forced_from_another_site(server: Served) -> Non
     assert "set-cookie" not in answer.headers
 
 
+async def test_a_page_logs_in_again_after_its_session_has_ended(server: Served) -> None:
+    """The old cookie is out of the page's reach, and so is the token that belongs to it."""
+    async with PixMover(server.port) as client:
+        client.http.cookies.set(COOKIE, "of-a-session-that-has-ended", domain="127.0.0.1")
+        answer = await client.http.post(
+            "/login",
+            data={"name": "admin", "password": PASSWORD},
+            headers={"Origin": f"http://127.0.0.1:{server.port}", "Sec-Fetch-Site": "same-origin"},
+        )
+    assert answer.status_code == 200
+
+
+async def test_a_token_that_is_no_text_is_refused(as_admin: PixMover) -> None:
+    own = {"Sec-Fetch-Site": "same-origin"}
+    body = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await as_admin.http.post("/logout", content=b"csrf_token=%ff", headers=own | body)
+    assert code(answer) == (403, "cross-site")
+
+
 async def test_a_changed_password_ends_the_other_sessions_at_once(server: Served) -> None:
     async with PixMover(server.port) as here, PixMover(server.port) as there:
         await here.login("monitor")

@@ -85,12 +85,13 @@ def clear_cookie(request: Request, response: Response) -> None:
     )
 
 
-def is_cross_site(request: Request, form: Mapping[str, str]) -> bool:
+def is_cross_site(request: Request, form: Mapping[str, str], *, in_session: bool) -> bool:
     """Whether a changing request may have been made by a page of another site.
 
     Browsers tell where a request comes from; programs say nothing and carry no cookies but
     their own. So a request that tells must come from this very origin, and, where a session
-    speaks for it, prove that its page could read that session's token.
+    speaks for it, prove that its page could read that session's token. A call that needs no
+    session (``in_session`` is false) is not held to the token of one that may long have ended.
     """
     headers = request.headers
     origin = headers.get("Origin") or headers.get("Referer")
@@ -105,8 +106,12 @@ def is_cross_site(request: Request, form: Mapping[str, str]) -> bool:
     ):
         return True
     token = token_of(request)
+    if not in_session or not token:
+        return False
     given = headers.get(_CSRF_HEADER) or form.get("csrf_token", "")
-    return bool(token) and not hmac.compare_digest(given.encode(), csrf_token(token).encode())
+    return not hmac.compare_digest(
+        given.encode("utf-8", "surrogatepass"), csrf_token(token).encode()
+    )
 
 
 def _origin_of(url: str) -> tuple[str, str]:

@@ -138,7 +138,7 @@ async def _answer(
         body = await request.get_data(as_text=False)
         assert isinstance(body, bytes)
         pairs = _parse(body)
-        if is_cross_site(request, dict(pairs)):
+        if is_cross_site(request, dict(pairs), in_session=endpoint.needs is not None):
             return _problem(CROSS_SITE)
         pairs = [(name, text) for name, text in pairs if name != "csrf_token"]
     taken = read_fields(endpoint.takes, pairs)
