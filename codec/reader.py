@@ -236,7 +236,8 @@ class Reader:
     def decode_group_into(self, index: int, original: NDArray[np.uint8]) -> None:
         """Write what `decode_group` gives to its place in ``original``, the whole of it."""
         block = self._directory.blocks[index]
-        element = self._directory.elements[block.element] if block.rows else None
+        is_tile = block.kind is BlockKind.TILE
+        element = self._directory.elements[block.element] if is_tile else None
         if element is None or element.method or len(element.regions) > 1:
             for member, decoded in self.decode_group(index):
                 start, stop = self.block_range(member)
