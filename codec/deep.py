@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from codec.kernels import class_fit, class_predict, deep_tile, serial_context, tans
 from codec.kernels.packing import PAD
+from codec.quick import unevenness
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from codec.effort import Effort
     from codec.types import Element
     from codec.values import Values
 
@@ -28,6 +31,12 @@ _MAX_SHIFT = 15
 _SPARSE = 0.95
 """A plane is coded as ranks where at most this share of the values one would expect occurs."""
 _BLOCKS_A_CLASS = 64
+_DEEP_BITS = 12
+"""Planes of more bits than this have much to gain from what mode 4 knows."""
+_UNEVEN = 1.4
+"""So have tiles that are more uneven than this: edges on calm ground."""
+_LOOKED_ROWS = 8
+"""So many rows tell whether planes are equal to one another."""
 _ENOUGH_LEVELS = 16
 """Levels of activity reach this many times the mean."""
 _TOKENS: NDArray[np.uint8] = tans.token_table()
@@ -42,18 +51,34 @@ class _OwnMap:
     last: int
 
 
+def promises_much(
+    planes: NDArray[np.uint16], e: Element, rows: int, bits: NDArray[np.int64]
+) -> bool:
+    """Whether mode 4 may well take a few per cent less than mode 1, from a cheap look.
+
+    So it does with deep samples, with mosaics, whose planes share no sites and foretell one
+    another poorly with few taps, with sharp edges on calm ground, and with planes that are equal
+    to others. What it gains on photographs of few bits is not worth the time at most levels.
+    """
+    if e.is_mosaic or int(bits.max()) > _DEEP_BITS or unevenness(planes, rows, e.width) > _UNEVEN:
+        return True
+    looked = planes[:, : rows : max(rows // _LOOKED_ROWS, 1), PAD : PAD + e.width]
+    pairs = combinations(looked, 2)
+    return any(np.array_equal(one, other) for one, other in pairs)
+
+
 def encode_planes(
     planes: NDArray[np.uint16],
     order: NDArray[np.int64],
     rows: int,
     width: int,
     bits: NDArray[np.int64],
-    rounds: int,
+    effort: Effort,
 ) -> tuple[list[bytes], list[bytes]]:
     """Heads and streams of all planes, in coding order.
 
     ``planes`` uint16[components, rows, PAD + width + PAD] with the samples beside their rows,
-    ``bits`` each component's, ``rounds`` those of each plane's fit. Any thread may call this.
+    ``bits`` each component's. Any thread may call this.
     """
     count = order.size
     magnitudes = np.zeros((count, rows + 2, width + 2 * PAD), np.int16)
@@ -61,7 +86,7 @@ def encode_planes(
     streams: list[bytes] = []
     for p in range(count):
         depth = int(bits[order[p]])
-        head, body = _encode_plane(planes, order, p, rows, width, depth, rounds, magnitudes)
+        head, body = _encode_plane(planes, order, p, rows, width, depth, effort, magnitudes)
         heads.append(head)
         streams += body
     return heads, streams
@@ -74,13 +99,13 @@ def _encode_plane(
     rows: int,
     width: int,
     bits: int,
-    rounds: int,
+    effort: Effort,
     magnitudes: NDArray[np.int16],
 ) -> tuple[bytes, list[bytes]]:
     """Head and streams of the p-th plane coded; its ``magnitudes`` are filled."""
     plane = planes[order[p], :rows, PAD : PAD + width]
     own = _own_map(plane, bits)
-    coefficients, classes = _fit(planes, order, p, rows, width, rounds)
+    coefficients, classes = _fit(planes, order, p, rows, width, effort)
     z = np.empty((rows, width), np.uint16)
     ranks = own.ranks if own else np.zeros(0, np.uint16)
     last = own.last if own else (1 << bits) - 1
@@ -121,7 +146,7 @@ def _encode_plane(
 def _own_map(plane: NDArray[np.uint16], bits: int) -> _OwnMap | None:
     """The values that occur in a plane, where they are clearly fewer than chance would leave."""
     used = np.zeros(1 << bits, np.bool_)
-    used[plane] = True
+    deep_tile.mark_values(plane, used)
     occurring = np.flatnonzero(used)
     span = int(occurring[-1]) - int(occurring[0]) + 1
     expected = span * (1.0 - np.exp(-plane.size / span))
@@ -145,18 +170,18 @@ def _fit(
     p: int,
     rows: int,
     width: int,
-    rounds: int,
+    effort: Effort,
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """Coefficient sets int32[classes, MAX_TAPS] and each block's, uint8[block rows, columns]."""
     down, across = _blocks(rows, width)
     blocks = down * across
     count = max(min(blocks // _BLOCKS_A_CLASS, class_predict.MAX_CLASSES), 1)
-    a = np.empty((blocks, class_fit.MAX_FEATURES, class_fit.SAMPLES), np.float32)
-    b = np.empty((blocks, class_fit.SAMPLES), np.float32)
-    n = class_fit.sample_blocks(planes, order, p, rows, width, a, b)
+    samples = effort.deep_rows * class_predict.SIDE
+    a = np.empty((blocks, class_fit.features(p) + 1, samples), np.float32)
+    class_fit.sample_blocks(planes, order, p, rows, width, a)
     coefficients = np.zeros((count, class_predict.MAX_TAPS), np.int32)
     classes = np.zeros(blocks, np.uint8)
-    class_fit.fit_classes(a, b, n, p, rounds, coefficients, classes)
+    class_fit.fit_classes(a, p, effort.deep_rounds, coefficients, classes)
     return coefficients, classes.reshape(down, across)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from codec.types import Level
@@ -22,8 +22,9 @@ class Effort:
     no flat blocks, a general-purpose compressor is tried besides only if they take less than
     ``quick_clean`` bytes a sample.
 
-    ``deep_rounds`` of each plane's fit where mode 4 is tried (0: it is not); it is chosen where
-    it takes less than ``deep_worth`` of the other modes' bytes.
+    Mode 4 is tried as ``deep`` says; it is chosen where it takes less than ``deep_worth`` of the
+    other modes' bytes. Its fit takes ``deep_rounds`` and looks at ``deep_rows`` (4, 8 or 16) of the
+    16 rows of each block.
     """
 
     fit_samples: int
@@ -36,12 +37,14 @@ class Effort:
     quick_width: int = 0
     quick_unevenness: float = 1.4
     quick_clean: float = 1 / 16
-    deep_rounds: int = 0
+    deep: Literal["never", "promising", "always"] = "never"
+    deep_rounds: int = 3
+    deep_rows: int = 4
     deep_worth: float = 1.0
 
 
 EFFORTS: dict[Level, Effort] = {
     "fast": Effort(512, 1, 16, 64, 1 << 18, 1, 0, quick_width=64),
-    "balanced": Effort(2048, 2, 8, 32, 1 << 18, 6, 1),
-    "max": Effort(8192, 4, 1, 8, 1 << 18, 9, 6, deep_rounds=4),
+    "balanced": Effort(2048, 2, 8, 32, 1 << 18, 6, 1, deep="promising"),
+    "max": Effort(8192, 4, 1, 8, 1 << 18, 9, 6, deep="always", deep_rounds=8, deep_rows=8),
 }

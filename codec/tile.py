@@ -62,6 +62,8 @@ _MAX_HEAD = 1 << 24
 _LARGE = 1 << 16
 _KEPT_BUFFER = 1 << 23
 _local = threading.local()
+_TINY = 1 / 32
+"""Bytes a sample below which the heads of mode 4 cost more than it can gain."""
 _CLEAN = 1 / 4
 """Bytes a sample: tiles coded to less are tried with a general-purpose compressor too."""
 
@@ -98,7 +100,7 @@ def _encode(
     values, bits = reduce_values(work.planes, rows, e.width, component_bits(e))
     order = np.array(e.order, np.int64)
     drivers.pad_planes(work.planes, rows, e.width, bits)
-    coded = _smallest(work, order, bits, values, effort)
+    coded = _smallest(work, order, bits, values, e, effort)
     fixed = _FIXED.pack(coded.mode, coded.packer, 0, len(coded.head), len(gaps), len(residue))
     return b"".join([fixed, coded.head, gaps, *coded.bodies, residue])
 
@@ -122,6 +124,7 @@ def _smallest(
     order: NDArray[np.int64],
     bits: NDArray[np.int64],
     values: bytes,
+    e: Element,
     effort: Effort,
 ) -> _Coded:
     """The samples in the mode that suits them best, of those that the level tries."""
@@ -143,8 +146,12 @@ def _smallest(
         packer, body = pack_residuals(work, order, *shape, effort)
         packed = _Coded(MODE_PACKED, int(packer), zlib.compress(values, 9), [body])
         best = min(best, packed, key=lambda coded: coded.size)
-    if effort.deep_rounds:
-        plane_heads, bodies = deep.encode_planes(work.planes, order, *shape, effort.deep_rounds)
+    if effort.deep == "always" or (
+        effort.deep == "promising"
+        and best.size > _TINY * rows * width * components
+        and deep.promises_much(work.planes, e, rows, bits)
+    ):
+        plane_heads, bodies = deep.encode_planes(work.planes, order, *shape, effort)
         found = _Coded(MODE_DEEP, 0, zlib.compress(b"".join([values, *plane_heads]), 9), bodies)
         if found.size < best.size * effort.deep_worth:
             best = found

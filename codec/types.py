@@ -121,6 +121,15 @@ class Element:
         """Samples a pixel."""
         return sum(segment.components for segment in self.segments)
 
+    @property
+    def is_mosaic(self) -> bool:
+        """Whether a row is two of the file's, one after another, and a pixel is 2 by 2 sites."""
+        if len(self.segments) != 2 or len(self.regions) != 1:
+            return False
+        upper, lower = self.segments
+        half = self.regions[0].row_bytes // 2
+        return upper.components == lower.components == 2 and (upper.start, lower.start) == (0, half)
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

@@ -2,8 +2,11 @@
 
 Some rows of every block are looked at. Blocks start out in classes by how busy they are and which
 way they lean; then coefficients are fitted to each class and blocks go to the class that foretells
-them best, in turn. Features are differences to the sample above, as in `codec.kernels.fit`. Only
-the encoder runs this, in floating point; what it finds is stored as integers.
+them best, in turn: first with a part of the blocks, in the end with all. A block's residuals take
+about as many bits as the logarithm of their mean says, so a sample counts by the inverse of its
+own error, and of its block's. Features are differences to the sample above, as in
+`codec.kernels.fit`. Only the encoder runs this, in floating point; what it finds is stored as
+integers.
 """
 
 from __future__ import annotations
@@ -25,70 +28,106 @@ from codec.kernels.packing import PAD
 
 _OWN_FEATURES = OWN_TAPS - 1
 _REFERENCE_FEATURES = REFERENCE_TAPS - 1
-MAX_FEATURES = _OWN_FEATURES + _REFERENCE_FEATURES * MAX_REFERENCES
-ROWS = 8
-"""Rows looked at of each block."""
-SAMPLES = ROWS * SIDE
-_LANES = 8
-assert SAMPLES % _LANES == 0
+ROWS_STEP = 4
+"""The rows looked at of each block are a multiple of this many."""
+_LANES = SIDE
+_CHUNK = ROWS_STEP * SIDE
 _FLOOR = 0.6
+"""No error is taken to be less than this part of its block's mean, ..."""
+_LEAST = np.float32(0.5)
+"""... which is not taken to be less than this."""
 _FEW = 512
 """Samples below which a class keeps the coefficients it has."""
+_PART = 4
+"""All rounds but the last look at one in so many blocks, ..."""
+_ENOUGH = 4096
+"""... but at no fewer samples of a plane."""
+_FINE = np.float32(16.0)
+"""Errors are compared in parts of so many a step."""
 
 
 @kernel
-def sample_blocks(planes: Any, order: Any, p: int, rows: int, width: int, a: Any, b: Any) -> int:
-    """Sample features ``a`` and targets ``b``; how many features there are.
+def features(p: int) -> int:
+    """How many features foretell a sample of the p-th plane coded."""
+    return _OWN_FEATURES + _REFERENCE_FEATURES * min(p, MAX_REFERENCES)
+
+
+@kernel
+def _differences(row: Any, shift: int, above: Any, width: int, f: Any) -> None:
+    """``f`` (float32): a row's samples ``shift`` columns on, less those above here."""
+    at = np.uint64(PAD + shift)
+    here = np.uint64(PAD)
+    for x in range(width):
+        u = np.uint64(x)
+        f[u] = np.float32(np.int32(row[u + at]) - np.int32(above[u + here]))
+
+
+@kernel
+def _row_features(planes: Any, order: Any, p: int, r: int, width: int, f: Any) -> None:
+    """Features and targets ``f`` (float32[features(p) + 1, width or more]) of row r > 0."""
+    row = planes[order[p], r]
+    above = planes[order[p], r - 1]
+    _differences(row, -1, above, width, f[0])
+    _differences(row, -2, above, width, f[1])
+    f[1, 0] = f[0, 0]
+    if width > 1:
+        f[1, 1] = f[0, 1]
+    _differences(above, -1, above, width, f[2])
+    _differences(above, 1, above, width, f[3])
+    _differences(planes[order[p], max(r - 2, 0)], 0, above, width, f[4])
+    _differences(above, 2, above, width, f[5])
+    for q in range(min(p, MAX_REFERENCES)):
+        k = _OWN_FEATURES + _REFERENCE_FEATURES * q
+        here = planes[order[p - 1 - q], r]
+        over = planes[order[p - 1 - q], r - 1]
+        _differences(here, 0, over, width, f[k])
+        _differences(here, -1, over, width, f[k + 1])
+        _differences(here, 1, over, width, f[k + 2])
+        _differences(over, -1, over, width, f[k + 3])
+        _differences(over, 1, over, width, f[k + 4])
+    _differences(row, 0, above, width, f[features(p)])
+
+
+@kernel
+def sample_blocks(planes: Any, order: Any, p: int, rows: int, width: int, a: Any) -> None:
+    """Sample features and targets ``a`` of the p-th plane coded.
 
     ``planes`` uint16[components, rows, PAD + width + PAD] with the samples beside the rows.
-    ``a`` float32[blocks, MAX_FEATURES, SAMPLES], ``b`` float32[blocks, SAMPLES], blocks row by
-    row. Samples beyond the plane, or in its first row, are nought.
+    ``a`` float32[blocks, features(p) + 1, samples], blocks row by row, the target last; samples
+    are a multiple of `ROWS_STEP` rows of blocks. Those beyond the plane, or in its first row, are
+    nought.
     """
-    plane = planes[order[p]]
-    references = min(p, MAX_REFERENCES)
     across = (width + SIDE - 1) // SIDE
-    a[:] = 0
-    b[:] = 0
-    for block in range(b.shape[0]):
-        left = block % across * SIDE
-        for j in range(ROWS):
-            r = block // across * SIDE + j * (SIDE // ROWS) + SIDE // ROWS // 2
-            if r >= rows or r == 0:
-                continue
-            above2 = max(r - 2, 0)
-            for i in range(min(SIDE, width - left)):
-                x = PAD + left + i
-                t = j * SIDE + i
-                f = a[block]
-                north = np.int32(plane[r - 1, x])
-                f[0, t] = np.int32(plane[r, x - 1]) - north
-                west2 = plane[r, x - 2] if left + i > 1 else plane[r, x - 1]
-                f[1, t] = np.int32(west2) - north
-                f[2, t] = np.int32(plane[r - 1, x - 1]) - north
-                f[3, t] = np.int32(plane[r - 1, x + 1]) - north
-                f[4, t] = np.int32(plane[above2, x]) - north
-                f[5, t] = np.int32(plane[r - 1, x + 2]) - north
-                b[block, t] = np.int32(plane[r, x]) - north
-                for q in range(references):
-                    g = planes[order[p - 1 - q]]
-                    k = _OWN_FEATURES + _REFERENCE_FEATURES * q
-                    above = np.int32(g[r - 1, x])
-                    f[k, t] = np.int32(g[r, x]) - above
-                    f[k + 1, t] = np.int32(g[r, x - 1]) - above
-                    f[k + 2, t] = np.int32(g[r, x + 1]) - above
-                    f[k + 3, t] = np.int32(g[r - 1, x - 1]) - above
-                    f[k + 4, t] = np.int32(g[r - 1, x + 1]) - above
-    return _OWN_FEATURES + _REFERENCE_FEATURES * references
+    looked = a.shape[2] // SIDE
+    step = SIDE // looked
+    f = np.zeros((a.shape[1], across * SIDE), np.float32)
+    for down in range(a.shape[0] // across):
+        for j in range(looked):
+            r = down * SIDE + j * step + step // 2
+            if 0 < r < rows:
+                _row_features(planes, order, p, r, width, f)
+            else:
+                f[:] = 0
+            first = np.uint64(j * SIDE)
+            for b in range(across):
+                block = a[down * across + b]
+                left = np.uint64(b * SIDE)
+                for k in range(a.shape[1]):
+                    v = np.uint64(k)
+                    for t in range(SIDE):
+                        u = np.uint64(t)
+                        block[v, first + u] = f[v, left + u]
 
 
 @kernel
-def _first_classes(a: Any, b: Any, p: int, count: int, classes: Any) -> None:
+def _first_classes(a: Any, p: int, count: int, classes: Any) -> None:
     """Classes (uint8[blocks]) by business and lean, evenly shared out.
 
     A block of the first plane leans towards W or N, one of the others on the plane before more
     or less.
     """
-    blocks = b.shape[0]
+    blocks, last, samples = a.shape
+    target = last - 1
     busy = np.empty(blocks, np.float64)
     lean = np.empty(blocks, np.float64)
     for block in range(blocks):
@@ -96,11 +135,14 @@ def _first_classes(a: Any, b: Any, p: int, count: int, classes: Any) -> None:
         across = 0.0
         with_it = 0.0
         square = 1.0
-        for t in range(SAMPLES):
-            level += abs(b[block, t])
-            across += abs(b[block, t] - a[block, 0, t])
-            with_it += b[block, t] * a[block, _OWN_FEATURES, t]
-            square += a[block, _OWN_FEATURES, t] * a[block, _OWN_FEATURES, t]
+        for t in range(samples):
+            b = a[block, target, t]
+            level += abs(b)
+            if p:
+                with_it += b * a[block, _OWN_FEATURES, t]
+                square += a[block, _OWN_FEATURES, t] * a[block, _OWN_FEATURES, t]
+            else:
+                across += abs(b - a[block, 0, t])
         busy[block] = level
         lean[block] = with_it / square if p else across / (level + 1.0)
     leans = min(count, 4) if p else min(count, 2)
@@ -114,49 +156,46 @@ def _first_classes(a: Any, b: Any, p: int, count: int, classes: Any) -> None:
 
 
 @kernel
-def _errors(a: Any, b: Any, block: int, w: Any, k: int, n: int, error: Any) -> None:
-    """Absolute errors (float32[SAMPLES]) of one block under weights ``w[k]``."""
-    at = np.uint64(block)
-    for t in range(SAMPLES):
-        error[t] = b[at, np.uint64(t)]
+def _errors(f: Any, w: Any, error: Any) -> None:
+    """Absolute errors (float32[samples]) of one block under weights ``w``."""
+    n = w.size
+    for t in range(error.size):
+        error[t] = f[n, t]
     for i in range(n):
         u = np.uint64(i)
-        tap = np.float32(w[k, i])
-        for t in range(SAMPLES):
-            error[t] -= tap * a[at, u, np.uint64(t)]
-    for t in range(SAMPLES):
+        tap = np.float32(w[i])
+        for t in range(error.size):
+            error[t] -= tap * f[u, np.uint64(t)]
+    for t in range(error.size):
         error[t] = abs(error[t])
 
 
 @kernel
-def _accumulate(a: Any, b: Any, block: int, n: int, weight: Any, sums: Any) -> None:
-    """Add one block's products of features, and of features and targets, to ``sums``.
+def _accumulate(f: Any, weight: Any, scaled: Any, sums: Any) -> None:
+    """Add one block's products of features, and of features and the target, to ``sums``.
 
-    ``sums`` float32[MAX_FEATURES, MAX_FEATURES + 1, _LANES]: as many sums side by side keep the
-    vector units busy without leave to reorder additions; targets come last.
+    ``sums`` float32[features + 1, features, _LANES]: as many sums side by side keep the vector
+    units busy without leave to reorder additions; the target comes last. ``scaled`` is scratch.
     """
-    scaled = np.empty(SAMPLES, np.float32)
-    at = np.uint64(block)
-    for i in range(n):
-        u = np.uint64(i)
-        for t in range(SAMPLES):
-            scaled[t] = a[at, u, np.uint64(t)] * weight[t]
-        for k in range(i + 1):
-            v = np.uint64(k)
-            for j in range(_LANES):
-                x = np.uint64(j)
-                total = scaled[x] * a[at, v, x]
-                for s in range(1, SAMPLES // _LANES):
-                    y = x + np.uint64(s * _LANES)
-                    total += scaled[y] * a[at, v, y]
-                sums[u, v, x] += total
-        for j in range(_LANES):
-            x = np.uint64(j)
-            total = scaled[x] * b[at, x]
-            for s in range(1, SAMPLES // _LANES):
-                y = x + np.uint64(s * _LANES)
-                total += scaled[y] * b[at, y]
-            sums[u, np.uint64(MAX_FEATURES), x] += total
+    n = sums.shape[1]
+    second = np.uint64(_LANES)
+    third = np.uint64(2 * _LANES)
+    fourth = np.uint64(3 * _LANES)
+    for s in range(0, weight.size, _CHUNK):
+        for i in range(n + 1):
+            u = np.uint64(i)
+            for t in range(_CHUNK):
+                scaled[t] = f[u, np.uint64(s + t)] * weight[s + t]
+            for k in range(min(i + 1, n)):
+                v = np.uint64(k)
+                for j in range(_LANES):
+                    x = np.uint64(j)
+                    y = np.uint64(s + j)
+                    sums[u, v, x] += (
+                        scaled[x] * f[v, y] + scaled[x + second] * f[v, y + second]
+                    ) + (
+                        scaled[x + third] * f[v, y + third] + scaled[x + fourth] * f[v, y + fourth]
+                    )
 
 
 @kernel
@@ -168,61 +207,66 @@ def _total(sums: Any, i: int, k: int) -> float:
 
 
 @kernel
-def _fit_class(
-    a: Any, b: Any, n: int, classes: Any, k: int, weighted: bool, floor: float, w: Any
-) -> None:
-    """Weights ``w[k]`` (float64) of class k, by least squares.
+def _weigh(error: Any) -> None:
+    """Turn one block's errors into what its samples count."""
+    mean = np.float32(0.0)
+    for t in range(error.size):
+        mean += error[t]
+    mean = max(mean / np.float32(error.size), _LEAST)
+    low = np.float32(_FLOOR) * mean
+    for t in range(error.size):
+        error[t] = np.float32(1.0) / (max(error[t], low) * mean)
 
-    ``weighted``: samples count by the inverse of their error under the weights that came in.
+
+@kernel
+def _fit_class(a: Any, classes: Any, k: int, part: int, weighted: bool, w: Any) -> None:
+    """Weights ``w`` (float64) of class k, by least squares over one in ``part`` blocks.
+
+    ``weighted``: samples count by the inverse of their error, and of the block's mean error,
+    under the weights that came in.
     """
-    sums = np.zeros((MAX_FEATURES, MAX_FEATURES + 1, _LANES), np.float32)
-    error = np.ones(SAMPLES, np.float32)
-    low = np.float32(floor)
+    n = w.size
+    sums = np.zeros((n + 1, n, _LANES), np.float32)
+    weight = np.ones(a.shape[2], np.float32)
+    scaled = np.empty(_CHUNK, np.float32)
     count = 0
-    for block in range(b.shape[0]):
+    for block in range(0, a.shape[0], part):
         if classes[block] != k:
             continue
-        count += SAMPLES
+        count += weight.size
         if weighted:
-            _errors(a, b, block, w, k, n, error)
-            for t in range(SAMPLES):
-                error[t] = np.float32(1.0) / max(error[t], low)
-        _accumulate(a, b, block, n, error, sums)
+            _errors(a[block], w, weight)
+            _weigh(weight)
+        _accumulate(a[block], weight, scaled, sums)
     if count < _FEW:
         return
-    m = np.zeros((MAX_FEATURES, MAX_FEATURES), np.float64)
-    y = np.zeros(MAX_FEATURES, np.float64)
+    m = np.zeros((n, n), np.float64)
+    y = np.zeros(n, np.float64)
     diagonal = 0.0
     for i in range(n):
-        y[i] = _total(sums, i, MAX_FEATURES)
+        y[i] = _total(sums, n, i)
         for j in range(i + 1):
             m[i, j] = _total(sums, i, j)
         diagonal += m[i, i]
     for i in range(n):
-        m[i, i] += 1e-6 * diagonal + 1e-3 * count / (low if weighted else 1.0)
-    solve(m, y, n, w[k])
+        m[i, i] += 1e-6 * diagonal + 1e-3 * count
+    solve(m, y, n, w)
 
 
 @kernel
-def _assign(a: Any, b: Any, n: int, w: Any, floor: float, classes: Any) -> float:
-    """Put each block in the class that foretells it best; the bits that seem to take."""
-    error = np.empty(SAMPLES, np.float32)
-    low = np.float32(floor)
-    total = 0.0
-    for block in range(b.shape[0]):
-        best = np.inf
+def _assign(a: Any, w: Any, part: int, classes: Any) -> None:
+    """Put one in ``part`` blocks in the class that foretells it with the least errors."""
+    error = np.empty(a.shape[2], np.float32)
+    for block in range(0, a.shape[0], part):
+        best = np.int64(1) << np.int64(62)
         for k in range(w.shape[0]):
-            _errors(a, b, block, w, k, n, error)
-            bits = 0.0
-            for t in range(0, SAMPLES, 4):
-                product = np.float64(error[t] + low) * np.float64(error[t + 1] + low)
-                product *= np.float64(error[t + 2] + low) * np.float64(error[t + 3] + low)
-                bits += np.log2(product)
-            if bits < best:
-                best = bits
+            _errors(a[block], w[k], error)
+            total = np.int64(0)
+            for t in range(error.size):
+                total += np.int64(error[t] * _FINE)
+            if total < best:
+                best = total
                 classes[block] = k
-        total += best
-    return total
 
 
 @kernel
@@ -249,35 +293,30 @@ def _store(w: Any, references: int, c: Any) -> None:
 
 
 @kernel
-def fit_classes(
-    a: Any, b: Any, n: int, p: int, rounds: int, coefficients: Any, classes: Any
-) -> None:
+def fit_classes(a: Any, p: int, rounds: int, coefficients: Any, classes: Any) -> None:
     """Coefficients (int32[classes, MAX_TAPS]) and each block's class (uint8[blocks]).
 
-    ``a``, ``b`` and ``n`` are `sample_blocks`'s for the p-th plane coded. Any number of classes
-    from 1 to `MAX_CLASSES`.
+    ``a`` is `sample_blocks`'s for the p-th plane coded. Any number of classes from 1 to
+    `MAX_CLASSES`.
     """
     count = coefficients.shape[0]
-    w = np.zeros((count, MAX_FEATURES), np.float64)
-    everywhere = np.zeros(b.shape[0], np.uint8)
-    error = np.empty(SAMPLES, np.float32)
-    common = np.zeros((1, MAX_FEATURES), np.float64)
-    _fit_class(a, b, n, everywhere, 0, False, 1.0, common)
-    mean = 0.0
-    for block in range(b.shape[0]):
-        _errors(a, b, block, common, 0, n, error)
-        mean += error.mean()
-    floor = max(_FLOOR * mean / b.shape[0], 0.5)
-    _fit_class(a, b, n, everywhere, 0, True, floor, common)
-    for k in range(count):
-        w[k] = common[0]
+    blocks, _, samples = a.shape
+    n = features(p)
+    part = _PART if blocks * samples >= _PART * _ENOUGH else 1
+    w = np.zeros((count, n), np.float64)
+    common = np.zeros(n, np.float64)
     classes[:] = 0
+    _fit_class(a, classes, 0, part, False, common)
+    _fit_class(a, classes, 0, part, True, common)
+    for k in range(count):
+        w[k] = common
     if count > 1:
-        _first_classes(a, b, p, count, classes)
+        _first_classes(a, p, count, classes)
     for turn in range(rounds):
+        left = rounds - turn - 1
         for k in range(count):
-            _fit_class(a, b, n, classes, k, True, floor, w)
-        if count > 1 and turn + 1 < rounds:
-            _assign(a, b, n, w, min(floor, 0.5), classes)
+            _fit_class(a, classes, k, part if left else 1, True, w[k])
+        if count > 1 and left:
+            _assign(a, w, part if left > 1 else 1, classes)
     for k in range(count):
         _store(w[k], min(p, MAX_REFERENCES), coefficients[k])

@@ -35,6 +35,14 @@ from codec.kernels.values import finish_row
 
 
 @kernel
+def mark_values(plane: Any, used: Any) -> None:
+    """Set the flag in ``used`` of every value that occurs in ``plane`` (uint16[rows, width])."""
+    for r in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            used[plane[r, x]] = True
+
+
+@kernel
 def plane_residuals(
     planes: Any,
     order: Any,

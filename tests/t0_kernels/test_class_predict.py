@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +52,8 @@ def test_rows_are_rebuilt_from_their_residuals(
     assert np.array_equal(back[PAD : PAD + width], row[PAD : PAD + width])
 
 
-def test_two_textures_get_coefficients_of_their_own() -> None:
+@pytest.mark.parametrize("looked", [4, 8, 16])
+def test_two_textures_get_coefficients_of_their_own(looked: int) -> None:
     """Left of the middle a sample is what stands left of it, right of it what stands above."""
     rows, width = 64, 128
     random = np.random.default_rng(5)
@@ -59,13 +61,11 @@ def test_two_textures_get_coefficients_of_their_own() -> None:
     planes[0, :, PAD : PAD + 64] = random.integers(0, 1000, (rows, 1))
     planes[0, :, PAD + 64 : PAD + 128] = random.integers(0, 1000, (1, 64))
     blocks = 4 * 8
-    a = np.zeros((blocks, class_fit.MAX_FEATURES, class_fit.SAMPLES), np.float32)
-    b = np.zeros((blocks, class_fit.SAMPLES), np.float32)
-    order = np.zeros(1, np.int64)
-    n = class_fit.sample_blocks(planes, order, 0, rows, width, a, b)
+    a = np.zeros((blocks, class_fit.features(0) + 1, looked * kernel.SIDE), np.float32)
+    class_fit.sample_blocks(planes, np.zeros(1, np.int64), 0, rows, width, a)
     coefficients = np.zeros((2, kernel.MAX_TAPS), np.int32)
     classes = np.zeros(blocks, np.uint8)
-    class_fit.fit_classes(a, b, n, 0, 6, coefficients, classes)
+    class_fit.fit_classes(a, 0, 6, coefficients, classes)
     of_block = classes.reshape(4, 8)
     left, right = of_block[0, 1], of_block[0, 6]
     assert left != right

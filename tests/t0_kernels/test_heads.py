@@ -28,7 +28,7 @@ BITS = np.full(5, 16, np.int64)
 
 def heads_of(kind: str) -> bytes:
     samples = values(kind, ROWS, 5 * WIDTH, 3)
-    effort = replace(EFFORTS["max"], deep_rounds=0)
+    effort = replace(EFFORTS["max"], deep="never")
     tile = encode_tile(region_bytes(ELEMENT, ROWS, samples, 3, False), ROWS, ELEMENT, effort)
     assert tile[0] == 1
     (length,) = struct.unpack_from("<I", tile, 4)

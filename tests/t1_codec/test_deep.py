@@ -24,7 +24,7 @@ from tests.layouts import KINDS, elements, region_bytes, values
 from tests.oracle import container as oracle
 from tests.t1_codec.test_tile import as_read
 
-ALWAYS = replace(EFFORTS["max"], deep_rounds=2, deep_worth=math.inf)
+ALWAYS = replace(EFFORTS["max"], deep_rounds=2, deep_rows=4, deep_worth=math.inf)
 """An effort under which every tile is in mode 4."""
 
 
