@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from codec import deep
+from codec import deep, deep_reader
+from codec.deep_layout import CUT, FIRST_CUT
 from codec.errors import DamagedError
 from codec.gaps import put_gaps, take_gaps
 from codec.kernels import entropy
@@ -55,15 +56,17 @@ if TYPE_CHECKING:
 MODE_PREDICTED = 1
 MODE_PACKED = 2
 MODE_QUICK = 3
-MODE_DEEP = 4
-_FEATURES = {MODE_QUICK: "tile-quads-1", MODE_DEEP: "tile-deep-1"}
+MODE_DEEP_1 = 4
+"""What `MODE_DEEP` was first; such tiles are read, but no longer written."""
+MODE_DEEP = 5
+_FEATURES = {MODE_QUICK: "tile-quads-1", MODE_DEEP_1: "tile-deep-1", MODE_DEEP: "tile-deep-2"}
 _FIXED = struct.Struct("<BBHIII")
 _MAX_HEAD = 1 << 24
 _LARGE = 1 << 16
 _KEPT_BUFFER = 1 << 23
 _local = threading.local()
 _TINY = 1 / 32
-"""Bytes a sample below which the heads of mode 4 cost more than it can gain."""
+"""Bytes a sample below which the heads of mode 5 cost more than it can gain."""
 _CLEAN = 1 / 4
 """Bytes a sample: tiles coded to less are tried with a general-purpose compressor too."""
 
@@ -151,7 +154,7 @@ def _smallest(
         and best.size > _TINY * rows * width * components
         and deep.promises_much(work.planes, e, rows, bits)
     ):
-        plane_heads, bodies = deep.encode_planes(work.planes, order, *shape, effort)
+        plane_heads, bodies = deep.encode_planes(work, order, bits, effort)
         found = _Coded(MODE_DEEP, 0, zlib.compress(b"".join([values, *plane_heads]), 9), bodies)
         if found.size < best.size * effort.deep_worth:
             best = found
@@ -209,9 +212,10 @@ def _decode(
         quick_heads = QuickHeads(head[at:], rows, e)
         data = _with_slack(body, slack_bytes(e.width))
         decode_quick(data, len(body), quick_heads, values, rows, e, out)
-    elif mode == MODE_DEEP:
+    elif mode in (MODE_DEEP_1, MODE_DEEP):
+        cut = CUT if mode == MODE_DEEP else FIRST_CUT
         segments = segment_table(e, rows)
-        deep.decode_planes(head[at:], body, values, rows, e, _signed(e), segments, out)
+        deep_reader.decode_planes(head[at:], body, cut, values, rows, e, _signed(e), segments, out)
     else:
         if at != len(head):
             raise ValueError("the heads of its planes are too long")

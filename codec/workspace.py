@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from codec.deep import DeepArrays
     from codec.quick import QuickArrays
 
 _Shape: TypeAlias = tuple[int, int, int]
@@ -45,6 +46,7 @@ class Workspace:
     lengths: NDArray[np.uint8]
     table: NDArray[np.uint32]
     quick: QuickArrays | None = None
+    deep: DeepArrays | None = None
 
 
 _lock = threading.Lock()

@@ -11,9 +11,9 @@ kept within the plane's range. Where a plane takes few values, prediction and sa
 by their rank among those that occur. A residual is folded so that every rank that is left has a
 number below how many there are.
 
-A row is cut into `RUNS` runs of columns; the first sample of each takes N for W and WW, the second
-N of the first for WW. Rows that kernels read are padded: `PAD` samples left, and to the right up
-to a whole block and `PAD` more.
+A row is cut into runs of columns (`RUNS` today, fewer once); the first sample of each takes N for
+W and WW, the second N of the first for WW. Rows that kernels read are padded: `PAD` samples left,
+and to the right up to a whole block and `PAD` more. So `RUNS` runs, of whole columns, fit in.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from codec.kernels.class_lanes import LANES, from_lanes, step_lanes, to_lanes
 from codec.kernels.jit import inlined, kernel
 from codec.kernels.packing import PAD
 
@@ -35,7 +36,7 @@ WEST = 0
 WEST_WEST = 1
 SIDE = 16
 MAX_CLASSES = 8
-RUNS = 4
+RUNS = LANES
 
 
 @kernel
@@ -162,9 +163,9 @@ def base_row(
 
 
 @kernel
-def run_length(width: int) -> int:
+def run_length(width: int, runs: int) -> int:
     """Columns in each run but the last ones, which have what is left (perhaps none)."""
-    return (width + RUNS - 1) // RUNS
+    return (width + runs - 1) // runs
 
 
 @inlined
@@ -217,57 +218,6 @@ def _step_mapped(
 
 @kernel
 def rebuild(
-    base: Any, west: Any, west2: Any, z: Any, starts: Any, bits: int, row: Any, width: int
-) -> None:
-    """Samples of ``row`` (uint16) from ``base`` and folded residuals, four runs abreast."""
-    top = np.int32((1 << bits) - 1)
-    length = run_length(width)
-    whole = max(width - (RUNS - 1) * length, 0)
-    u = np.uint64(length)
-    a0 = a1 = a2 = a3 = np.int32(0)
-    b0 = b1 = b2 = b3 = np.int32(0)
-    if whole:
-        a0 = b0 = np.int32(starts[0])
-        a1 = b1 = np.int32(starts[1])
-        a2 = b2 = np.int32(starts[2])
-        a3 = b3 = np.int32(starts[3])
-    pad = np.uint64(PAD)
-    for i in range(whole):
-        x = np.uint64(i)
-        v0 = _step(base, west, west2, z, x, a0, b0, top)
-        v1 = _step(base, west, west2, z, x + u, a1, b1, top)
-        v2 = _step(base, west, west2, z, x + u + u, a2, b2, top)
-        v3 = _step(base, west, west2, z, x + u + u + u, a3, b3, top)
-        row[x + pad] = v0
-        row[x + u + pad] = v1
-        row[x + u + u + pad] = v2
-        row[x + u + u + u + pad] = v3
-        b0 = a0
-        b1 = a1
-        b2 = a2
-        b3 = a3
-        a0 = v0
-        a1 = v1
-        a2 = v2
-        a3 = v3
-    for s in range(RUNS):
-        begin = s * length
-        end = min(begin + length, width)
-        at = begin + whole
-        if at >= end:
-            continue
-        a = np.int32(starts[s]) if whole == 0 else np.int32(row[PAD + at - 1])
-        b = np.int32(starts[s]) if whole < 2 else np.int32(row[PAD + at - 2])
-        for i in range(at, end):
-            x = np.uint64(i)
-            v = _step(base, west, west2, z, x, a, b, top)
-            row[x + pad] = v
-            b = a
-            a = v
-
-
-@kernel
-def rebuild_mapped(
     base: Any,
     west: Any,
     west2: Any,
@@ -280,59 +230,53 @@ def rebuild_mapped(
     row: Any,
     width: int,
 ) -> None:
-    """`rebuild` of a plane that takes few values.
+    """Samples of ``row`` (uint16) from ``base`` and folded residuals, any number of runs abreast.
 
-    ``ranks`` uint16[1 << bits]: how many of the values that occur are smaller, at most
-    ``last_rank``; ``values`` uint16[last_rank + 1 or more].
+    A plane that takes few values has ``ranks`` (uint16[1 << bits]: how many of the values that
+    occur are smaller, at most ``last_rank``) and ``values`` (uint16[last_rank + 1 or more]);
+    ``last_rank`` is below 0 where a plane has none. ``starts`` (int32) has one for each run.
     """
     top = np.int32((1 << bits) - 1)
     last = np.int32(last_rank)
-    length = run_length(width)
-    whole = max(width - (RUNS - 1) * length, 0)
-    u = np.uint64(length)
-    a0 = a1 = a2 = a3 = np.int32(0)
-    b0 = b1 = b2 = b3 = np.int32(0)
-    if whole:
-        a0 = b0 = np.int32(starts[0])
-        a1 = b1 = np.int32(starts[1])
-        a2 = b2 = np.int32(starts[2])
-        a3 = b3 = np.int32(starts[3])
+    length = run_length(width, starts.size)
+    a = starts.copy()
+    b = starts.copy()
     pad = np.uint64(PAD)
-    for i in range(whole):
-        x = np.uint64(i)
-        v0 = _step_mapped(base, west, west2, z, x, a0, b0, top, last, ranks, values)
-        x1 = x + u
-        v1 = _step_mapped(base, west, west2, z, x1, a1, b1, top, last, ranks, values)
-        x2 = x1 + u
-        v2 = _step_mapped(base, west, west2, z, x2, a2, b2, top, last, ranks, values)
-        x3 = x2 + u
-        v3 = _step_mapped(base, west, west2, z, x3, a3, b3, top, last, ranks, values)
-        row[x + pad] = v0
-        row[x1 + pad] = v1
-        row[x2 + pad] = v2
-        row[x3 + pad] = v3
-        b0 = a0
-        b1 = a1
-        b2 = a2
-        b3 = a3
-        a0 = v0
-        a1 = v1
-        a2 = v2
-        a3 = v3
-    for s in range(RUNS):
-        begin = s * length
-        end = min(begin + length, width)
-        at = begin + whole
-        if at >= end:
-            continue
-        a = np.int32(starts[s]) if whole == 0 else np.int32(row[PAD + at - 1])
-        b = np.int32(starts[s]) if whole < 2 else np.int32(row[PAD + at - 2])
-        for i in range(at, end):
-            x = np.uint64(i)
-            v = _step_mapped(base, west, west2, z, x, a, b, top, last, ranks, values)
+    for i in range(length):
+        for s in range(starts.size):
+            at = s * length + i
+            if at >= width:
+                break
+            x = np.uint64(at)
+            u = np.uint64(s)
+            if last >= 0:
+                v = _step_mapped(base, west, west2, z, x, a[u], b[u], top, last, ranks, values)
+            else:
+                v = _step(base, west, west2, z, x, a[u], b[u], top)
             row[x + pad] = v
-            b = a
-            a = v
+            b[u] = a[u]
+            a[u] = v
+
+
+@kernel
+def rebuild_lanes(
+    base: Any, west: Any, west2: Any, z: Any, starts: Any, bits: int, row: Any, scratch: Any
+) -> None:
+    """`rebuild` of a plane that has no map, its `RUNS` runs in the lanes of vectors.
+
+    ``west`` and ``west2`` are transposed (`to_lanes`), ``scratch`` is three int32 arrays: two as
+    long as ``base``, and one that has room for two columns of all runs more.
+    """
+    base_columns, z_columns, columns = scratch
+    to_lanes(base, 0, base_columns)
+    to_lanes(z, PAD, z_columns)
+    for s in range(LANES):
+        columns[s] = starts[s]
+        columns[LANES + s] = starts[s]
+    top = np.int32((1 << bits) - 1)
+    for at in range(0, base.size, LANES):
+        step_lanes(base_columns, west, west2, z_columns, columns, at, top)
+    from_lanes(columns, 2 * LANES, row, PAD, base.size // LANES)
 
 
 @kernel
@@ -353,7 +297,7 @@ def fold_row(
     ``ranks`` (uint16) is empty where ranks are the values themselves.
     """
     top = np.int32((1 << bits) - 1)
-    length = run_length(width)
+    length = run_length(width, starts.size)
     mapped = ranks.size > 0
     w = np.int32(0)
     ww = np.int32(0)
@@ -376,8 +320,20 @@ def fold_row(
 
 @kernel
 def run_starts(above: Any, first_row: bool, bits: int, width: int, starts: Any) -> None:
-    """What stands for W at the first sample of each run (int32[RUNS])."""
-    length = run_length(width)
-    for s in range(RUNS):
+    """What stands for W at the first sample of each run (int32[runs])."""
+    length = run_length(width, starts.size)
+    for s in range(starts.size):
         at = min(s * length, width - 1)
         starts[s] = (1 << (bits - 1)) if first_row else above[PAD + at]
+
+
+@kernel
+def run_starts_beside(before: Any, width: int, starts: Any) -> None:
+    """`run_starts` of the tile's first row, but for the plane coded first.
+
+    ``before`` is the first row of the plane coded just before: what stands left of the run there
+    makes its own sample the prediction.
+    """
+    length = run_length(width, starts.size)
+    for s in range(starts.size):
+        starts[s] = before[PAD + min(s * length, width - 1) - 1]

@@ -156,22 +156,29 @@ def decoding_tables(codes: Any, table: Any) -> None:
 
 
 @kernel
-def encoding_tables(codes: Any, f: Any, first: Any, states: Any) -> None:
+def encoding_tables(codes: Any, first: Any, steps: Any, states: Any) -> None:
     """Fill what the encoder needs from weight codes (uint8[CONTEXTS, TOKENS]).
 
-    ``f`` int64[CONTEXTS, TOKENS] frequencies; ``states`` uint16[CONTEXTS, SIZE] holds at
-    ``first[c, t] + x`` (int64, ``f <= x < 2 * f``) the state that stands for x in token t.
+    For a token of frequency f, ``states`` (uint16[CONTEXTS, SIZE]) holds at ``first[c, t] + x``
+    (int64, ``f <= x < 2 * f``) the state that stands for x; and ``(state + steps[c, t]) >> 16``
+    (int64, the state counted from `SIZE` on) is how many bits it gives away first.
     """
+    f = np.empty(TOKENS, np.int64)
     tokens = np.empty(SIZE, np.uint8)
     x = np.empty(TOKENS, np.int64)
     for c in range(CONTEXTS):
-        frequencies(codes[c], f[c])
-        _spread(f[c], tokens)
+        frequencies(codes[c], f)
+        _spread(f, tokens)
         at = np.int64(0)
         for t in range(TOKENS):
-            first[c, t] = at - f[c, t]
-            at += f[c, t]
-            x[t] = f[c, t]
+            first[c, t] = at - f[t]
+            at += f[t]
+            x[t] = f[t]
+            most = 0
+            while f[t] and (f[t] << most) < SIZE:
+                most += 1
+            # From f << most on states give away so many bits, below that one fewer.
+            steps[c, t] = (most << 16) - (f[t] << most)
         for i in range(SIZE):
             t = tokens[i]
             states[c, first[c, t] + x[t]] = i
@@ -179,45 +186,49 @@ def encoding_tables(codes: Any, f: Any, first: Any, states: Any) -> None:
 
 
 @kernel
-def encode_run(
+def _codes_of_streams(
     z: Any,
     contexts: Any,
-    begin: int,
-    end: int,
+    length: int,
     tokens: Any,
-    f: Any,
     first: Any,
+    steps: Any,
     states: Any,
+    held: Any,
     codes: Any,
-    out: Any,
-) -> int:
-    """Write columns ``begin`` to ``end`` of all rows into ``out`` (uint8); its length in bytes.
+) -> None:
+    """What each residual writes: ``codes`` (uint32[streams, samples]), and the states they end in.
 
-    ``z`` uint16[rows, width] and ``contexts`` uint8[rows, width]; ``tokens`` is `token_table`'s,
-    the rest `encoding_tables`'s. ``codes`` (uint32, a sample each) is scratch. ``out`` has at
-    least ``samples * MAX_TOKEN_BITS / 8 + 24`` bytes.
+    The streams are taken abreast, from their last sample to their first.
     """
-    rows = z.shape[0]
-    state = np.int64(0)
-    at = rows * (end - begin)
+    rows, width = z.shape
+    streams = codes.shape[0]
+    held[:] = SIZE
     for r in range(rows - 1, -1, -1):
-        for x in range(end - 1, begin - 1, -1):
-            value = np.int64(z[r, x])
-            t = np.int64(tokens[value])
-            c = np.int64(contexts[r, x])
-            extra = low_bits(t)
-            whole = state + SIZE
-            bits = 0
-            while (whole >> bits) >= 2 * f[c, t]:
-                bits += 1
-            code = (whole & ((1 << bits) - 1)) | ((value & ((1 << extra) - 1)) << bits)
-            at -= 1
-            codes[at] = code | ((bits + extra) << _LENGTH_SHIFT)
-            state = np.int64(states[c, first[c, t] + (whole >> bits)])
+        for i in range(length - 1, -1, -1):
+            for s in range(streams):
+                x = s * length + i
+                if x >= width:
+                    break
+                value = np.int64(z[r, x])
+                t = np.int64(tokens[value])
+                c = np.int64(contexts[r, x])
+                extra = low_bits(t)
+                whole = held[s]
+                bits = (whole + steps[c, t]) >> 16
+                code = (whole & ((1 << bits) - 1)) | ((value & ((1 << extra) - 1)) << bits)
+                own = min(length, width - s * length)
+                codes[s, r * own + i] = code | ((bits + extra) << _LENGTH_SHIFT)
+                held[s] = SIZE + np.int64(states[c, first[c, t] + (whole >> bits)])
+
+
+@kernel
+def _write(state: int, codes: Any, count: int, out: Any) -> int:
+    """Write a stream's first state and ``count`` codes into ``out``; its length in bytes."""
     held = np.uint64(state)
     filled = np.uint64(LOG_SIZE)
     place = 0
-    for i in range(rows * (end - begin)):
+    for i in range(count):
         code = np.uint64(codes[i])
         held |= (code & np.uint64((1 << _LENGTH_SHIFT) - 1)) << filled
         filled += code >> np.uint64(_LENGTH_SHIFT)
@@ -228,6 +239,34 @@ def encode_run(
         filled &= np.uint64(7)
     store64(out, place, held)
     return place + np.int64((filled + np.uint64(7)) >> np.uint64(3))
+
+
+@kernel
+def encode_streams(
+    z: Any,
+    contexts: Any,
+    length: int,
+    tokens: Any,
+    first: Any,
+    steps: Any,
+    states: Any,
+    codes: Any,
+    out: Any,
+    ends: Any,
+) -> None:
+    """Write all streams, ``length`` columns of all rows each, into ``out``; ``ends`` their lengths.
+
+    ``z`` uint16[rows, width] and ``contexts`` uint8[rows, width]; ``tokens`` is `token_table`'s,
+    ``first`` to ``states`` are `encoding_tables`'s. ``codes`` (uint32[streams, samples]) is
+    scratch. ``out`` uint8[streams, n] has at least ``samples * MAX_TOKEN_BITS / 8 + 24`` bytes a
+    stream.
+    """
+    rows, width = z.shape
+    held = np.empty(codes.shape[0], np.int64)
+    _codes_of_streams(z, contexts, length, tokens, first, steps, states, held, codes)
+    for s in range(codes.shape[0]):
+        own = max(min(length, width - s * length), 0)
+        ends[s] = _write(held[s] - SIZE, codes[s], rows * own, out[s])
 
 
 @inlined

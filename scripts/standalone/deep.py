@@ -1,4 +1,4 @@
-"""Tiles in mode 4: sets of coefficients, tANS. See docs/format/container-v1.md, "Mode 4"."""
+"""Tiles in modes 4 and 5: sets of coefficients, tANS. See docs/format/container-v1.md."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ LOW = [t if t < 16 else (4 + t % 4) << (2 + (t - 16) // 4) for t in range(64)]
 EXTRA = [0 if t < 16 else 2 + (t - 16) // 4 for t in range(64)]
 
 
-def parse(raw: bytes, streams: bytes, rows: int, width: int, depths: list[int]) -> list[Plane]:
+def parse(
+    raw: bytes, streams: bytes, mode: int, rows: int, width: int, depths: list[int]
+) -> list[Plane]:
+    cut = 4 if mode == 4 else 8
     planes, at, stop = [], 0, 0
     for p, bits in enumerate(depths):
         names = ("sets", "mapped", "shift", "level_shift", "start", "tokens")
@@ -38,11 +41,11 @@ def parse(raw: bytes, streams: bytes, rows: int, width: int, depths: list[int]) 
         plane["tables"] = [table(raw[at + tokens * c : at + tokens * (c + 1)]) for c in range(16)]
         at += 16 * tokens
         plane["streams"] = []
-        for length in struct.unpack_from("<4I", raw, at):
+        for length in struct.unpack_from(f"<{cut}I", raw, at) if mode == 4 or tokens else ():
             stream = int.from_bytes(streams[stop : stop + length], "little")
             plane["streams"].append([words(streams[stop : stop + length]), 10, stream & 1023])
             stop += length
-        at += 16
+        at += 4 * cut
         plane["values"] = np.arange(1 << bits)
         if plane["mapped"]:
             size = max(2**bits // 8, 1)
@@ -86,24 +89,26 @@ def table(codes: bytes) -> list[tuple[int, int, int]]:
 
 
 def deep_rows(
-    raw: bytes, streams: bytes, rows: int, width: int, depths: list[int]
+    raw: bytes, streams: bytes, mode: int, rows: int, width: int, depths: list[int]
 ) -> Iterator[list[list[int]]]:
     """Rows of samples as they are coded, each a list of all planes'."""
-    planes = parse(raw, streams, rows, width, depths)
-    run = -(-width // 4)
+    planes = parse(raw, streams, mode, rows, width, depths)
+    run = -(-width // 4) if mode == 4 else -(-width // 16)
     m = [[np.pad(np.full(width, min(p["start"], 900)), 2)] * 2 for p in planes]
     last: list[Array] = []
     above2: list[Array] = []
     for r in range(rows):
         now: list[Array] = []
         for p, plane in enumerate(planes):
-            z = read_row(plane, m, p, r, run)
+            z = read_row(plane, m, p, r, run if mode == 4 else 2 * run)
             half = 1 << (plane["bits"] - 1)
             above = last[p] if r else np.full(width + 3, half)
             base, west, west2 = predicted(plane, p, r, now, above, last, above2 or last)
             row: list[int] = []
             for begin in range(0, width, run):
                 w = ww = int(above[begin + 1])
+                if mode == 5 and r == 0 and p:
+                    w = int(now[p - 1][begin])
                 for x in range(begin, min(begin + run, width)):
                     guess = base[x] + west[x] * w + west2[x] * ww & 0xFFFFFFFF
                     guess = (guess - (guess >> 31 << 32)) >> 12
@@ -126,6 +131,9 @@ def step(plane: Plane, guess: int, z: int) -> int:
 
 def read_row(plane: Plane, m: list[list[Array]], p: int, r: int, run: int) -> list[int]:
     """The folded residuals of row r of plane p; ``m`` holds the magnitudes of two rows."""
+    if not plane["streams"]:
+        m[p][r % 2] = np.zeros_like(m[p][r % 2])
+        return [0] * (m[p][0].size - 4)
     n, n2, w = m[p][(r - 1) % 2], m[p][r % 2], plane["weights"]
     s = w[0] * n[2:-2] + w[1] * (n[1:-3] + n[3:-1]) + w[2] * (n[:-4] + n[4:]) + w[3] * n2[2:-2]
     for i, q in enumerate(range(p - 1, max(p - 3, -1), -1)):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Plane = dict[str, Any]
     Array = NDArray[Any]
 
-TILE_FEATURES = {"tile-predicted-1", "tile-quads-1", "tile-deep-1"}
+TILE_FEATURES = {"tile-predicted-1", "tile-quads-1", "tile-deep-1", "tile-deep-2"}
 
 
 def decode_samples(
@@ -35,8 +35,8 @@ def decode_samples(
         coded = rebuild(packed_planes(packer, body, rows, e["width"], depths), rows, e["width"])
     elif mode == 3:
         coded = rebuild(quads.planes(head[at:], body, rows, e["width"], depths), rows, e["width"])
-    elif mode == 4:
-        coded = deep_rows(head[at:], body, rows, e["width"], depths)
+    elif mode in (4, 5):
+        coded = deep_rows(head[at:], body, mode, rows, e["width"], depths)
     else:
         raise ValueError(f"tile mode {mode} is not known")
     samples = np.zeros((e["components"], rows, e["width"]), np.int64)

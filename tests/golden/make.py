@@ -92,6 +92,14 @@ def thirds(width: int, height: int) -> NDArray[np.uint16]:
     return picture
 
 
+def leaning_mosaic() -> NDArray[np.uint16]:
+    """12-bit sites that lean differently in their parts, the colours apart."""
+    picture = leaning(144, 96, 12)[..., 0]
+    picture[::2, ::2] += 200
+    picture[1::2, 1::2] += 400
+    return picture
+
+
 def calm_dpx(flavor: dict[str, Any]) -> bytes:
     """A frame of a flavor, its padding bits not zero."""
     channels = CHANNELS[flavor["descriptor"]]
@@ -174,6 +182,10 @@ def cases() -> dict[str, tuple[Callable[[], bytes], codec.Level]]:
     add("dpx-noise", lambda: frame("noise", 20, 40, FLAVORS[12]))
     add("dpx-deep", lambda: dpx_file(leaning(176, 112)), "max")
     add("dpx-deep-ranks", lambda: dpx_file(thirds(144, 96), bits=12, packing="packed"), "max")
+    add("dpx-deep-2", lambda: dpx_file(leaning(181, 113)), "max")
+    add("dpx-deep-2-ranks", lambda: dpx_file(thirds(145, 97), bits=12, packing="packed"), "max")
+    add("dpx-deep-2-gray", lambda: dpx_file(leaning(150, 100)[..., [0, 0, 0]]))
+    add("arriraw-deep", lambda: arriraw_file(leaning_mosaic()))
     add("cineon-line", lambda: cineon_file(RGB10, interleave="line", line_padding=4))
     add("cineon-channel", lambda: cineon_file(RGB10, packing=0, interleave="channel"))
     for name, parts in {

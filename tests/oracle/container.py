@@ -179,15 +179,15 @@ def decode_tile(payload: bytes, rows: int, e: Element) -> list[bytes]:
         assert at == stop
     elif mode == 3:
         planes = quad_planes(head[head_at:], payload[at:stop], rows, e, values)
-    elif mode == 4:
+    elif mode in (4, 5):
         depths = [values[c].bits for c in e.order]
-        coded = deep.decode(head[head_at:], payload[at:stop], rows, e.width, depths)
+        coded = deep.decode(head[head_at:], payload[at:stop], mode, rows, e.width, depths)
         samples = as_filed(coded, e, values)
     else:
         assert mode == 2
         assert head_at == len(head)
         planes = packed_planes(packer, payload[at:stop], rows, e, values)
-    if mode != 4:
+    if mode < 4:
         samples = rebuild(planes, rows, e, values)
     residue = iter(zlib.decompress(payload[stop:]) if residue_length else b"")
     rows_of = [[bytearray(row_bytes) for _ in range(rows)] for _, row_bytes, _, _ in e.regions]

@@ -1,4 +1,4 @@
-"""Tiles in mode 4, decoded one sample at a time from the specification alone."""
+"""Tiles in modes 4 and 5, decoded one sample at a time from the specification alone."""
 
 from __future__ import annotations
 
@@ -83,7 +83,21 @@ def lowest(token: int) -> tuple[int, int]:
     return (4 + token % 4) << (e - 2), e - 2
 
 
-def parse(raw: bytes, body: bytes, rows: int, width: int, depths: list[int]) -> list[Plane]:
+@dataclass
+class Cut:
+    """How rows are cut, and what else tells mode 5 from mode 4."""
+
+    streams: int
+    runs: int
+    fifth: bool
+
+
+CUTS = {4: Cut(4, 4, False), 5: Cut(8, 16, True)}
+
+
+def parse(
+    raw: bytes, body: bytes, cut: Cut, rows: int, width: int, depths: list[int]
+) -> list[Plane]:
     """The planes of a tile, from their heads and streams; ``depths`` are bits in coding order."""
     at = place = 0
     planes = []
@@ -106,10 +120,13 @@ def parse(raw: bytes, body: bytes, rows: int, width: int, depths: list[int]) -> 
             decoding_table(list(raw[at + tokens * c : at + tokens * (c + 1)])) for c in range(16)
         ]
         at += 16 * tokens
-        lengths = struct.unpack_from("<4I", raw, at)
-        at += 16
+        lengths = struct.unpack_from(f"<{cut.streams}I", raw, at)
+        at += 4 * cut.streams
         streams = []
         for length in lengths:
+            if cut.fifth and tokens == 0:
+                assert length == 0
+                continue
             streams.append(Stream(body[place : place + length]))
             place += length
         occurring = None
@@ -135,21 +152,26 @@ def parse(raw: bytes, body: bytes, rows: int, width: int, depths: list[int]) -> 
 
 
 def decode(
-    raw: bytes, body: bytes, rows: int, width: int, depths: list[int]
+    raw: bytes, body: bytes, mode: int, rows: int, width: int, depths: list[int]
 ) -> list[list[list[int]]]:
     """Coded samples [plane][row][x]."""
-    planes = parse(raw, body, rows, width, depths)
-    run = -(-width // 4)
+    cut = CUTS[mode]
+    planes = parse(raw, body, cut, rows, width, depths)
+    run = -(-width // cut.runs)
+    part = run * (cut.runs // cut.streams)
     for r in range(rows):
         for p, plane in enumerate(planes):
             plane.x.append([0] * width)
             plane.m.append([0] * width)
-            # The four streams are independent of one another within a row.
+            # The streams are independent of one another within a row.
             for c in range(width):
-                activity = level(planes, p, r, c, run, width)
-                context = sum(t <= activity for t in plane.thresholds)
-                z = take(plane, context, plane.streams[c // run], r, c)
-                plane.x[r][c] = sample(planes, p, r, c, run, z, width)
+                z = 0
+                if plane.streams:
+                    activity = level(planes, p, r, c, part, width)
+                    context = sum(t <= activity for t in plane.thresholds)
+                    z = take(plane, context, plane.streams[c // part], r, c)
+                guess = prediction(planes, p, r, c, run, width, cut.fifth)
+                plane.x[r][c] = sample(plane, guess, z)
     for plane in planes:
         for stream in plane.streams:
             stream.end()
@@ -186,9 +208,7 @@ def level(planes: list[Plane], p: int, r: int, c: int, run: int, width: int) -> 
     return min(s >> plane.activity_shift, 2047)
 
 
-def sample(planes: list[Plane], p: int, r: int, c: int, run: int, z: int, width: int) -> int:
-    plane = planes[p]
-    guess = prediction(planes, p, r, c, run, width)
+def sample(plane: Plane, guess: int, z: int) -> int:
     guess = max(0, min(guess, 2**plane.bits - 1))
     occurring = plane.occurring
     last = 2**plane.bits - 1 if occurring is None else len(occurring) - 1
@@ -204,7 +224,9 @@ def sample(planes: list[Plane], p: int, r: int, c: int, run: int, z: int, width:
     return rank if occurring is None else occurring[rank]
 
 
-def prediction(planes: list[Plane], p: int, r: int, c: int, run: int, width: int) -> int:
+def prediction(
+    planes: list[Plane], p: int, r: int, c: int, run: int, width: int, fifth: bool
+) -> int:
     plane = planes[p]
 
     def g(q: int, row: int, column: int) -> int:
@@ -215,6 +237,8 @@ def prediction(planes: list[Plane], p: int, r: int, c: int, run: int, width: int
         return held.x[row][min(column, width - 1)]
 
     if r == 0:
+        if fifth and p and c % run == 0:
+            return g(p - 1, 0, c)
         west = 2 ** (plane.bits - 1) if c % run == 0 else g(p, 0, c - 1)
         return west + (g(p - 1, 0, c) - g(p - 1, 0, c - 1) if p else 0)
     north = g(p, r - 1, c)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.kernels import class_fit
+from codec.kernels import class_fit, class_lanes
 from codec.kernels import class_predict as kernel
 from codec.kernels.packing import PAD
 
@@ -16,12 +16,13 @@ from codec.kernels.packing import PAD
 @given(
     width=st.integers(1, 70),
     bits=st.sampled_from([1, 2, 8, 10, 16]),
+    runs=st.sampled_from([4, kernel.RUNS]),
     mapped=st.booleans(),
     wild=st.booleans(),
     seed=st.integers(0, 9999),
 )
 def test_rows_are_rebuilt_from_their_residuals(
-    width: int, bits: int, mapped: bool, wild: bool, seed: int
+    width: int, bits: int, runs: int, mapped: bool, wild: bool, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
     size = kernel.padded(width)
@@ -36,7 +37,7 @@ def test_rows_are_rebuilt_from_their_residuals(
     base = random.integers(-reach, reach, size - 2 * PAD).astype(np.int32)
     west = random.integers(-9000, 9000, base.size).astype(np.int32)
     west2 = random.integers(-9000, 9000, base.size).astype(np.int32)
-    starts = random.integers(0, 1 << bits, kernel.RUNS).astype(np.int32)
+    starts = random.integers(0, 1 << bits, runs).astype(np.int32)
     z = np.zeros(size, np.uint16)
     held = ranks if mapped else np.zeros(0, np.uint16)
     folded = np.zeros(width, np.uint16)
@@ -44,12 +45,29 @@ def test_rows_are_rebuilt_from_their_residuals(
     assert folded.max() <= last, "a residual needs a number that is not there"
     z[PAD : PAD + width] = folded
     back = np.zeros(size, np.uint16)
-    if mapped:
-        table = values.astype(np.uint16)
-        kernel.rebuild_mapped(base, west, west2, z, starts, bits, ranks, table, last, back, width)
-    else:
-        kernel.rebuild(base, west, west2, z, starts, bits, back, width)
+    table = values.astype(np.uint16)
+    of_map = (ranks, table, last if mapped else -1)
+    kernel.rebuild(base, west, west2, z, starts, bits, *of_map, back, width)
     assert np.array_equal(back[PAD : PAD + width], row[PAD : PAD + width])
+    if runs == kernel.RUNS and not mapped:
+        back[:] = 0
+        across = base.size // kernel.RUNS
+        columns = [a.reshape(kernel.RUNS, across).T.reshape(-1).copy() for a in (west, west2)]
+        scratch = [np.zeros(base.size + more, np.int32) for more in (0, 0, 2 * kernel.RUNS)]
+        kernel.rebuild_lanes(base, *columns, z, starts, bits, back, tuple(scratch))
+        assert np.array_equal(back[PAD : PAD + width], row[PAD : PAD + width])
+
+
+@given(length=st.integers(1, 9), first=st.integers(0, 3), seed=st.integers(0, 99))
+def test_columns_of_runs_lie_together(length: int, first: int, seed: int) -> None:
+    row = np.random.default_rng(seed).integers(0, 1 << 16, first + 16 * length).astype(np.uint16)
+    columns = np.zeros(16 * length, np.int32)
+    class_lanes.to_lanes(row, first, columns)
+    assert np.array_equal(columns, row[first:].reshape(16, length).T.reshape(-1))
+    back = row[:first].tolist() + [0] * (16 * length)
+    filled = np.array(back, np.uint16)
+    class_lanes.from_lanes(columns, 0, filled, first, length)
+    assert np.array_equal(filled, row)
 
 
 @pytest.mark.parametrize("looked", [4, 8, 16])

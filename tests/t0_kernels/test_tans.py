@@ -67,10 +67,14 @@ def test_weight_codes_are_near_what_they_count(counts: list[int]) -> None:
 @given(
     rows=st.integers(1, 5),
     width=st.integers(1, 40),
+    streams=st.sampled_from([1, 3, 8]),
     spread=st.sampled_from([1, 2, 40, 1 << 16]),
     seed=st.integers(0, 999),
 )
-def test_streams_are_read_as_specified(rows: int, width: int, spread: int, seed: int) -> None:
+def test_streams_are_read_as_specified(
+    rows: int, width: int, streams: int, spread: int, seed: int
+) -> None:
+    length = -(-width // streams)
     random = np.random.default_rng(seed)
     z = random.integers(0, spread, (rows, width)).astype(np.uint16)
     contexts = random.integers(0, tans.CONTEXTS, (rows, width)).astype(np.uint8)
@@ -80,21 +84,22 @@ def test_streams_are_read_as_specified(rows: int, width: int, spread: int, seed:
     codes = np.zeros((tans.CONTEXTS, tans.TOKENS), np.uint8)
     for c in range(tans.CONTEXTS):
         tans.weight_codes(counts[c], codes[c])
-    f = np.zeros((tans.CONTEXTS, tans.TOKENS), np.int64)
     first = np.zeros((tans.CONTEXTS, tans.TOKENS), np.int64)
+    steps = np.zeros((tans.CONTEXTS, tans.TOKENS), np.int64)
     states = np.zeros((tans.CONTEXTS, tans.SIZE), np.uint16)
-    tans.encoding_tables(codes, f, first, states)
-    out = np.empty(rows * width * tans.MAX_TOKEN_BITS // 8 + 24, np.uint8)
-    scratch = np.empty(rows * width, np.uint32)
-    begin = width // 3
-    tables = (tokens, f, first, states)
-    size = tans.encode_run(z, contexts, begin, width, *tables, scratch, out)
-    stream = oracle.Stream(out[:size].tobytes())
+    tans.encoding_tables(codes, first, steps, states)
+    scratch = np.empty((streams, rows * length), np.uint32)
+    out = np.empty((streams, rows * length * tans.MAX_TOKEN_BITS // 8 + 24), np.uint8)
+    ends = np.zeros(streams, np.int64)
+    tables = (tokens, first, steps, states)
+    tans.encode_streams(z, contexts, length, *tables, scratch, out, ends)
     read = [oracle.decoding_table(codes[c].tolist()) for c in range(tans.CONTEXTS)]
-    for r in range(rows):
-        for x in range(begin, width):
-            token, new, state = read[contexts[r, x]][stream.state]
-            stream.state = state + stream.number(new)
-            low, extra = oracle.lowest(token)
-            assert low + stream.number(extra) == z[r, x]
-    stream.end()
+    for s in range(streams):
+        stream = oracle.Stream(out[s, : ends[s]].tobytes())
+        for r in range(rows):
+            for x in range(min(s * length, width), min((s + 1) * length, width)):
+                token, new, state = read[contexts[r, x]][stream.state]
+                stream.state = state + stream.number(new)
+                low, extra = oracle.lowest(token)
+                assert low + stream.number(extra) == z[r, x]
+        stream.end()

@@ -1,4 +1,4 @@
-"""Tiles in mode 4 give their bytes back, by the codec and by the specification alone."""
+"""Tiles in mode 5 give their bytes back, by the codec and by the specification alone."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 import codec
 from codec.container import parse_directory
+from codec.deep import promises_much
 from codec.effort import EFFORTS
 from codec.errors import DamagedError
 from codec.kernels import class_predict
+from codec.kernels.packing import PAD
 from codec.synthetic import dpx_file, image
 from codec.tile import MODE_DEEP, decode_tile, encode_tile
 from codec.types import Element, Packing, Region, Segment
@@ -25,7 +27,7 @@ from tests.oracle import container as oracle
 from tests.t1_codec.test_tile import as_read
 
 ALWAYS = replace(EFFORTS["max"], deep_rounds=2, deep_rows=4, deep_worth=math.inf)
-"""An effort under which every tile is in mode 4."""
+"""An effort under which every tile is in mode 5."""
 
 
 def tile_of(e: Element, kind: str, seed: int, stray: bool = False) -> tuple[bytes, list[bytes]]:
@@ -67,6 +69,9 @@ def words(width: int, rows: int, components: int, bits: int = 16) -> Element:
     segment = Segment(components, bits, Packing.WORD)
     order = tuple(range(components))
     return Element(width, rows, (Region(0, 2 * width * components),), (segment,), order)
+
+
+MOSAIC = (Segment(2, 12, Packing.WORD), replace(Segment(2, 12, Packing.WORD), start=256))
 
 
 def head_of(tile: bytes) -> bytes:
@@ -205,6 +210,65 @@ def test_damage_is_an_error_or_rows_of_the_right_length(
     assert [r.size for r in regions] == [BASE.regions[0].length(BASE.rows)]
 
 
+def flat_planes(tile: bytes, components: int) -> list[bool]:
+    """Whether each plane's head says that it has no tokens, of a tile without values."""
+    head, at, flat = head_of(tile), components + 1, []
+    for p in range(components):
+        sets, tokens = head[at], head[at + 6]
+        flat.append(tokens == 0)
+        at += 8 + 6 + 2 * min(p, 2) + 30 + 2 * sets * (7 + 6 * min(p, 3)) + 16 * tokens + 32
+        at += 10 * 13 if sets > 1 else 0
+    assert at == len(head)
+    return flat
+
+
+def test_a_plane_equal_to_another_takes_no_streams() -> None:
+    e = words(200, 150, 3)
+    grey = np.ascontiguousarray(picture(200, 150, 2)[..., [0, 0, 0]])
+    raw = grey.view(np.uint8).reshape(-1)
+    tile = encode_tile([raw], 150, e, EFFORTS["balanced"])
+    assert tile[0] == MODE_DEEP
+    assert flat_planes(tile, 3) == [False, True, True]
+    assert decode_tile(tile, 150, e)[0].tobytes() == raw.tobytes()
+    assert oracle.decode_tile(tile, 150, as_read(e)) == [raw.tobytes()]
+
+
+def test_a_plane_without_tokens_must_have_no_streams() -> None:
+    e = words(40, 9, 1)
+    tile, _ = tile_of(e, "zero", 1)
+    head = bytearray(head_of(tile))
+    lengths = 2 + 8 + 6 + 30 + 14
+    assert head[lengths : lengths + 32] == bytes(32)
+    head[lengths] = 2
+    longer = with_head(tile, bytes(head)) + b"\0\0"
+    with pytest.raises(DamagedError, match="without tokens"):
+        decode_tile(longer, 9, e)
+
+
+@pytest.mark.parametrize(
+    ("content", "tried"),
+    [
+        (words(64, 40, 3), True),
+        (words(64, 40, 3, 10), False),
+        (replace(words(64, 40, 4, 12), segments=MOSAIC, regions=(Region(0, 512),)), True),
+    ],
+)
+def test_balanced_tries_what_promises_much(content: Element, tried: bool) -> None:
+    planes = np.random.default_rng(1).integers(0, 1 << 10, (content.components, 40, 64 + 2 * PAD))
+    bits = np.full(content.components, content.segments[0].bits, np.int64)
+    assert promises_much(planes.astype(np.uint16), content, 40, bits) == tried
+
+
+def test_balanced_tries_planes_that_are_equal_and_edges_on_calm_ground() -> None:
+    e = words(64, 40, 3, 10)
+    bits = np.full(3, 10, np.int64)
+    planes = np.random.default_rng(1).integers(0, 1 << 10, (3, 40, 64 + 2 * PAD)).astype(np.uint16)
+    assert promises_much(planes[[0, 1, 1]], e, 40, bits)
+    edges = np.random.default_rng(2).integers(0, 2, planes.shape).astype(np.uint16)
+    edges[:, :, ::16] *= 1000
+    assert promises_much(edges, e, 40, bits)
+
+
 @pytest.mark.parametrize("level", codec.LEVELS)
 def test_the_feature_is_named_where_there_is_such_a_tile(level: codec.Level) -> None:
     file = dpx_file(image(300, 200))
@@ -213,5 +277,5 @@ def test_the_feature_is_named_where_there_is_such_a_tile(level: codec.Level) -> 
     reader = codec.Reader(container)
     directory = parse_directory(container[64 : 64 + reader.header.directory_length], reader.header)
     modes = {p[0] for p in reader.stored_payloads()[1:] if len(p) > 16}
-    assert ("tile-deep-1" in directory.features) == (MODE_DEEP in modes)
-    assert ("tile-deep-1" in directory.features) == (level == "max")
+    assert ("tile-deep-2" in directory.features) == (MODE_DEEP in modes)
+    assert ("tile-deep-2" in directory.features) == (level == "max")
