@@ -92,6 +92,15 @@ def thirds(width: int, height: int) -> NDArray[np.uint16]:
     return picture
 
 
+def slanted(width: int, height: int, bits: int) -> NDArray[np.uint16]:
+    """(height, width, 3): fields of waves along rows, columns and slopes, and a little noise."""
+    y, x, c = np.indices((height, width, 3))
+    along = np.where((x // 48 + y // 40) % 3 == 0, x + y, x)
+    along = np.where((x // 48 + y // 40) % 3 == 1, y, along)
+    noise = np.random.default_rng(bits).integers(0, 3, y.shape)
+    return (np.floor((0.5 + 0.3 * np.sin(along / 2 + c / 9)) * (1 << bits)) + noise).astype("u2")
+
+
 def leaning_mosaic() -> NDArray[np.uint16]:
     """12-bit sites that lean differently in their parts, the colours apart."""
     picture = leaning(144, 96, 12)[..., 0]
@@ -182,9 +191,9 @@ def cases() -> dict[str, tuple[Callable[[], bytes], codec.Level]]:
     add("dpx-noise", lambda: frame("noise", 20, 40, FLAVORS[12]))
     add("dpx-deep", lambda: dpx_file(leaning(176, 112)), "max")
     add("dpx-deep-ranks", lambda: dpx_file(thirds(144, 96), bits=12, packing="packed"), "max")
-    add("dpx-deep-2", lambda: dpx_file(leaning(181, 113)), "max")
+    add("dpx-deep-2", lambda: dpx_file(slanted(125, 81, 12), bits=12, packing="packed"), "max")
     add("dpx-deep-2-ranks", lambda: dpx_file(thirds(145, 97), bits=12, packing="packed"), "max")
-    add("dpx-deep-2-gray", lambda: dpx_file(leaning(150, 100)[..., [0, 0, 0]]))
+    add("dpx-deep-2-gray", lambda: dpx_file(image(121, 90, bits=16)[..., [0, 0, 0]], bits=16))
     add("arriraw-deep", lambda: arriraw_file(leaning_mosaic()))
     add("cineon-line", lambda: cineon_file(RGB10, interleave="line", line_padding=4))
     add("cineon-channel", lambda: cineon_file(RGB10, packing=0, interleave="channel"))

@@ -19,7 +19,7 @@ from tests.golden.make import FOLDER, INDEX, WRAP, cases
 
 INDEXED: dict[str, dict[str, Any]] = json.loads(INDEX.read_text())
 SCRIPT = Path(__file__).resolve().parent.parent.parent / "scripts" / "decode_standalone.py"
-BUDGET = 400_000
+BUDGET = 450_000
 
 
 def container(name: str) -> bytes:
