@@ -69,8 +69,10 @@ def _arrays(work: Workspace, effort: Effort) -> DeepArrays:
     """The workspace's arrays for a tile at this effort."""
     components, rows, width = work.shape
     down, across = blocks_of(rows, width)
+    blocks = down * across
+    few = -(-blocks // class_fit.parts(blocks, effort.deep_rows))
     most = class_fit.features(components - 1) + 1
-    samples = down * across * most * effort.deep_rows * class_predict.SIDE
+    samples = few * most * effort.deep_rows * class_predict.SIDE
     if work.deep is None or work.deep.samples.size < samples:
         of_stream = rows * CUT.stream_length(width)
         room = of_stream * tans.MAX_TOKEN_BITS // 8 + 24
@@ -220,12 +222,14 @@ def _fit(
     down, across = blocks_of(rows, width)
     blocks = down * across
     count = max(min(blocks // _BLOCKS_A_CLASS, class_predict.MAX_CLASSES), 1)
-    shape = (blocks, class_fit.features(p) + 1, effort.deep_rows * class_predict.SIDE)
+    part = class_fit.parts(blocks, effort.deep_rows)
+    looked = effort.deep_rows * class_predict.SIDE
+    shape = (-(-blocks // part), class_fit.features(p) + 1, looked)
     samples = arrays.samples[: math.prod(shape)].reshape(shape)
-    class_fit.sample_blocks(work.planes, order, p, rows, width, samples)
     coefficients = np.zeros((count, class_predict.MAX_TAPS), np.int32)
     classes = np.zeros(blocks, np.uint8)
-    class_fit.fit_classes(samples, p, effort.deep_rounds, coefficients, classes)
+    fitted = (effort.deep_rounds, samples, coefficients, classes)
+    class_fit.fit_classes(work.planes, order, p, rows, width, *fitted)
     return coefficients, classes.reshape(down, across)
 
 

@@ -44,8 +44,8 @@ CUT = Cut(deep_tokens.STREAMS, class_predict.RUNS, flat_planes=True)
 
 def ranks_of(used: NDArray[np.bool_]) -> NDArray[np.uint16]:
     """How many of the values that occur are smaller, at most all but one."""
-    smaller: NDArray[np.int64] = np.cumsum(used) - used
-    ranks: NDArray[np.uint16] = np.minimum(smaller, int(used.sum()) - 1).astype(np.uint16)
+    smaller: NDArray[np.uint32] = np.cumsum(used, dtype=np.uint32) - used
+    ranks: NDArray[np.uint16] = np.minimum(smaller, np.count_nonzero(used) - 1).astype(np.uint16)
     return ranks
 
 

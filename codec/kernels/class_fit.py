@@ -39,9 +39,8 @@ _LEAST = np.float32(0.5)
 _FEW = 512
 """Samples below which a class keeps the coefficients it has."""
 _PART = 4
-"""All rounds but the last look at one in so many blocks, ..."""
 _ENOUGH = 4096
-"""... but at no fewer samples of a plane."""
+"""One in `_PART` blocks is looked at, but no fewer samples of a plane."""
 _FINE = np.float32(16.0)
 """Errors are compared in parts of so many a step."""
 
@@ -89,34 +88,60 @@ def _row_features(planes: Any, order: Any, p: int, r: int, width: int, f: Any) -
 
 
 @kernel
-def sample_blocks(planes: Any, order: Any, p: int, rows: int, width: int, a: Any) -> None:
-    """Sample features and targets ``a`` of the p-th plane coded.
+def _rows_of_blocks(
+    planes: Any, order: Any, p: int, rows: int, width: int, down: int, f: Any
+) -> None:
+    """Features and targets ``f`` (float32[looked, features(p) + 1, columns]) of a row of blocks.
+
+    Those of rows beyond the plane, or of its first, are nought, as are those beside it.
+    """
+    step = SIDE // f.shape[0]
+    for j in range(f.shape[0]):
+        r = down * SIDE + j * step + step // 2
+        if 0 < r < rows:
+            _row_features(planes, order, p, r, width, f[j])
+        else:
+            f[j] = 0
+
+
+@kernel
+def _take_block(f: Any, b: int, block: Any) -> None:
+    """The b-th block of `_rows_of_blocks`' as float32[features + 1, samples]."""
+    left = np.uint64(b * SIDE)
+    for j in range(f.shape[0]):
+        first = np.uint64(j * SIDE)
+        for k in range(f.shape[1]):
+            v = np.uint64(k)
+            for t in range(SIDE):
+                u = np.uint64(t)
+                block[v, first + u] = f[np.uint64(j), v, left + u]
+
+
+@kernel
+def sample_blocks(
+    planes: Any, order: Any, p: int, rows: int, width: int, part: int, f: Any, a: Any
+) -> None:
+    """Sample features and targets ``a`` of one in ``part`` blocks of the p-th plane coded.
 
     ``planes`` uint16[components, rows, PAD + width + PAD] with the samples beside the rows.
-    ``a`` float32[blocks, features(p) + 1, samples], blocks row by row, the target last; samples
-    are a multiple of `ROWS_STEP` rows of blocks. Those beyond the plane, or in its first row, are
-    nought.
+    ``a`` float32[blocks, features(p) + 1, samples], blocks row by row, the target last. ``f`` is
+    `scratch_rows`.
     """
     across = (width + SIDE - 1) // SIDE
-    looked = a.shape[2] // SIDE
-    step = SIDE // looked
-    f = np.zeros((a.shape[1], across * SIDE), np.float32)
-    for down in range(a.shape[0] // across):
-        for j in range(looked):
-            r = down * SIDE + j * step + step // 2
-            if 0 < r < rows:
-                _row_features(planes, order, p, r, width, f)
-            else:
-                f[:] = 0
-            first = np.uint64(j * SIDE)
-            for b in range(across):
-                block = a[down * across + b]
-                left = np.uint64(b * SIDE)
-                for k in range(a.shape[1]):
-                    v = np.uint64(k)
-                    for t in range(SIDE):
-                        u = np.uint64(t)
-                        block[v, first + u] = f[v, left + u]
+    block = 0
+    for down in range((rows + SIDE - 1) // SIDE):
+        _rows_of_blocks(planes, order, p, rows, width, down, f)
+        while block < across * (down + 1):
+            _take_block(f, block - across * down, a[block // part])
+            block += part
+
+
+@kernel
+def scratch_rows(p: int, width: int, looked: int) -> Any:
+    """Room for the rows looked at of a row of blocks."""
+    # A power of two between features would put all of them in the same few lines of the cache.
+    columns = (width + SIDE - 1) // SIDE * SIDE + SIDE
+    return np.zeros((looked, features(p) + 1, columns), np.float32)
 
 
 @kernel
@@ -219,27 +244,25 @@ def _weigh(error: Any) -> None:
 
 
 @kernel
-def _fit_class(a: Any, classes: Any, k: int, part: int, weighted: bool, w: Any) -> None:
-    """Weights ``w`` (float64) of class k, by least squares over one in ``part`` blocks.
+def _add_block(block: Any, weighted: bool, w: Any, scratch: Any, sums: Any) -> None:
+    """Add one block to the ``sums`` of a class with weights ``w`` (see `_accumulate`).
 
-    ``weighted``: samples count by the inverse of their error, and of the block's mean error,
-    under the weights that came in.
+    ``weighted``: samples count by the inverse of their error, and of the block's mean error.
     """
-    n = w.size
-    sums = np.zeros((n + 1, n, _LANES), np.float32)
-    weight = np.ones(a.shape[2], np.float32)
-    scaled = np.empty(_CHUNK, np.float32)
-    count = 0
-    for block in range(0, a.shape[0], part):
-        if classes[block] != k:
-            continue
-        count += weight.size
-        if weighted:
-            _errors(a[block], w, weight)
-            _weigh(weight)
-        _accumulate(a[block], weight, scaled, sums)
-    if count < _FEW:
+    weight, scaled = scratch
+    weight[:] = 1
+    if weighted:
+        _errors(block, w, weight)
+        _weigh(weight)
+    _accumulate(block, weight, scaled, sums)
+
+
+@kernel
+def _solve_class(sums: Any, samples: int, w: Any) -> None:
+    """Weights ``w`` (float64) that foretell the targets of a class best, by its ``sums``."""
+    if samples < _FEW:
         return
+    n = w.size
     m = np.zeros((n, n), np.float64)
     y = np.zeros(n, np.float64)
     diagonal = 0.0
@@ -249,24 +272,69 @@ def _fit_class(a: Any, classes: Any, k: int, part: int, weighted: bool, w: Any) 
             m[i, j] = _total(sums, i, j)
         diagonal += m[i, i]
     for i in range(n):
-        m[i, i] += 1e-6 * diagonal + 1e-3 * count
+        m[i, i] += 1e-6 * diagonal + 1e-3 * samples
     solve(m, y, n, w)
 
 
 @kernel
-def _assign(a: Any, w: Any, part: int, classes: Any) -> None:
-    """Put one in ``part`` blocks in the class that foretells it with the least errors."""
-    error = np.empty(a.shape[2], np.float32)
-    for block in range(0, a.shape[0], part):
-        best = np.int64(1) << np.int64(62)
-        for k in range(w.shape[0]):
-            _errors(a[block], w[k], error)
-            total = np.int64(0)
-            for t in range(error.size):
-                total += np.int64(error[t] * _FINE)
-            if total < best:
-                best = total
-                classes[block] = k
+def _scratch(samples: int) -> Any:
+    return np.ones(samples, np.float32), np.empty(_CHUNK, np.float32)
+
+
+@kernel
+def _fit_all(a: Any, weighted: bool, classes: Any, w: Any) -> None:
+    """Fit the weights ``w`` (float64[count, n]) of all classes to the blocks they have."""
+    count, n = w.shape
+    sums = np.zeros((count, n + 1, n, _LANES), np.float32)
+    scratch = _scratch(a.shape[2])
+    held = np.zeros(count, np.int64)
+    for block in range(a.shape[0]):
+        k = classes[block]
+        held[k] += a.shape[2]
+        _add_block(a[block], weighted, w[k], scratch, sums[k])
+    for k in range(count):
+        _solve_class(sums[k], held[k], w[k])
+
+
+@kernel
+def _best_class(block: Any, w: Any, error: Any) -> int:
+    """The class that foretells a block with the least errors."""
+    best = np.int64(1) << np.int64(62)
+    found = 0
+    for k in range(w.shape[0]):
+        _errors(block, w[k], error)
+        total = np.int64(0)
+        for t in range(error.size):
+            total += np.int64(error[t] * _FINE)
+        if total < best:
+            best = total
+            found = k
+    return found
+
+
+@kernel
+def _settle(
+    planes: Any, order: Any, p: int, rows: int, width: int, f: Any, classes: Any, w: Any
+) -> None:
+    """The last round: put every block in its class, and fit classes to all they have."""
+    count, n = w.shape
+    across = (width + SIDE - 1) // SIDE
+    samples = f.shape[0] * SIDE
+    block = np.empty((n + 1, samples), np.float32)
+    error = np.empty(samples, np.float32)
+    sums = np.zeros((count, n + 1, n, _LANES), np.float32)
+    scratch = _scratch(samples)
+    held = np.zeros(count, np.int64)
+    for down in range((rows + SIDE - 1) // SIDE):
+        _rows_of_blocks(planes, order, p, rows, width, down, f)
+        for b in range(across):
+            _take_block(f, b, block)
+            k = _best_class(block, w, error) if count > 1 else 0
+            classes[down * across + b] = k
+            held[k] += samples
+            _add_block(block, True, w[k], scratch, sums[k])
+    for k in range(count):
+        _solve_class(sums[k], held[k], w[k])
 
 
 @kernel
@@ -293,30 +361,50 @@ def _store(w: Any, references: int, c: Any) -> None:
 
 
 @kernel
-def fit_classes(a: Any, p: int, rounds: int, coefficients: Any, classes: Any) -> None:
+def parts(blocks: int, looked: int) -> int:
+    """All rounds but the last look at one in so many of a plane's blocks."""
+    return _PART if blocks * looked * SIDE >= _PART * _ENOUGH else 1
+
+
+@kernel
+def fit_classes(
+    planes: Any,
+    order: Any,
+    p: int,
+    rows: int,
+    width: int,
+    rounds: int,
+    a: Any,
+    coefficients: Any,
+    classes: Any,
+) -> None:
     """Coefficients (int32[classes, MAX_TAPS]) and each block's class (uint8[blocks]).
 
-    ``a`` is `sample_blocks`'s for the p-th plane coded. Any number of classes from 1 to
-    `MAX_CLASSES`.
+    ``planes`` uint16[components, rows, PAD + width + PAD] with the samples beside the rows; ``p``
+    is the plane's number in ``order``, that of coding. ``a`` is scratch, float32[one in `parts`
+    blocks, features(p) + 1, samples], with as many samples of each block as are to be looked at, a
+    multiple of `ROWS_STEP` rows. Any number of classes from 1 to `MAX_CLASSES`.
     """
     count = coefficients.shape[0]
-    blocks, _, samples = a.shape
     n = features(p)
-    part = _PART if blocks * samples >= _PART * _ENOUGH else 1
+    looked = a.shape[2] // SIDE
+    part = parts(classes.size, looked)
+    f = scratch_rows(p, width, looked)
+    sample_blocks(planes, order, p, rows, width, part, f, a)
     w = np.zeros((count, n), np.float64)
-    common = np.zeros(n, np.float64)
-    classes[:] = 0
-    _fit_class(a, classes, 0, part, False, common)
-    _fit_class(a, classes, 0, part, True, common)
-    for k in range(count):
-        w[k] = common
+    of_part = np.zeros(a.shape[0], np.uint8)
+    _fit_all(a, False, of_part, w[:1])
+    _fit_all(a, True, of_part, w[:1])
+    for k in range(1, count):
+        w[k] = w[0]
+    error = np.empty(a.shape[2], np.float32)
     if count > 1:
-        _first_classes(a, p, count, classes)
-    for turn in range(rounds):
-        left = rounds - turn - 1
-        for k in range(count):
-            _fit_class(a, classes, k, part if left else 1, True, w[k])
-        if count > 1 and left:
-            _assign(a, w, part if left > 1 else 1, classes)
+        _first_classes(a, p, count, of_part)
+        for turn in range(rounds - 1):
+            _fit_all(a, True, of_part, w)
+            if turn + 2 < rounds:
+                for block in range(a.shape[0]):
+                    of_part[block] = _best_class(a[block], w, error)
+    _settle(planes, order, p, rows, width, f, classes, w)
     for k in range(count):
         _store(w[k], min(p, MAX_REFERENCES), coefficients[k])

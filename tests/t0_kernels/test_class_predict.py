@@ -79,11 +79,12 @@ def test_two_textures_get_coefficients_of_their_own(looked: int) -> None:
     planes[0, :, PAD : PAD + 64] = random.integers(0, 1000, (rows, 1))
     planes[0, :, PAD + 64 : PAD + 128] = random.integers(0, 1000, (1, 64))
     blocks = 4 * 8
+    assert class_fit.parts(blocks, looked) == 1
     a = np.zeros((blocks, class_fit.features(0) + 1, looked * kernel.SIDE), np.float32)
-    class_fit.sample_blocks(planes, np.zeros(1, np.int64), 0, rows, width, a)
+    order = np.zeros(1, np.int64)
     coefficients = np.zeros((2, kernel.MAX_TAPS), np.int32)
     classes = np.zeros(blocks, np.uint8)
-    class_fit.fit_classes(a, 0, 6, coefficients, classes)
+    class_fit.fit_classes(planes, order, 0, rows, width, 6, a, coefficients, classes)
     of_block = classes.reshape(4, 8)
     left, right = of_block[0, 1], of_block[0, 6]
     assert left != right
