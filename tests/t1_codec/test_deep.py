@@ -210,14 +210,15 @@ def test_damage_is_an_error_or_rows_of_the_right_length(
     assert [r.size for r in regions] == [BASE.regions[0].length(BASE.rows)]
 
 
-def flat_planes(tile: bytes, components: int) -> list[bool]:
-    """Whether each plane's head says that it has no tokens, of a tile without values."""
-    head, at, flat = head_of(tile), components + 1, []
-    for p in range(components):
-        sets, tokens = head[at], head[at + 6]
+def flat_planes(tile: bytes, e: Element) -> list[bool]:
+    """Whether each plane's head says that it has no tokens, of a tile of 200 by 150."""
+    head, flat = head_of(tile), []
+    found, at = oracle.parse_values(head, as_read(e))
+    for p, component in enumerate(e.order):
+        sets, mapped, tokens = head[at], head[at + 1], head[at + 6]
         flat.append(tokens == 0)
         at += 8 + 6 + 2 * min(p, 2) + 30 + 2 * sets * (7 + 6 * min(p, 3)) + 16 * tokens + 32
-        at += 10 * 13 if sets > 1 else 0
+        at += (10 * 13 if sets > 1 else 0) + mapped * (1 << found[component].bits) // 8
     assert at == len(head)
     return flat
 
@@ -228,18 +229,17 @@ def test_a_plane_equal_to_another_takes_no_streams() -> None:
     raw = grey.view(np.uint8).reshape(-1)
     tile = encode_tile([raw], 150, e, EFFORTS["balanced"])
     assert tile[0] == MODE_DEEP
-    assert flat_planes(tile, 3) == [False, True, True]
+    assert flat_planes(tile, e) == [False, True, True]
     assert decode_tile(tile, 150, e)[0].tobytes() == raw.tobytes()
     assert oracle.decode_tile(tile, 150, as_read(e)) == [raw.tobytes()]
 
 
 def test_a_plane_without_tokens_must_have_no_streams() -> None:
-    e = words(40, 9, 1)
+    e = words(40, 9, 2)
     tile, _ = tile_of(e, "zero", 1)
     head = bytearray(head_of(tile))
-    lengths = 2 + 8 + 6 + 30 + 14
-    assert head[lengths : lengths + 32] == bytes(32)
-    head[lengths] = 2
+    assert head[-32:] == bytes(32), "the lengths of its streams"
+    head[-32] = 2
     longer = with_head(tile, bytes(head)) + b"\0\0"
     with pytest.raises(DamagedError, match="without tokens"):
         decode_tile(longer, 9, e)
