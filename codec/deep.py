@@ -54,15 +54,36 @@ _TOKENS: NDArray[np.uint8] = tans.token_table()
 
 @dataclass(slots=True, eq=False)
 class DeepArrays:
-    """Arrays for tiles of one shape besides the workspace's own. Contents are undefined."""
+    """Arrays for tiles of one shape besides the workspace's own. Contents are undefined.
 
-    samples: NDArray[np.float32]
-    z: NDArray[np.uint16]
-    levels: NDArray[np.uint16]
+    One piece of memory holds in turn the samples of a plane's fit, its levels of activity, and its
+    codes and streams, none of which outlives the next.
+    """
+
+    memory: NDArray[np.uint8]
     contexts: NDArray[np.uint8]
-    codes: NDArray[np.uint32]
-    streams: NDArray[np.uint8]
-    ends: NDArray[np.int64]
+    shape: tuple[int, int]
+
+    def samples(self, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+        """Room for the samples of a fit."""
+        return self.memory[: 4 * math.prod(shape)].view(np.float32).reshape(shape)
+
+    def levels(self) -> NDArray[np.uint16]:
+        """Room for the levels of a plane, uint16[rows, width]."""
+        return self.memory[: 2 * math.prod(self.shape)].view(np.uint16).reshape(self.shape)
+
+    def codes(self) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+        """Room for what residuals write, and for the streams: uint32 and uint8[streams, n]."""
+        of_stream, room = _stream_room(*self.shape)
+        size = 4 * CUT.streams * of_stream
+        codes = self.memory[:size].view(np.uint32).reshape(CUT.streams, of_stream)
+        return codes, self.memory[size : size + CUT.streams * room].reshape(CUT.streams, room)
+
+
+def _stream_room(rows: int, width: int) -> tuple[int, int]:
+    """The most residuals of a stream, and the most bytes."""
+    residuals = rows * CUT.stream_length(width)
+    return residuals, residuals * tans.MAX_TOKEN_BITS // 8 + 24
 
 
 def _arrays(work: Workspace, effort: Effort) -> DeepArrays:
@@ -73,18 +94,11 @@ def _arrays(work: Workspace, effort: Effort) -> DeepArrays:
     few = -(-blocks // class_fit.parts(blocks, effort.deep_rows))
     most = class_fit.features(components - 1) + 1
     samples = few * most * effort.deep_rows * class_predict.SIDE
-    if work.deep is None or work.deep.samples.size < samples:
-        of_stream = rows * CUT.stream_length(width)
-        room = of_stream * tans.MAX_TOKEN_BITS // 8 + 24
-        work.deep = DeepArrays(
-            samples=np.empty(samples, np.float32),
-            z=np.empty((rows, width), np.uint16),
-            levels=np.empty((rows, width), np.uint16),
-            contexts=np.empty((rows, width), np.uint8),
-            codes=np.empty((CUT.streams, of_stream), np.uint32),
-            streams=np.empty((CUT.streams, room), np.uint8),
-            ends=np.empty(CUT.streams, np.int64),
-        )
+    residuals, room = _stream_room(rows, width)
+    size = max(4 * samples, CUT.streams * (4 * residuals + room))
+    if work.deep is None or work.deep.memory.size < size:
+        contexts = np.empty((rows, width), np.uint8)
+        work.deep = DeepArrays(np.empty(size, np.uint8), contexts, (rows, width))
     return work.deep
 
 
@@ -119,7 +133,7 @@ def encode_planes(
     """Heads and streams of all planes, in coding order, in mode 5.
 
     The samples are ``work.planes``, with those beside their rows; ``bits`` those of each
-    component. ``work.magnitudes`` are overwritten. Any thread may call this.
+    component. ``work.magnitudes`` and ``work.z`` are overwritten. Any thread may call this.
     """
     arrays = _arrays(work, effort)
     heads: list[bytes] = []
@@ -129,6 +143,12 @@ def encode_planes(
         heads.append(head)
         streams += body
     return heads, streams
+
+
+def _residuals(work: Workspace) -> NDArray[np.uint16]:
+    """Room for the residuals of a plane, uint16[rows, width], without anything beside."""
+    _, rows, width = work.shape
+    return work.z.reshape(-1)[: rows * width].reshape(rows, width)
 
 
 def _encode_plane(
@@ -143,7 +163,7 @@ def _encode_plane(
     _, rows, width = work.shape
     own = _own_map(work.planes[order[p], :rows, PAD : PAD + width], bits)
     coefficients, classes = _fit(work, arrays, order, p, effort)
-    z = arrays.z
+    z = _residuals(work)
     ranks = own.ranks if own else np.zeros(0, np.uint16)
     last = own.last if own else (1 << bits) - 1
     deep_tile.plane_residuals(
@@ -184,18 +204,19 @@ class _Coder:
 
 
 def _coder(work: Workspace, arrays: DeepArrays, p: int) -> _Coder:
-    """Contexts and codes for the p-th plane's residuals, ``arrays.z``, and its streams."""
+    """Contexts and codes for the p-th plane's residuals, and its streams."""
     _, rows, width = work.shape
     weights = np.zeros(serial_context.MAX_WEIGHTS, np.int64)
     serial_context.fit_weights(work.magnitudes, p, rows, width, weights)
-    shift, thresholds = _levels(work, arrays, p, weights)
+    z, levels = _residuals(work), arrays.levels()
+    shift, thresholds = _levels(work, levels, p, weights)
     counts = np.zeros((tans.CONTEXTS, tans.TOKENS), np.int64)
     table = level_table(thresholds)
-    deep_tile.count_tokens(arrays.z, arrays.levels, table, _TOKENS, arrays.contexts, counts)
+    deep_tile.count_tokens(z, levels, table, _TOKENS, arrays.contexts, counts)
     codes = np.zeros((tans.CONTEXTS, tans.TOKENS), np.uint8)
     for c in range(tans.CONTEXTS):
         tans.weight_codes(counts[c], codes[c])
-    streams = _streams(arrays, codes)
+    streams = _streams(z, arrays, codes)
     tokens = int(np.flatnonzero(counts.any(axis=0))[-1]) + 1
     return _Coder(weights, shift, thresholds, codes[:, :tokens], streams)
 
@@ -225,7 +246,7 @@ def _fit(
     part = class_fit.parts(blocks, effort.deep_rows)
     looked = effort.deep_rows * class_predict.SIDE
     shape = (-(-blocks // part), class_fit.features(p) + 1, looked)
-    samples = arrays.samples[: math.prod(shape)].reshape(shape)
+    samples = arrays.samples(shape)
     coefficients = np.zeros((count, class_predict.MAX_TAPS), np.int32)
     classes = np.zeros(blocks, np.uint8)
     fitted = (effort.deep_rounds, samples, coefficients, classes)
@@ -234,9 +255,9 @@ def _fit(
 
 
 def _levels(
-    work: Workspace, arrays: DeepArrays, p: int, weights: NDArray[np.int64]
+    work: Workspace, levels: NDArray[np.uint16], p: int, weights: NDArray[np.int64]
 ) -> tuple[int, NDArray[np.uint16]]:
-    """Activity shift and thresholds of the p-th plane; ``arrays.levels`` are filled."""
+    """Activity shift and thresholds of the p-th plane; its ``levels`` are filled."""
     _, rows, width = work.shape
     magnitudes = work.magnitudes
     mean = float(magnitudes[p, 2:, PAD : PAD + width].mean())
@@ -244,30 +265,21 @@ def _levels(
     shift = min((reach // serial_context.LEVELS).bit_length(), MAX_SHIFT)
     histogram = np.zeros(serial_context.LEVELS, np.int64)
     run = CUT.stream_length(width)
-    levels = arrays.levels
     serial_context.plane_levels(magnitudes, p, rows, width, run, weights, shift, levels, histogram)
     thresholds = np.zeros(serial_context.THRESHOLDS, np.uint16)
     serial_context.share_levels(histogram, thresholds)
     return shift, thresholds
 
 
-def _streams(arrays: DeepArrays, codes: NDArray[np.uint8]) -> list[bytes]:
-    """The streams of residuals ``arrays.z`` in their contexts."""
+def _streams(z: NDArray[np.uint16], arrays: DeepArrays, codes: NDArray[np.uint8]) -> list[bytes]:
+    """The streams of residuals in their contexts, ``arrays.contexts``."""
     first = np.zeros((tans.CONTEXTS, tans.TOKENS), np.int64)
     steps = np.zeros((tans.CONTEXTS, tans.TOKENS), np.int64)
     states = np.zeros((tans.CONTEXTS, tans.SIZE), np.uint16)
     tans.encoding_tables(codes, first, steps, states)
-    tans.encode_streams(
-        arrays.z,
-        arrays.contexts,
-        CUT.stream_length(arrays.z.shape[1]),
-        _TOKENS,
-        first,
-        steps,
-        states,
-        arrays.codes,
-        arrays.streams,
-        arrays.ends,
-    )
-    ends = arrays.ends.tolist()
-    return [stream[:end].tobytes() for stream, end in zip(arrays.streams, ends, strict=True)]
+    room, out = arrays.codes()
+    ends = np.zeros(CUT.streams, np.int64)
+    length = CUT.stream_length(z.shape[1])
+    tables = (_TOKENS, first, steps, states)
+    tans.encode_streams(z, arrays.contexts, length, *tables, room, out, ends)
+    return [stream[:end].tobytes() for stream, end in zip(out, ends.tolist(), strict=True)]
