@@ -1,8 +1,8 @@
-"""Tiles in modes 4 and 5, "deep": the smallest that the codec knows, and slower than the others.
+"""Tiles in modes 4 and 6, "deep": the smallest that the codec knows, and slower than the others.
 
 Every block of 16 by 16 pixels has one of up to eight sets of prediction coefficients; planes that
 take few values are coded as ranks; contexts know the residuals to the left; and tANS spends
-fractions of bits. The layout is in docs/format/container-v1.md, "Mode 4". Mode 5 cuts rows into
+fractions of bits. The layout is in docs/format/container-v1.md, "Mode 4". Mode 6 cuts rows into
 more pieces, so that more of them are decoded abreast; mode 4 is read, but no longer written.
 """
 
@@ -42,7 +42,7 @@ _SPARSE = 0.95
 """A plane is coded as ranks where at most this share of the values one would expect occurs."""
 _BLOCKS_A_CLASS = 64
 _DEEP_BITS = 12
-"""Planes of more bits than this have much to gain from what mode 5 knows."""
+"""Planes of more bits than this have much to gain from what mode 6 knows."""
 _UNEVEN = 1.4
 """So have tiles that are more uneven than this: edges on calm ground."""
 _LOOKED_ROWS = 8
@@ -114,7 +114,7 @@ class _OwnMap:
 def promises_much(
     planes: NDArray[np.uint16], e: Element, rows: int, bits: NDArray[np.int64]
 ) -> bool:
-    """Whether mode 5 may well take a few per cent less than mode 1, from a cheap look.
+    """Whether mode 6 may well take a few per cent less than mode 1, from a cheap look.
 
     So it does with deep samples, with mosaics, whose planes share no sites and foretell one
     another poorly with few taps, with sharp edges on calm ground, and with planes that are equal
@@ -130,7 +130,7 @@ def promises_much(
 def encode_planes(
     work: Workspace, order: NDArray[np.int64], bits: NDArray[np.int64], effort: Effort
 ) -> tuple[list[bytes], list[bytes]]:
-    """Heads and streams of all planes, in coding order, in mode 5.
+    """Heads and streams of all planes, in coding order, in mode 6.
 
     The samples are ``work.planes``, with those beside their rows; ``bits`` those of each
     component. ``work.magnitudes`` and ``work.z`` are overwritten. Any thread may call this.

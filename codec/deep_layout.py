@@ -1,4 +1,4 @@
-"""What the encoder and the decoder of modes 4 and 5 both know of a plane's head."""
+"""What the encoder and the decoder of modes 4 and 6 both know of a plane's head."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Cut:
 FIRST_CUT = Cut(4, 4, flat_planes=False)
 """That of mode 4."""
 CUT = Cut(deep_tokens.STREAMS, class_predict.RUNS, flat_planes=True)
-"""That of mode 5."""
+"""That of mode 6."""
 
 
 def ranks_of(used: NDArray[np.bool_]) -> NDArray[np.uint16]:

@@ -1,4 +1,4 @@
-"""Tiles in modes 4 and 5, decoded. See `codec.deep`, which makes them."""
+"""Tiles in modes 4 and 6, decoded. See `codec.deep`, which makes them."""
 
 from __future__ import annotations
 

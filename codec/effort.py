@@ -22,7 +22,7 @@ class Effort:
     no flat blocks, a general-purpose compressor is tried besides only if they take less than
     ``quick_clean`` bytes a sample.
 
-    Mode 5 is tried as ``deep`` says; it is chosen where it takes less than ``deep_worth`` of the
+    Mode 6 is tried as ``deep`` says; it is chosen where it takes less than ``deep_worth`` of the
     other modes' bytes. Its fit takes ``deep_rounds`` and looks at ``deep_rows`` (4, 8 or 16) of the
     16 rows of each block.
     """

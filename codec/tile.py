@@ -58,7 +58,7 @@ MODE_PACKED = 2
 MODE_QUICK = 3
 MODE_DEEP_1 = 4
 """What `MODE_DEEP` was first; such tiles are read, but no longer written."""
-MODE_DEEP = 5
+MODE_DEEP = 6
 _FEATURES = {MODE_QUICK: "tile-quads-1", MODE_DEEP_1: "tile-deep-1", MODE_DEEP: "tile-deep-2"}
 _FIXED = struct.Struct("<BBHIII")
 _MAX_HEAD = 1 << 24
@@ -66,7 +66,7 @@ _LARGE = 1 << 16
 _KEPT_BUFFER = 1 << 23
 _local = threading.local()
 _TINY = 1 / 32
-"""Bytes a sample below which the heads of mode 5 cost more than it can gain."""
+"""Bytes a sample below which the heads of mode 6 cost more than it can gain."""
 _CLEAN = 1 / 4
 """Bytes a sample: tiles coded to less are tried with a general-purpose compressor too."""
 

@@ -1,4 +1,4 @@
-"""The drivers of tiles in modes 4 and 5: a plane's residuals and contexts, a tile's samples."""
+"""The drivers of tiles in modes 4 and 6: a plane's residuals and contexts, a tile's samples."""
 
 from __future__ import annotations
 

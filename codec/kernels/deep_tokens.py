@@ -1,4 +1,4 @@
-"""Tokens of a row of modes 4 and 5: streams taken abreast, contexts that know W and WW."""
+"""Tokens of a row of modes 4 and 6: streams taken abreast, contexts that know W and WW."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiles in modes 4 and 5: sets of coefficients, tANS. See docs/format/container-v1.md."""
+"""Tiles in modes 4 and 6: sets of coefficients, tANS. See docs/format/container-v1.md."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def deep_rows(
             row: list[int] = []
             for begin in range(0, width, run):
                 w = ww = int(above[begin + 1])
-                if mode == 5 and r == 0 and p:
+                if mode == 6 and r == 0 and p:
                     w = int(now[p - 1][begin])
                 for x in range(begin, min(begin + run, width)):
                     guess = base[x] + west[x] * w + west2[x] * ww & 0xFFFFFFFF

@@ -35,7 +35,7 @@ def decode_samples(
         coded = rebuild(packed_planes(packer, body, rows, e["width"], depths), rows, e["width"])
     elif mode == 3:
         coded = rebuild(quads.planes(head[at:], body, rows, e["width"], depths), rows, e["width"])
-    elif mode in (4, 5):
+    elif mode in (4, 6):
         coded = deep_rows(head[at:], body, mode, rows, e["width"], depths)
     else:
         raise ValueError(f"tile mode {mode} is not known")

@@ -179,7 +179,7 @@ def decode_tile(payload: bytes, rows: int, e: Element) -> list[bytes]:
         assert at == stop
     elif mode == 3:
         planes = quad_planes(head[head_at:], payload[at:stop], rows, e, values)
-    elif mode in (4, 5):
+    elif mode in (4, 6):
         depths = [values[c].bits for c in e.order]
         coded = deep.decode(head[head_at:], payload[at:stop], mode, rows, e.width, depths)
         samples = as_filed(coded, e, values)

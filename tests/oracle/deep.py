@@ -1,4 +1,4 @@
-"""Tiles in modes 4 and 5, decoded one sample at a time from the specification alone."""
+"""Tiles in modes 4 and 6, decoded one sample at a time from the specification alone."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def lowest(token: int) -> tuple[int, int]:
 
 @dataclass
 class Cut:
-    """How rows are cut, and what else tells mode 5 from mode 4."""
+    """How rows are cut, and what else tells mode 6 from mode 4."""
 
     streams: int
     runs: int

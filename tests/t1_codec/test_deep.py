@@ -1,4 +1,4 @@
-"""Tiles in mode 5 give their bytes back, by the codec and by the specification alone."""
+"""Tiles in mode 6 give their bytes back, by the codec and by the specification alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.oracle import container as oracle
 from tests.t1_codec.test_tile import as_read
 
 ALWAYS = replace(EFFORTS["max"], deep_rounds=2, deep_rows=4, deep_worth=math.inf)
-"""An effort under which every tile is in mode 5."""
+"""An effort under which every tile is in mode 6."""
 
 
 def tile_of(e: Element, kind: str, seed: int, stray: bool = False) -> tuple[bytes, list[bytes]]:
