@@ -17,7 +17,7 @@ class Effort:
     row, the choice of the cross-plane weight at every ``cross_step``-th; tiles have about
     ``tile_pixels`` pixels; ``deflate`` and ``lzma`` are the presets for packed residuals.
 
-    Tiles at least ``quick_width`` wide, if that is not 0, are coded in mode 3 (narrower ones would
+    Tiles at least ``quick_width`` wide, if that is not 0, are coded in mode 5 (narrower ones would
     be too much filling up), unless they are more uneven than ``quick_unevenness``. Where they have
     no flat blocks, a general-purpose compressor is tried besides only if they take less than
     ``quick_clean`` bytes a sample.

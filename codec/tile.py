@@ -16,19 +16,14 @@ import numpy as np
 from codec import deep
 from codec.errors import DamagedError
 from codec.gaps import put_gaps, take_gaps
+from codec.halves import HalfHeads, decode_halves, encode_halves, has_flat_blocks, unevenness
+from codec.halves import slack_bytes as half_slack_bytes
 from codec.kernels import entropy
 from codec.kernels import tile as drivers
 from codec.kernels.values import fold_signed
 from codec.packed import looks_clean, pack_residuals, unpack_residuals
 from codec.planes import PlaneHeads, encode_planes
-from codec.quick import (
-    QuickHeads,
-    decode_quick,
-    encode_quick,
-    has_flat_blocks,
-    slack_bytes,
-    unevenness,
-)
+from codec.quick import QuickHeads, decode_quick, slack_bytes
 from codec.rows import (
     add_residue,
     component_bits,
@@ -56,7 +51,12 @@ MODE_PREDICTED = 1
 MODE_PACKED = 2
 MODE_QUICK = 3
 MODE_DEEP = 4
-_FEATURES = {MODE_QUICK: "tile-quads-1", MODE_DEEP: "tile-deep-1"}
+MODE_HALVES = 5
+_FEATURES = {
+    MODE_QUICK: "tile-quads-1",
+    MODE_DEEP: "tile-deep-1",
+    MODE_HALVES: "tile-quads-2",
+}
 _FIXED = struct.Struct("<BBHIII")
 _MAX_HEAD = 1 << 24
 _LARGE = 1 << 16
@@ -131,8 +131,8 @@ def _smallest(
     if 0 < effort.quick_width <= width and (
         unevenness(work.planes, rows, width) <= effort.quick_unevenness
     ):
-        heads, streams = encode_quick(work, order, bits)
-        best = _Coded(MODE_QUICK, 0, _deflated([values, *heads], streams), streams)
+        heads, streams = encode_halves(work, order, bits)
+        best = _Coded(MODE_HALVES, 0, _deflated([values, *heads], streams), streams)
         # Clean pictures take more room there than in mode 1, and have flat blocks.
         clean = 2 * _CLEAN if has_flat_blocks(heads) else effort.quick_clean
     else:
@@ -202,6 +202,10 @@ def _decode(
         quick_heads = QuickHeads(head[at:], rows, e)
         data = _with_slack(body, slack_bytes(e.width))
         decode_quick(data, len(body), quick_heads, values, rows, e, out)
+    elif mode == MODE_HALVES:
+        half_heads = HalfHeads(head[at:], rows, e, values.bits)
+        data = _with_slack(body, half_slack_bytes(e.width))
+        decode_halves(data, len(body), half_heads, values, rows, e, out)
     elif mode == MODE_DEEP:
         segments = segment_table(e, rows)
         deep.decode_planes(head[at:], body, values, rows, e, _signed(e), segments, out)
