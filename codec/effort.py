@@ -18,9 +18,10 @@ class Effort:
     ``tile_pixels`` pixels; ``deflate`` and ``lzma`` are the presets for packed residuals.
 
     Tiles at least ``quick_width`` wide, if that is not 0, are coded in mode 5 (narrower ones would
-    be too much filling up), unless they are more uneven than ``quick_unevenness``. Where they have
-    no flat blocks, a general-purpose compressor is tried besides only if they take less than
-    ``quick_clean`` bytes a sample.
+    be too much filling up), unless they are less uneven than ``quick_evenness``, as clean pictures
+    are, or more than ``quick_unevenness``. Where they have hardly any flat blocks, a
+    general-purpose compressor is tried besides only if they take less than ``quick_clean`` bytes a
+    sample.
 
     ``deep_rounds`` of each plane's fit where mode 4 is tried (0: it is not); it is chosen where
     it takes less than ``deep_worth`` of the other modes' bytes.
@@ -34,6 +35,7 @@ class Effort:
     deflate: int
     lzma: int
     quick_width: int = 0
+    quick_evenness: float = 0.2
     quick_unevenness: float = 1.4
     quick_clean: float = 1 / 16
     deep_rounds: int = 0

@@ -15,7 +15,6 @@ import numpy as np
 from codec.kernels import half_plan, half_rows, half_tile, quick_code, quick_groups, quick_rows
 from codec.kernels.half_fit import TAPS, tap_count
 from codec.kernels.half_lanes import LANES
-from codec.kernels.packing import PAD
 from codec.kernels.quick_lanes import GROUP, QUADS
 from codec.rows import segment_table
 
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 
 _FIXED = struct.Struct("<BBHI")
 _LENGTHS = struct.Struct(f"<{quick_rows.STREAMS}I")
-_UNEVEN_ROWS = 4
-_UNEVEN_GROUPS = 4
-"""Every so many groups of so many rows are looked at for how uneven they are."""
 _MAX_SUM = GROUP * 0xFFFF
 
 
@@ -110,27 +106,17 @@ def unevenness(planes: NDArray[np.uint16], rows: int, width: int) -> float:
     exceeds the mean of their logarithms. Much of it tells of sharp edges on calm ground, for
     which mode 1, with a context for each sample, takes less room.
     """
-    groups = width // GROUP
-    if rows < 2 or not groups:
+    if rows < 2 or width < GROUP:
         return 0.0
-    sampled = 1 + (2 * np.arange(_UNEVEN_ROWS) + 1) * (rows - 1) // (2 * _UNEVEN_ROWS)
-    shape = (planes.shape[0], _UNEVEN_ROWS, groups, GROUP)
-    inside = slice(PAD, PAD + groups * GROUP)
-    now, above = (
-        planes[:, r, inside].reshape(shape)[:, :, ::_UNEVEN_GROUPS].astype(np.float32)
-        for r in (sampled, sampled - 1)
-    )
-    differences = 2 * abs(now - above)
-    of_means = np.log2(differences.mean(-1) + 1).mean()
-    return float(of_means - np.log2(differences + 1).mean())
+    return float(half_plan.unevenness(planes, rows, width))
 
 
-def has_flat_blocks(heads: list[memoryview | bytes]) -> bool:
-    """Whether the first plane has blocks that are not coded, given what `encode_halves` made.
+def flat_share(work: Workspace) -> float:
+    """The share of blocks of the first plane that `encode_halves`, just called, had not to code.
 
     Later planes have them wherever planes are equal, as in black and white kept as RGB.
     """
-    return heads[0][0] == 0
+    return 1.0 - float(work.halves.coded[0].mean()) if work.halves is not None else 0.0
 
 
 class HalfHeads:

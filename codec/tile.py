@@ -16,7 +16,7 @@ import numpy as np
 from codec import deep
 from codec.errors import DamagedError
 from codec.gaps import put_gaps, take_gaps
-from codec.halves import HalfHeads, decode_halves, encode_halves, has_flat_blocks, unevenness
+from codec.halves import HalfHeads, decode_halves, encode_halves, flat_share, unevenness
 from codec.halves import slack_bytes as half_slack_bytes
 from codec.kernels import entropy
 from codec.kernels import tile as drivers
@@ -64,6 +64,8 @@ _KEPT_BUFFER = 1 << 23
 _local = threading.local()
 _CLEAN = 1 / 4
 """Bytes a sample: tiles coded to less are tried with a general-purpose compressor too."""
+_FLAT = 1 / 16
+"""Tiles of mode 5 with a greater share of flat blocks may be clean pictures."""
 
 
 def encode_tile(
@@ -128,13 +130,11 @@ def _smallest(
     components, rows, width = work.shape
     shape = (rows, width, bits)
     clean = _CLEAN
-    if 0 < effort.quick_width <= width and (
-        unevenness(work.planes, rows, width) <= effort.quick_unevenness
-    ):
+    if _is_quick(work, effort):
         heads, streams = encode_halves(work, order, bits)
         best = _Coded(MODE_HALVES, 0, _deflated([values, *heads], streams), streams)
         # Clean pictures take more room there than in mode 1, and have flat blocks.
-        clean = 2 * _CLEAN if has_flat_blocks(heads) else effort.quick_clean
+        clean = 2 * _CLEAN if flat_share(work) > _FLAT else effort.quick_clean
     else:
         head, streams = encode_planes(work, order, bits, effort)
         best = _Coded(MODE_PREDICTED, 0, _deflated([values, head], streams), streams)
@@ -149,6 +149,14 @@ def _smallest(
         if found.size < best.size * effort.deep_worth:
             best = found
     return best
+
+
+def _is_quick(work: Workspace, effort: Effort) -> bool:
+    """Whether a tile is for mode 5."""
+    _, rows, width = work.shape
+    if not 0 < effort.quick_width <= width:
+        return False
+    return effort.quick_evenness <= unevenness(work.planes, rows, width) <= effort.quick_unevenness
 
 
 def _deflated(parts: Sequence[Buffer], streams: list[memoryview]) -> bytes:

@@ -2,7 +2,8 @@
 
 Rows are held as *halves*, their even columns and their odd ones, each contiguous. Even columns are
 predicted from the rows above and from planes coded before; odd columns also from the even ones on
-either side. So no sample waits for its left neighbour, and every step is a vector's.
+either side. So no sample waits for its left neighbour, and every step is a vector's. Neighbours to
+the left and to the right have one tap in common, that of their mean.
 
 Samples are held shifted up, so that those of less than 16 bits use 15 bits and their differences
 16. A tap's product keeps the high half, as ``mulhi`` of 16-bit lanes does; products of taps with
@@ -65,6 +66,12 @@ def _high_product(builder: Any, a: Any, b: Any) -> Any:
     return builder.trunc(builder.lshr(product, _same(16, _WIDE)), _V)
 
 
+def _average(builder: Any, a: Any, b: Any) -> Any:
+    """Halves of sums of two unsigned numbers, rounded up."""
+    total = builder.add(builder.zext(a, _WIDE), builder.zext(b, _WIDE))
+    return builder.trunc(builder.lshr(builder.add(total, _same(1, _WIDE)), _same(1, _WIDE)), _V)
+
+
 def _predicted(builder: Any, ring: Any, places: list[Any], odd: bool, taps: Any) -> Any:
     """The prediction (not yet cut to whole samples) of the columns that ``places`` lead to.
 
@@ -75,19 +82,17 @@ def _predicted(builder: Any, ring: Any, places: list[Any], odd: bool, taps: Any)
     west, east = (0, 1) if odd else (-1, 0)
     north, north_other, north2, other = places[:4]
     base = ring.load(north)
-    terms = [
-        (ring.load(north_other, west), base),
-        (ring.load(north_other, east), base),
-        (ring.load(north2), base),
-    ]
+
+    def pair(half: Any) -> Any:
+        return _average(builder, ring.load(half, west), ring.load(half, east))
+
+    terms = [(pair(north_other), base), (ring.load(north2), base)]
     for first in range(4, len(places), 4):
         same, cross, above, cross_above = places[first : first + 4]
         edge = ring.load(above)
-        terms.append((ring.load(same), edge))
-        terms += [(ring.load(cross, side), edge) for side in (west, east)]
-        terms += [(ring.load(cross_above, side), edge) for side in (west, east)]
+        terms += [(ring.load(same), edge), (pair(cross), edge), (pair(cross_above), edge)]
     if odd:
-        terms += [(ring.load(other, side), base) for side in (west, east)]
+        terms.append((pair(other), base))
     total = None
     for i, (value, edge) in enumerate(terms):
         tap = taps.load(_I64(LANES * i))

@@ -21,9 +21,11 @@ from codec.kernels.half_rows import (
     ring_size,
     scale_of,
 )
+from codec.kernels.half_sums import ABREAST
 from codec.kernels.jit import kernel
 from codec.kernels.packing import PAD
 from codec.kernels.quick_groups import SIDE, choose_classes, pad_sums
+from codec.kernels.quick_lanes import GROUP
 
 REACH = 2
 """How far beside a group is the next one of its parity."""
@@ -31,6 +33,12 @@ ROWS = 8
 """Rows that are looked at, spread over the tile."""
 _RUNS = 160
 _ROUNDS = 3
+_UNEVEN_ROWS = 4
+_UNEVEN_STEP = 4 * GROUP
+"""Every so many columns of so many rows a group is looked at for how uneven it is."""
+_MOST_LOG = 4095
+_LOGS = np.log2(2 * np.arange(_MOST_LOG + 1) + 1).astype(np.float32)
+"""Of folded differences; greater ones count as the greatest, which tells enough."""
 
 
 @kernel
@@ -55,7 +63,7 @@ def _fit_plane(
     whole = width // COLUMNS
     step = max(samples * whole // _RUNS, 1)
     places = np.zeros(4 + 4 * REFERENCES, np.int64)
-    weights = np.empty(_RUNS * LANES, np.float32)
+    scratch = np.empty((2, _RUNS * LANES), np.float32)
     for parity in range(2):
         for i, place in enumerate(own_places(p, 0, 1, 2, parity, stride)):
             places[i] = place
@@ -70,8 +78,11 @@ def _fit_plane(
                 j = at % whole * LANES
                 gather_run(ring, places, references, parity, own, j, a, runs * RUN)
                 runs += 1
+        while runs % ABREAST:
+            a[runs * RUN : (runs + 1) * RUN] = 0
+            runs += 1
         count = tap_count(references, parity)
-        fit_runs(a, runs, count, _ROUNDS, 1 << scale_of(bits), weights, c[parity])
+        fit_runs(a, runs, count, _ROUNDS, 1 << scale_of(bits), scratch, c[parity])
 
 
 @kernel
@@ -142,3 +153,30 @@ def plan_planes(
     for p in range(count):
         depth = bits[order[p]]
         choose_classes(sums, p, groups, depth, REACH, thresholds[p], k[p], codes[p])
+
+
+@kernel
+def unevenness(planes: Any, rows: int, width: int) -> float:
+    """How much residuals differ within groups of neighbours: see `codec.halves.unevenness`.
+
+    Only some groups of some rows are looked at, of which there are two at least.
+    """
+    logs = _LOGS
+    of_means = np.float64(0.0)
+    of_each = np.float64(0.0)
+    count = 0
+    for c in range(planes.shape[0]):
+        for i in range(_UNEVEN_ROWS):
+            r = 1 + (2 * i + 1) * (rows - 1) // (2 * _UNEVEN_ROWS)
+            row, above = planes[c, r], planes[c, r - 1]
+            for first in range(PAD, PAD + width - GROUP + 1, _UNEVEN_STEP):
+                total = np.int64(0)
+                each = np.float32(0.0)
+                for x in range(first, first + GROUP):
+                    d = abs(np.int64(row[x]) - np.int64(above[x]))
+                    total += d
+                    each += logs[np.uint64(min(d, _MOST_LOG))]
+                of_each += np.float64(each)
+                of_means += np.log2(np.float64(2 * total) / GROUP + 1.0)
+                count += 1
+    return of_means / count - of_each / (count * GROUP)

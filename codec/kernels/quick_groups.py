@@ -146,8 +146,8 @@ def choose_classes(
     """Thresholds (int32) that share sampled groups evenly among classes; each class's k and code.
 
     ``sums`` int32[planes, samples, 2, SIDE + groups + SIDE] are those of pairs of rows, one above
-    the other, of the planes in coding order up to the p-th. The upper row stands for two. Groups whose
-    block is not coded do not count.
+    the other, of the planes in coding order up to the p-th. The upper row stands for two. Groups
+    whose block is not coded do not count.
     """
     counts = np.zeros(_LEVELS, np.int64)
     totals = np.zeros(_LEVELS, np.int64)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from standalone import quads
 from standalone.deep import deep_rows
+from standalone.halves import half_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     Plane = dict[str, Any]
     Array = NDArray[Any]
 
-TILE_FEATURES = {"tile-predicted-1", "tile-quads-1", "tile-deep-1"}
+TILE_FEATURES = {"tile-predicted-1", "tile-quads-1", "tile-quads-2", "tile-deep-1"}
 
 
 def decode_samples(
@@ -37,6 +38,8 @@ def decode_samples(
         coded = rebuild(quads.planes(head[at:], body, rows, e["width"], depths), rows, e["width"])
     elif mode == 4:
         coded = deep_rows(head[at:], body, rows, e["width"], depths)
+    elif mode == 5:
+        coded = half_rows(head[at:], body, rows, e["width"], depths)
     else:
         raise ValueError(f"tile mode {mode} is not known")
     samples = np.zeros((e["components"], rows, e["width"]), np.int64)

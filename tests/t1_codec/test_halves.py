@@ -1,4 +1,4 @@
-"""Tiles of mode 3: they come back, the specification decodes them, and damage is noticed."""
+"""Tiles of mode 5: they come back, the specification decodes them, and damage is noticed."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ from codec.container import parse_directory, parse_header
 from codec.effort import EFFORTS
 from codec.errors import DamagedError
 from codec.synthetic import dpx_file, image
-from codec.tile import MODE_PREDICTED, MODE_QUICK, decode_tile, encode_tile
+from codec.tile import MODE_HALVES, MODE_PREDICTED, decode_tile, encode_tile
 from codec.types import Element, Packing, Region, Segment
 from tests.layouts import KINDS, elements, region_bytes, values
 from tests.oracle import container as oracle
 from tests.t1_codec.test_tile import as_read
 
-ALWAYS = replace(EFFORTS["fast"], quick_width=1, quick_unevenness=99, quick_clean=0)
+ALWAYS = replace(
+    EFFORTS["fast"], quick_width=1, quick_evenness=-99, quick_unevenness=99, quick_clean=0
+)
 ROWS, WIDTH = 9, 150
 RGB = Element(WIDTH, ROWS, (Region(0, 6 * WIDTH),), (Segment(3, 16, Packing.WORD),), (1, 0, 2))
 
 
 def tile_of(e: Element, kind: str, seed: int, stray: bool = False) -> tuple[bytes, list[bytes]]:
-    """A tile of all of an element's rows in mode 3, and the bytes it was made from."""
+    """A tile of all of an element's rows in mode 5, and the bytes it was made from."""
     samples = values(kind, e.rows, e.width * e.components, seed)
     regions = region_bytes(e, e.rows, samples, seed, stray)
     with patch("codec.tile._CLEAN", 0):
         tile = encode_tile(regions, e.rows, e, ALWAYS)
-    assert tile[0] == MODE_QUICK
+    assert tile[0] == MODE_HALVES
     return tile, [r.tobytes() for r in regions]
 
 
@@ -57,7 +59,7 @@ def test_the_specification_decodes_every_layout(e: Element, kind: str, seed: int
     assert oracle.decode_tile(tile, e.rows, as_read(e)) == regions
 
 
-@pytest.mark.parametrize("width", [1, 15, 16, 17, 63, 64, 65, 1000])
+@pytest.mark.parametrize("width", [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 95, 1000])
 @patch("codec.tile._CLEAN", 0)
 def test_wide_and_narrow_planes_of_every_size_of_residual(width: int) -> None:
     """Noise whose depth changes from column to column: all classes, many escapes."""
@@ -67,7 +69,7 @@ def test_wide_and_narrow_planes_of_every_size_of_residual(width: int) -> None:
     samples = (random.integers(0, 1 << 16, (rows, width)) >> (16 - depth)).astype("<u2")
     e = Element(width, rows, (Region(0, 2 * width),), (Segment(1, 16, Packing.WORD),), (0,))
     tile = encode_tile([samples.view(np.uint8).reshape(-1)], rows, e, ALWAYS)
-    assert tile[0] == MODE_QUICK
+    assert tile[0] == MODE_HALVES
     assert decode_tile(tile, rows, e)[0].tobytes() == samples.tobytes()
     assert oracle.decode_tile(tile, rows, as_read(e)) == [samples.tobytes()]
 
@@ -88,7 +90,7 @@ def test_flat_blocks_are_not_written() -> None:
 
 
 def test_narrow_tiles_are_of_mode_1() -> None:
-    for width, mode in ((63, MODE_PREDICTED), (64, MODE_QUICK)):
+    for width, mode in ((63, MODE_PREDICTED), (64, MODE_HALVES)):
         e = Element(width, 4, (Region(0, 2 * width),), (Segment(1, 16, Packing.WORD),), (0,))
         raw = values("noise", 4, width, 1).view(np.uint8).reshape(-1)
         tile = encode_tile([raw], 4, e, EFFORTS["fast"])
@@ -104,10 +106,32 @@ def test_uneven_tiles_are_of_mode_1() -> None:
     raw = samples.astype("<u2").view(np.uint8).reshape(-1)
     uneven = encode_tile([raw], 30, e, EFFORTS["fast"])
     always = encode_tile([raw], 30, e, ALWAYS)
-    assert (uneven[0], always[0]) == (MODE_PREDICTED, MODE_QUICK)
+    assert (uneven[0], always[0]) == (MODE_PREDICTED, MODE_HALVES)
     assert len(uneven) < len(always)
     for tile in (uneven, always):
         assert decode_tile(tile, 30, e)[0].tobytes() == raw.tobytes()
+
+
+def test_calm_tiles_are_of_mode_1() -> None:
+    """Clean pictures repeat their rows: contexts of single samples know more than fitted taps."""
+    samples = np.repeat(np.random.default_rng(5).integers(0, 1 << 16, (4, 320)), 8, axis=0)
+    samples[3::8] += 1
+    e = Element(320, 32, (Region(0, 640),), (Segment(1, 16, Packing.WORD),), (0,))
+    raw = samples.astype("<u2").view(np.uint8).reshape(-1)
+    with patch("codec.tile._CLEAN", 0):
+        calm = encode_tile([raw], 32, e, EFFORTS["fast"])
+    assert calm[0] == MODE_PREDICTED
+    assert decode_tile(calm, 32, e)[0].tobytes() == raw.tobytes()
+
+
+def test_hardly_any_flat_blocks_spare_the_general_purpose_compressor() -> None:
+    """A clipped highlight in a photograph had every tile deflated in vain."""
+    samples = np.random.default_rng(6).normal(500, 3, (64, 640)).astype("<u2")
+    samples[20:22, 64:256] = 700
+    e = Element(640, 64, (Region(0, 1280),), (Segment(1, 16, Packing.WORD),), (0,))
+    with patch("codec.tile.looks_clean", side_effect=AssertionError):
+        tile = encode_tile([samples.view(np.uint8).reshape(-1)], 64, e, EFFORTS["fast"])
+    assert tile[0] == MODE_HALVES
 
 
 def test_the_feature_is_named_where_a_reader_needs_it() -> None:
@@ -115,7 +139,7 @@ def test_the_feature_is_named_where_a_reader_needs_it() -> None:
         container = codec.compress(dpx_file(image(width, 60)), level=level)
         header = parse_header(container[:64])
         directory = parse_directory(container[64 : 64 + header.directory_length], header)
-        assert ("tile-quads-1" in directory.features) == named
+        assert ("tile-quads-2" in directory.features) == named
 
 
 def rebuilt(tile: bytes, head: bytes, body: bytes) -> bytes:
@@ -140,15 +164,8 @@ def test_heads_that_make_no_sense_are_damage() -> None:
     head, body = parts_of(tile)
     assert head[:FIRST] == bytes(FIRST), "no shifts and no maps"
     decode_tile(rebuilt(tile, head, body), ROWS, RGB)
-    taps = FIRST + 12 + 8
-    changes = {
-        FIRST: 2,
-        FIRST + 1: 2,
-        FIRST + 2: 1,
-        taps + 60: 16,
-        taps + 76: 6,
-        taps + 92: head[taps + 92] ^ 1,
-    }
+    k = FIRST + 8 + 2 * (2 + 3) + 60
+    changes = {FIRST: 2, FIRST + 1: 1, k: 16, k + 16: 9, k + 32: head[k + 32] ^ 1}
     for at, value in changes.items():
         damaged = head[:at] + bytes([value]) + head[at + 1 :]
         with pytest.raises(DamagedError):
@@ -159,6 +176,16 @@ def test_heads_that_make_no_sense_are_damage() -> None:
     for damaged in (body[:-1], body + b"\0", body[1:], b""):
         with pytest.raises(DamagedError):
             decode_tile(rebuilt(tile, head, damaged), ROWS, RGB)
+
+
+def test_an_edge_beyond_the_samples_is_damage() -> None:
+    e = Element(64, 2, (Region(0, 64),), (Segment(1, 8, Packing.BYTE),), (0,))
+    tile, _ = tile_of(e, "noise", 1)
+    head, body = parts_of(tile)
+    assert head[:2] == bytes(2), "no shifts and no maps"
+    decode_tile(rebuilt(tile, head, body), 2, e)
+    with pytest.raises(DamagedError):
+        decode_tile(rebuilt(tile, head[:5] + b"\1" + head[6:], body), 2, e)
 
 
 @settings(max_examples=300)
@@ -185,12 +212,11 @@ def test_any_body_is_safe_to_decode(body: bytes, width: int) -> None:
     quarter = len(body) // 6
     lengths = [quarter] * 4 + [quarter // 32 * 32]
     lengths.append(len(body) - sum(lengths))
-    plane = struct.pack(
-        "<BBHIi4h15i", 1, 0, 0, 0, 2048, 0, 4096, 0, 0, *range(0, 15 << 16, 1 << 16)
-    )
-    plane += bytes(range(16)) + bytes(i % 6 for i in range(16)) + struct.pack("<6I", *lengths)
+    plane = struct.pack("<BBHI", 1, 0, 40000, 0) + struct.pack("<5h", 9, -7, 32767, -32768, 1)
+    plane += struct.pack("<15i", *range(0, 15 << 16, 1 << 16)) + bytes(range(16))
+    plane += bytes(i % 9 for i in range(16)) + struct.pack("<6I", *lengths)
     deflated = zlib.compress(bytes(2) + plane, 1)
-    tile = struct.pack("<BBHIII", MODE_QUICK, 0, 0, len(deflated), 0, 0) + deflated + body
+    tile = struct.pack("<BBHIII", MODE_HALVES, 0, 0, len(deflated), 0, 0) + deflated + body
     try:
         decoded = decode_tile(tile, 3, e)
     except DamagedError:
