@@ -38,7 +38,7 @@ _UNEVEN_STEP = 4 * GROUP
 """Every so many columns of so many rows a group is looked at for how uneven it is."""
 _MOST_LOG = 4095
 _LOGS = np.log2(2 * np.arange(_MOST_LOG + 1) + 1).astype(np.float32)
-"""Of folded differences; greater ones count as the greatest, which tells enough."""
+"""Of folded differences; greater ones have the logarithm of their sixteenth, and four."""
 
 
 @kernel
@@ -175,7 +175,10 @@ def unevenness(planes: Any, rows: int, width: int) -> float:
                 for x in range(first, first + GROUP):
                     d = abs(np.int64(row[x]) - np.int64(above[x]))
                     total += d
-                    each += logs[np.uint64(min(d, _MOST_LOG))]
+                    if d > _MOST_LOG:
+                        each += logs[d >> 4] + np.float32(4.0)
+                    else:
+                        each += logs[d]
                 of_each += np.float64(each)
                 of_means += np.log2(np.float64(2 * total) / GROUP + 1.0)
                 count += 1

@@ -44,23 +44,31 @@ def pad_sums(sums: Any, groups: int, reach: int) -> None:
 @kernel
 def mark_blocks(sums: Any, groups: int, coded: Any) -> None:
     """``coded[b]`` (uint8) = 1 where a block of `BLOCK` groups has a sum that is not zero."""
-    for b in range(coded.size):
-        joined = np.int32(0)
-        for g in range(b * BLOCK, min((b + 1) * BLOCK, groups)):
-            joined |= sums[SIDE + g]
+    inner = sums[SIDE:]
+    whole = groups // BLOCK
+    for b in range(whole):
+        g = BLOCK * b
+        joined = inner[g] | inner[g + 1] | inner[g + 2] | inner[g + 3]
         coded[b] = joined != 0
+    if whole < coded.size:
+        joined = np.int32(0)
+        for g in range(BLOCK * whole, groups):
+            joined |= inner[g]
+        coded[whole] = joined != 0
 
 
 @kernel
 def activities(north: Any, north2: Any, activity: Any, groups: int, reach: int) -> None:
     """``activity`` (int32[groups]) from the sums one and two rows above."""
-    before, after = SIDE - reach, SIDE + reach
+    # Views whose indices cannot be negative: else nothing here becomes a vector.
+    before, inner, after = north[SIDE - reach :], north[SIDE:], north[SIDE + reach :]
+    inner2 = north2[SIDE:]
     for g in range(groups):
         activity[g] = (
-            np.int32(8) * np.int32(north[SIDE + g])
-            + np.int32(north[before + g])
-            + np.int32(north[after + g])
-            + np.int32(2) * np.int32(north2[SIDE + g])
+            np.int32(8) * np.int32(inner[g])
+            + np.int32(before[g])
+            + np.int32(after[g])
+            + np.int32(2) * np.int32(inner2[g])
         )
 
 

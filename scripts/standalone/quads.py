@@ -1,4 +1,4 @@
-"""Planes of a tile of mode 3, and streams of modes 3 and 5: quads, escapes and lanes. See docs/format/container-v1.md."""
+"""Planes of a tile of mode 3, and streams of modes 3 and 5. See docs/format/container-v1.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Residuals of tile modes 3 and 5, from docs/format/container-v1.md alone: one at a time, no numpy."""
+"""Residuals of tile modes 3 and 5, from docs/format/container-v1.md alone, one at a time."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ def residuals(
 ) -> list[list[list[int]]]:
     """Folded residuals [plane][row][16 * group + place in the group].
 
-    ``reach`` is how many groups further the next one beside stands. ``streams`` are each plane's four of quads and its escapes, ``lanes`` the bytes of its lanes.
+    ``reach`` is how many groups further the next one beside stands. ``streams`` are each plane's
+    four of quads and its escapes, ``lanes`` the bytes of its lanes.
     """
     books = [code_book(number) for number in range(len(LENGTHS))]
     sums = [[[0] * groups for _ in range(rows)] for _ in heads]

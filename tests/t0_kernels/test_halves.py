@@ -128,5 +128,7 @@ def test_unevenness_tells_edges_from_noise() -> None:
     edges = np.full_like(noise, 500)
     edges[:, :, ::16] += random.integers(0, 400, (1, 30, 40)).astype(np.uint16)
     flat = np.full_like(noise, 500)
+    deep = random.integers(0, 1 << 16, (1, 30, 640)).astype(np.uint16)
+    assert 0.2 < half_plan.unevenness(deep, 30, 632) < 1.4
     assert half_plan.unevenness(flat, 30, 632) == 0
     assert 0.2 < half_plan.unevenness(noise, 30, 632) < 1.4 < half_plan.unevenness(edges, 30, 632)

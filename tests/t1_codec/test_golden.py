@@ -81,7 +81,7 @@ def test_everything_the_format_can_hold_is_among_them() -> None:
     assert packings == set(Packing)
     assert methods == set(range(7))
     assert levels == set(codec.LEVELS)
-    assert modes == {(1, 0), (2, 1), (2, 2), (3, 0), (4, 0)}
+    assert modes == {(1, 0), (2, 1), (2, 2), (3, 0), (4, 0), (5, 0)}
 
 
 def test_the_stand_alone_decoder_decodes_them_all(tmp_path: Path) -> None:
