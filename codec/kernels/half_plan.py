@@ -29,9 +29,9 @@ from codec.kernels.quick_lanes import GROUP
 
 REACH = 2
 """How far beside a group is the next one of its parity."""
-ROWS = 8
+ROWS = 6
 """Rows that are looked at, spread over the tile."""
-_RUNS = 160
+_RUNS = 96
 _ROUNDS = 3
 _UNEVEN_ROWS = 4
 _UNEVEN_STEP = 4 * GROUP
