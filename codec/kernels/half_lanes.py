@@ -128,7 +128,7 @@ def _step(odd: bool, references: int, decode: bool) -> Any:
     ) -> Any:
         i64 = types.int64
         result = types.void if decode else types.int32
-        signature = result(ring, i64, types.UniTuple(i64, places), i64, taps, i64, z, i64)
+        signature = result(ring, i64, offsets, i64, taps, i64, z, i64)
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             kinds = signature.args

@@ -54,13 +54,13 @@ def column_blocks(width: int) -> int:
 
 
 @kernel
-def half_stride(width: int) -> int:
+def half_stride(width: int) -> Any:
     """Numbers that a half takes in a ring, with those beside it."""
     return column_blocks(width) * LANES + 2 * _MARGIN
 
 
 @kernel
-def ring_size(planes: int, width: int) -> int:
+def ring_size(planes: int, width: int) -> Any:
     """Numbers in a ring."""
     return planes * SLOTS * 2 * half_stride(width)
 

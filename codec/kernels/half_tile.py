@@ -38,13 +38,13 @@ from codec.kernels.values import finish_row
 
 
 @kernel
-def group_count(width: int) -> int:
+def group_count(width: int) -> Any:
     """Groups in a row."""
     return 2 * column_blocks(width)
 
 
 @kernel
-def block_count(width: int) -> int:
+def block_count(width: int) -> Any:
     """Blocks in a row that are coded or not."""
     return (group_count(width) + BLOCK - 1) // BLOCK
 

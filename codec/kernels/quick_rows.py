@@ -134,7 +134,8 @@ def take_row(
     positions[RAW] = _take_groups(data, origin, raw, low, coded, groups, quads, marks, z, sums)
     at = take_escapes(data, positions[ESCAPES], limit, z, low, marks, sums[SIDE:])
     positions[ESCAPES] = at
-    return at >= 0
+    sound: bool = at >= 0
+    return sound
 
 
 @kernel
