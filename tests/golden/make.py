@@ -181,7 +181,7 @@ def cases() -> dict[str, tuple[Callable[[], bytes], codec.Level]]:
     add("exr-quads", lambda: exr_file(ExrPart(QUADS)), "fast")
     add("dpx-halves", lambda: dpx_file(image(101, 30)), "fast")
     add("dpx-halves16", lambda: dpx_file(image(70, 24, bits=16), bits=16), "fast")
-    add("dpx-halves-flat", lambda: dpx_file(with_matte(image(197, 60))), "fast")
+    add("dpx-halves-flat", lambda: dpx_file(with_matte(image(132, 40))), "fast")
     add("exr-halves", lambda: exr_file(ExrPart(HALVES)), "fast")
     add("dpx-gray", lambda: frame("gray", 40, 35, FLAVORS[-1]))
     add("dpx-noise", lambda: frame("noise", 20, 40, FLAVORS[12]))
