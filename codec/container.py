@@ -27,7 +27,16 @@ MAGIC = b"\x89PXF\r\n\x1a\n"
 VERSION = 1
 HEAD_SIZE = 64
 WRAP_SIZE = 4096
-FEATURES = frozenset({"tile-predicted-1", "tile-quads-1", "tile-deep-1", "tile-deep-2", "redo-1"})
+FEATURES = frozenset(
+    {
+        "tile-predicted-1",
+        "tile-quads-1",
+        "tile-quads-2",
+        "tile-deep-1",
+        "tile-deep-2",
+        "redo-1",
+    }
+)
 
 _HEADER = struct.Struct("<8sHHIQQ16s8s8s")
 _SECTION = struct.Struct("<4sI")

@@ -27,9 +27,9 @@ from codec.deep_layout import (
     taps_of,
     weights_of,
 )
+from codec.halves import unevenness
 from codec.kernels import class_fit, class_predict, deep_tile, serial_context, tans
 from codec.kernels.packing import PAD
-from codec.quick import unevenness
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,10 +17,11 @@ class Effort:
     row, the choice of the cross-plane weight at every ``cross_step``-th; tiles have about
     ``tile_pixels`` pixels; ``deflate`` and ``lzma`` are the presets for packed residuals.
 
-    Tiles at least ``quick_width`` wide, if that is not 0, are coded in mode 3 (narrower ones would
-    be too much filling up), unless they are more uneven than ``quick_unevenness``. Where they have
-    no flat blocks, a general-purpose compressor is tried besides only if they take less than
-    ``quick_clean`` bytes a sample.
+    Tiles at least ``quick_width`` wide, if that is not 0, are coded in mode 5 (narrower ones would
+    be too much filling up), unless they are less uneven than ``quick_evenness``, as clean pictures
+    are, or more than ``quick_unevenness``. Where they have hardly any flat blocks, a
+    general-purpose compressor is tried besides only if they take less than ``quick_clean`` bytes a
+    sample.
 
     Mode 6 is tried as ``deep`` says; it is chosen where it takes less than ``deep_worth`` of the
     other modes' bytes. Its fit takes ``deep_rounds`` and looks at ``deep_rows`` (4, 8 or 16) of the
@@ -35,6 +36,7 @@ class Effort:
     deflate: int
     lzma: int
     quick_width: int = 0
+    quick_evenness: float = 0.2
     quick_unevenness: float = 1.4
     quick_clean: float = 1 / 16
     deep: Literal["never", "promising", "always"] = "never"

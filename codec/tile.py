@@ -17,19 +17,14 @@ from codec import deep, deep_reader
 from codec.deep_layout import CUT, FIRST_CUT
 from codec.errors import DamagedError
 from codec.gaps import put_gaps, take_gaps
+from codec.halves import HalfHeads, decode_halves, encode_halves, flat_share, unevenness
+from codec.halves import slack_bytes as half_slack_bytes
 from codec.kernels import entropy
 from codec.kernels import tile as drivers
 from codec.kernels.values import fold_signed
 from codec.packed import looks_clean, pack_residuals, unpack_residuals
 from codec.planes import PlaneHeads, encode_planes
-from codec.quick import (
-    QuickHeads,
-    decode_quick,
-    encode_quick,
-    has_flat_blocks,
-    slack_bytes,
-    unevenness,
-)
+from codec.quick import QuickHeads, decode_quick, slack_bytes
 from codec.rows import (
     add_residue,
     component_bits,
@@ -58,8 +53,14 @@ MODE_PACKED = 2
 MODE_QUICK = 3
 MODE_DEEP_1 = 4
 """What `MODE_DEEP` was first; such tiles are read, but no longer written."""
+MODE_HALVES = 5
 MODE_DEEP = 6
-_FEATURES = {MODE_QUICK: "tile-quads-1", MODE_DEEP_1: "tile-deep-1", MODE_DEEP: "tile-deep-2"}
+_FEATURES = {
+    MODE_QUICK: "tile-quads-1",
+    MODE_DEEP_1: "tile-deep-1",
+    MODE_HALVES: "tile-quads-2",
+    MODE_DEEP: "tile-deep-2",
+}
 _FIXED = struct.Struct("<BBHIII")
 _MAX_HEAD = 1 << 24
 _LARGE = 1 << 16
@@ -69,6 +70,8 @@ _TINY = 1 / 32
 """Bytes a sample below which the heads of mode 6 cost more than it can gain."""
 _CLEAN = 1 / 4
 """Bytes a sample: tiles coded to less are tried with a general-purpose compressor too."""
+_FLAT = 1 / 16
+"""Tiles of mode 5 with a greater share of flat blocks may be clean pictures."""
 
 
 def encode_tile(
@@ -134,13 +137,11 @@ def _smallest(
     components, rows, width = work.shape
     shape = (rows, width, bits)
     clean = _CLEAN
-    if 0 < effort.quick_width <= width and (
-        unevenness(work.planes, rows, width) <= effort.quick_unevenness
-    ):
-        heads, streams = encode_quick(work, order, bits)
-        best = _Coded(MODE_QUICK, 0, _deflated([values, *heads], streams), streams)
+    if _is_quick(work, effort):
+        heads, streams = encode_halves(work, order, bits)
+        best = _Coded(MODE_HALVES, 0, _deflated([values, *heads], streams), streams)
         # Clean pictures take more room there than in mode 1, and have flat blocks.
-        clean = 2 * _CLEAN if has_flat_blocks(heads) else effort.quick_clean
+        clean = 2 * _CLEAN if flat_share(work) > _FLAT else effort.quick_clean
     else:
         head, streams = encode_planes(work, order, bits, effort)
         best = _Coded(MODE_PREDICTED, 0, _deflated([values, head], streams), streams)
@@ -159,6 +160,14 @@ def _smallest(
         if found.size < best.size * effort.deep_worth:
             best = found
     return best
+
+
+def _is_quick(work: Workspace, effort: Effort) -> bool:
+    """Whether a tile is for mode 5."""
+    _, rows, width = work.shape
+    if not 0 < effort.quick_width <= width:
+        return False
+    return effort.quick_evenness <= unevenness(work.planes, rows, width) <= effort.quick_unevenness
 
 
 def _deflated(parts: Sequence[Buffer], streams: list[memoryview]) -> bytes:
@@ -212,6 +221,10 @@ def _decode(
         quick_heads = QuickHeads(head[at:], rows, e)
         data = _with_slack(body, slack_bytes(e.width))
         decode_quick(data, len(body), quick_heads, values, rows, e, out)
+    elif mode == MODE_HALVES:
+        half_heads = HalfHeads(head[at:], rows, e, values.bits)
+        data = _with_slack(body, half_slack_bytes(e.width))
+        decode_halves(data, len(body), half_heads, values, rows, e, out)
     elif mode in (MODE_DEEP_1, MODE_DEEP):
         cut = CUT if mode == MODE_DEEP else FIRST_CUT
         segments = segment_table(e, rows)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from codec.deep import DeepArrays
-    from codec.quick import QuickArrays
+    from codec.halves import HalfArrays
 
 _Shape: TypeAlias = tuple[int, int, int]
 _MOST_KEPT = 2 * (os.cpu_count() or 1)
@@ -45,8 +45,8 @@ class Workspace:
     k: NDArray[np.uint8]
     lengths: NDArray[np.uint8]
     table: NDArray[np.uint32]
-    quick: QuickArrays | None = None
     deep: DeepArrays | None = None
+    halves: HalfArrays | None = None
 
 
 _lock = threading.Lock()

@@ -17,7 +17,7 @@ import numpy as np
 from codec.kernels.bits import highest_bit, trailing_zeros
 from codec.kernels.jit import inlined, kernel
 from codec.kernels.memory import load64, store64
-from codec.kernels.quick_lanes import QUADS
+from codec.kernels.quick_lanes import GROUP, QUADS
 
 CODES = (
     "2467778899AAAA989AAAAAAAAAAAAAAAAA9",
@@ -26,9 +26,14 @@ CODES = (
     "34689679A9AAAA9789A9AAAAA89AAAA9AA9",
     "24688689A9AAAA979AAAAAAAAAAAAAAAAA9",
     "1579869AAAAAAAA8AAAAAAAAAAAAAAAAAAA",
+    "24678689A9AAAA989AAAAAAAAAAAAAAAAA9",
+    "2567767899AAAA978AAAAAAAA9AAAAAAAA8",
+    "3567767888999A8789999AAAA89AAAA9AA7",
 )
 """Hexadecimal code lengths of each code's quads: by their four high parts in falling order, in
 lexical order of those (0000, 1000, 1100, 1110, 1111, 2000, ... 3333)."""
+MODE3_CODES = 6
+"""Mode 3 knows the first ones alone; mode 5 has the last three in place of the first two."""
 MAX_LENGTH = 10
 SYMBOLS = 256
 BLOCK = 4
@@ -52,10 +57,9 @@ def code_lengths(code: str) -> Any:
 def _tables() -> tuple[Any, Any]:
     """Tables of all codes for encoding and for decoding.
 
-    For encoding, indexed by code and quad: ``code | length << 10 | escapes << 14`` (uint16), with
-    ``escapes`` 1 where a high part is 3. For decoding, indexed by code and the next `MAX_LENGTH`
-    bits: ``length | quad << 6 | escapes << 14``. Shifts take their count from the lowest six bits,
-    so that neither has to be masked there.
+    For encoding, indexed by code and quad: ``code | length << 10`` (uint16). For decoding, indexed
+    by code and the next `MAX_LENGTH` bits: ``length | quad << 6``. Shifts take their count from
+    the lowest six bits, so that the length has not to be masked there.
     """
     encoding = np.zeros((len(CODES), SYMBOLS), np.uint16)
     decoding = np.zeros((len(CODES), 1 << MAX_LENGTH), np.uint16)
@@ -66,9 +70,8 @@ def _tables() -> tuple[Any, Any]:
             code <<= 1
             for s in np.flatnonzero(lengths == length).tolist():
                 written = int(f"{code:0{length}b}"[::-1], 2)
-                escapes = int(3 in _high_parts(s))
-                encoding[number, s] = written | length << 10 | escapes << 14
-                decoding[number, written :: 1 << length] = length | s << 6 | escapes << 14
+                encoding[number, s] = written | length << 10
+                decoding[number, written :: 1 << length] = length | s << 6
                 code += 1
     return encoding.reshape(-1), decoding.reshape(-1)
 
@@ -78,11 +81,9 @@ ENCODING, DECODING = _tables()
 
 @inlined
 def _put(quads: Any, q: Any, first: Any, table: Any, acc: Any, filled: Any) -> Any:
-    """``acc``, ``filled`` and whether there are escapes, after one more quad."""
+    """``acc`` and ``filled`` after one more quad."""
     entry = np.uint64(table[first | np.uint64(quads[q])])
-    acc |= (entry & _MASK) << filled
-    filled += (entry >> np.uint64(10)) & np.uint64(15)
-    return acc, filled, entry >> np.uint64(14)
+    return acc | (entry & _MASK) << filled, filled + (entry >> np.uint64(10))
 
 
 @inlined
@@ -94,22 +95,21 @@ def _flush(out: Any, position: Any, acc: Any, filled: Any) -> Any:
 
 
 @kernel
-def emit_quads(
-    quads: Any, codes: Any, coded: Any, groups: int, table: Any, out: Any, state: Any, escapes: Any
-) -> int:
-    """Write a row's quads (uint8[4 * groups]) into four streams; the count of ``escapes``.
+def put_quads(
+    quads: Any, codes: Any, coded: Any, groups: int, table: Any, out: Any, state: Any
+) -> None:
+    """Write a row's quads (uint8[4 * groups]) into four streams.
 
     ``codes`` int64[groups] are the groups' codes, times `SYMBOLS`; ``coded`` (uint8) is 0 for
     blocks that are not written. ``out`` uint8[4, capacity] has room for `MAX_LENGTH` bits a quad
     and 16 bytes; ``state`` uint64[3, 4] holds each stream's position in bytes, the bits that wait,
-    and how many. ``escapes`` (int64[4 * groups + 1]) gets the numbers of the quads that have some.
+    and how many.
     """
     o0, o1, o2, o3 = out[0], out[1], out[2], out[3]
     p0, p1, p2, p3 = state[0, 0], state[0, 1], state[0, 2], state[0, 3]
     a0, a1, a2, a3 = state[1, 0], state[1, 1], state[1, 2], state[1, 3]
     f0, f1, f2, f3 = state[2, 0], state[2, 1], state[2, 2], state[2, 3]
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
-    n = np.uint64(0)
     for b in range((groups + BLOCK - 1) // BLOCK):
         if coded[b] == 0:
             continue
@@ -117,18 +117,10 @@ def emit_quads(
             g = np.uint64(i)
             first = np.uint64(codes[g])
             q = g << two
-            a0, f0, escape = _put(quads, q, first, table, a0, f0)
-            escapes[n] = q
-            n += escape
-            a1, f1, escape = _put(quads, q + one, first, table, a1, f1)
-            escapes[n] = q + one
-            n += escape
-            a2, f2, escape = _put(quads, q + two, first, table, a2, f2)
-            escapes[n] = q + two
-            n += escape
-            a3, f3, escape = _put(quads, q + three, first, table, a3, f3)
-            escapes[n] = q + three
-            n += escape
+            a0, f0 = _put(quads, q, first, table, a0, f0)
+            a1, f1 = _put(quads, q + one, first, table, a1, f1)
+            a2, f2 = _put(quads, q + two, first, table, a2, f2)
+            a3, f3 = _put(quads, q + three, first, table, a3, f3)
         p0, a0, f0 = _flush(o0, p0, a0, f0)
         p1, a1, f1 = _flush(o1, p1, a1, f1)
         p2, a2, f2 = _flush(o2, p2, a2, f2)
@@ -136,16 +128,14 @@ def emit_quads(
     state[0, 0], state[0, 1], state[0, 2], state[0, 3] = p0, p1, p2, p3
     state[1, 0], state[1, 1], state[1, 2], state[1, 3] = a0, a1, a2, a3
     state[2, 0], state[2, 1], state[2, 2], state[2, 3] = f0, f1, f2, f3
-    return np.int64(n)
 
 
 @inlined
-def _take(word: Any, first: Any, table: Any, quads: Any, q: Any, escapes: Any, n: Any) -> Any:
-    """Take quad q from the low bits of ``word``: its entry, and how many quads have escapes."""
+def _take(word: Any, first: Any, table: Any, quads: Any, q: Any) -> Any:
+    """Take quad q from the low bits of ``word``: its entry."""
     entry = np.uint64(table[first | (word & _MASK)])
-    quads[q] = np.uint8((entry >> np.uint64(6)) & np.uint64(0xFF))
-    escapes[n] = q
-    return entry, n + (entry >> np.uint64(14))
+    quads[q] = np.uint8(entry >> np.uint64(6))
+    return entry
 
 
 @inlined
@@ -155,16 +145,9 @@ def _word(data: Any, position: Any) -> Any:
 
 @kernel
 def take_quads(
-    data: Any,
-    positions: Any,
-    codes: Any,
-    coded: Any,
-    groups: int,
-    table: Any,
-    quads: Any,
-    escapes: Any,
-) -> int:
-    """The inverse of `emit_quads`: quads of blocks that are not coded are left as they are.
+    data: Any, positions: Any, codes: Any, coded: Any, groups: int, table: Any, quads: Any
+) -> None:
+    """The inverse of `put_quads`: quads of blocks that are not coded are left as they are.
 
     ``positions`` int64[4 or more] are bit positions in ``data`` and are moved on. The caller
     guarantees ``groups * MAX_LENGTH + 64`` bits of ``data`` after each, which bounds every load
@@ -173,7 +156,6 @@ def take_quads(
     p0, p1 = np.uint64(positions[0]), np.uint64(positions[1])
     p2, p3 = np.uint64(positions[2]), np.uint64(positions[3])
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
-    n = np.uint64(0)
     for b in range((groups + BLOCK - 1) // BLOCK):
         if coded[b] == 0:
             continue
@@ -183,16 +165,16 @@ def take_quads(
             g = np.uint64(i)
             first = np.uint64(codes[g])
             q = g << two
-            entry, n = _take(w0, first, table, quads, q, escapes, n)
+            entry = _take(w0, first, table, quads, q)
             w0 >>= entry & _USED
             s0 += entry
-            entry, n = _take(w1, first, table, quads, q + one, escapes, n)
+            entry = _take(w1, first, table, quads, q + one)
             w1 >>= entry & _USED
             s1 += entry
-            entry, n = _take(w2, first, table, quads, q + two, escapes, n)
+            entry = _take(w2, first, table, quads, q + two)
             w2 >>= entry & _USED
             s2 += entry
-            entry, n = _take(w3, first, table, quads, q + three, escapes, n)
+            entry = _take(w3, first, table, quads, q + three)
             w3 >>= entry & _USED
             s3 += entry
         # Lengths are 40 together at the most: their sum stays in the lowest six bits.
@@ -201,39 +183,24 @@ def take_quads(
         p2 += s2 & _USED
         p3 += s3 & _USED
     positions[0], positions[1], positions[2], positions[3] = p0, p1, p2, p3
-    return np.int64(n)
-
-
-@inlined
-def _escaped(z: Any, at: Any, k: Any) -> Any:
-    """A mark (lowest bit of 16) for each of four residuals whose high part is 3 or more."""
-    marks = np.uint64(0)
-    three = np.uint64(3)
-    for i in range(QUADS):
-        mark = np.uint64((np.uint64(z[at + i]) >> k) >= three)
-        marks |= mark << np.uint64(16 * i)
-    return marks
 
 
 @kernel
-def emit_escapes(
-    z: Any, start: int, k: Any, escapes: Any, count: int, out: Any, state: Any
-) -> None:
-    """Write the escapes of a row's residuals, those of quad q from ``z[start + 4 * q]`` on.
+def put_escapes(z: Any, k: Any, marks: Any, out: Any, state: Any) -> None:
+    """Write the escapes of a row's residuals ``z``, those that bits of ``marks`` stand for.
 
-    ``k`` int64[groups]; ``state`` uint64[3] as `emit_quads` has it for one stream.
+    ``marks`` uint16[groups], a multiple of `BLOCK` of them, has bit i of mark g for residual
+    ``16 * g + i``; ``k`` int64[groups]; ``state`` uint64[3] as `put_quads` has it for one stream.
     """
     position, acc, filled = state[0], state[1], state[2]
     one = np.uint64(1)
-    for i in range(count):
-        q = escapes[i]
-        low = np.uint64(k[q // QUADS])
-        at = start + QUADS * q
-        marks = _escaped(z, at, low)
-        while marks:
-            lane = np.int64(trailing_zeros(marks)) >> 4
-            marks &= marks - one
-            e = (np.uint64(z[at + lane]) >> low) - np.uint64(2)
+    for first in range(0, marks.size, BLOCK):
+        left = load64(marks, first)
+        while left:
+            lane = trailing_zeros(left)
+            left &= left - one
+            low = np.uint64(k[np.uint64(first) + (lane >> np.uint64(4))])
+            e = (np.uint64(z[np.uint64(GROUP * first) + lane]) >> low) - np.uint64(2)
             n = highest_bit(e)
             rest = e & ((one << n) - one)
             acc |= ((one | (rest << one)) << n) << filled
@@ -243,38 +210,32 @@ def emit_escapes(
 
 
 @kernel
-def add_escapes(
-    data: Any,
-    position: int,
-    limit: int,
-    z: Any,
-    start: int,
-    k: Any,
-    quads: Any,
-    escapes: Any,
-    count: int,
+def take_escapes(
+    data: Any, position: int, limit: int, z: Any, k: Any, marks: Any, sums: Any
 ) -> int:
-    """Add a row's escapes onto its residuals; the position after them, -1 beyond ``limit``.
+    """Add a row's escapes onto its residuals and their groups' ``sums`` (int32[groups]).
 
-    ``data`` must go on for ``4 * MAX_ESCAPE_BITS + 64`` bits after ``limit``.
+    The position after them, -1 beyond ``limit``. ``data`` must go on for ``MAX_ESCAPE_BITS + 64``
+    bits after ``limit``.
     """
     at = np.uint64(position)
     one = np.uint64(1)
-    for i in range(count):
-        if np.int64(at) > limit:
-            return -1
-        q = escapes[i]
-        low = np.uint64(k[q // QUADS])
-        first = start + QUADS * q
-        quad = np.uint64(quads[q])
-        marks = quad & (quad >> one) & np.uint64(0x55)
-        while marks:
-            lane = np.int64(trailing_zeros(marks)) >> 1
-            marks &= marks - one
+    for first in range(0, marks.size, BLOCK):
+        left = load64(marks, first)
+        while left:
+            if np.int64(at) > limit:
+                return -1
+            lane = trailing_zeros(left)
+            left &= left - one
+            g = np.uint64(first) + (lane >> np.uint64(4))
             word = _word(data, at)
             n = trailing_zeros(word | np.uint64(1 << 16))
             rest = (word >> (n + one)) & ((one << n) - one)
-            more = (one << n) + rest - one
-            z[first + lane] = np.uint64(z[first + lane]) + (more << low)
+            more = ((one << n) + rest - one) << np.uint64(k[g])
+            x = np.uint64(GROUP * first) + lane
+            cut = np.uint64(z[x])
+            whole = (cut + more) & np.uint64(0xFFFF)
+            z[x] = np.uint16(whole)
+            sums[g] = np.int32(np.int64(sums[g]) + np.int64(whole) - np.int64(cut))
             at += n + n + one
     return np.int64(at)

@@ -1,12 +1,13 @@
-"""Classes of groups in tile mode 3: how large residuals will be, known before a row starts.
+"""Classes of groups in tile modes 3 and 5: how large residuals will be, known before a row starts.
 
 A group's sum S adds up the folded residuals of its sixteen columns. The activity at row r is
 
-    8 * S(r-1,g) + S(r-1,g-1) + S(r-1,g+1) + 2 * S(r-2,g)
+    8 * S(r-1,g) + S(r-1,g-n) + S(r-1,g+n) + 2 * S(r-2,g)
       + 4 * sum over up to two planes coded before of S(r,g)
 
-and the class is how many of the plane's 15 thresholds are ``<=`` it. Sums are kept as int32 rows
-of ``1 + groups + 1``, with the outermost groups' sums repeated beside the row.
+and the class is how many of the plane's 15 thresholds are ``<=`` it. The *reach* n is 1 in mode 3;
+in mode 5, where groups hold even and odd columns by turns, it is 2. Sums are kept as int32 rows of
+``SIDE + groups + SIDE``, with the outermost groups' sums repeated beside the row.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import numpy as np
 
 from codec.kernels.bits import highest_bit
 from codec.kernels.jit import inlined, kernel
-from codec.kernels.packing import PAD
 from codec.kernels.quick_code import BLOCK
-from codec.kernels.quick_lanes import GROUP, group_sum
+from codec.kernels.quick_lanes import GROUP
 
 CLASSES = 16
 THRESHOLDS = CLASSES - 1
 CROSS_PLANES = 2
 MAX_RAW = 15
+SIDE = 2
 _FINE = 3
 """Activities are counted in levels, ``1 << _FINE`` an octave."""
 _LEVELS = 32 << _FINE
@@ -33,33 +34,41 @@ _RAW_MEAN = 1.4
 
 
 @kernel
-def sum_groups(z: Any, groups: int, sums: Any) -> None:
-    """``sums`` (int32[1 + groups + 1]) of a row ``z`` (uint16[PAD + GROUP * groups + PAD])."""
-    for g in range(groups):
-        sums[1 + g] = group_sum(z, PAD + GROUP * g)
-    sums[0] = sums[1]
-    sums[1 + groups] = sums[groups]
+def pad_sums(sums: Any, groups: int, reach: int) -> None:
+    """Repeat the outermost sums beside a row, as far as activities reach."""
+    for i in range(reach):
+        sums[SIDE - reach + i] = sums[SIDE + i]
+        sums[SIDE + groups + i] = sums[SIDE + groups - reach + i]
 
 
 @kernel
 def mark_blocks(sums: Any, groups: int, coded: Any) -> None:
     """``coded[b]`` (uint8) = 1 where a block of `BLOCK` groups has a sum that is not zero."""
-    for b in range(coded.size):
-        joined = np.int32(0)
-        for g in range(b * BLOCK, min((b + 1) * BLOCK, groups)):
-            joined |= sums[1 + g]
+    inner = sums[SIDE:]
+    whole = groups // BLOCK
+    for b in range(whole):
+        g = BLOCK * b
+        joined = inner[g] | inner[g + 1] | inner[g + 2] | inner[g + 3]
         coded[b] = joined != 0
+    if whole < coded.size:
+        joined = np.int32(0)
+        for g in range(BLOCK * whole, groups):
+            joined |= inner[g]
+        coded[whole] = joined != 0
 
 
 @kernel
-def activities(north: Any, north2: Any, activity: Any, groups: int) -> None:
+def activities(north: Any, north2: Any, activity: Any, groups: int, reach: int) -> None:
     """``activity`` (int32[groups]) from the sums one and two rows above."""
+    # Views whose indices cannot be negative: else nothing here becomes a vector.
+    before, inner, after = north[SIDE - reach :], north[SIDE:], north[SIDE + reach :]
+    inner2 = north2[SIDE:]
     for g in range(groups):
         activity[g] = (
-            np.int32(8) * np.int32(north[1 + g])
-            + np.int32(north[g])
-            + np.int32(north[2 + g])
-            + np.int32(2) * np.int32(north2[1 + g])
+            np.int32(8) * np.int32(inner[g])
+            + np.int32(before[g])
+            + np.int32(after[g])
+            + np.int32(2) * np.int32(inner2[g])
         )
 
 
@@ -67,7 +76,7 @@ def activities(north: Any, north2: Any, activity: Any, groups: int) -> None:
 def cross_activities(sums: Any, activity: Any, groups: int) -> None:
     """Add the sums of a plane coded before, same row."""
     for g in range(groups):
-        activity[g] = np.int32(activity[g]) + np.int32(4) * np.int32(sums[1 + g])
+        activity[g] = np.int32(activity[g]) + np.int32(4) * np.int32(sums[SIDE + g])
 
 
 @kernel
@@ -116,41 +125,37 @@ def _least(level: int) -> int:
 @kernel
 def _shape(number: int, total: int, bits: int, k: Any, codes: Any, c: int) -> None:
     """Low bits and code of a class whose ``number`` residuals add up to ``total``."""
-    mean = total / max(number, 1) / _RAW_MEAN
+    mean = total / max(number, 1)
     raw = 0
-    while mean > 1.0 and raw < min(bits, MAX_RAW):
+    while mean > _RAW_MEAN and raw < min(bits, MAX_RAW):
         mean *= 0.5
         raw += 1
     k[c] = raw
     if raw:
-        codes[c] = 1 if mean > 0.70711 else 0
-    elif mean > 0.70711:
-        codes[c] = 2
-    elif mean > 0.5:
-        codes[c] = 3
+        codes[c] = 6 + np.int64(mean > _RAW_MEAN * 0.63) + np.int64(mean > _RAW_MEAN * 0.794)
     else:
-        codes[c] = 4 if mean > 0.17678 else 5
+        codes[c] = 2 + np.int64(mean <= 0.99) + np.int64(mean <= 0.7) + np.int64(mean <= 0.25)
 
 
 @kernel
 def row_activities(
-    sums: Any, p: int, north: int, north2: int, now: int, activity: Any, groups: int
+    sums: Any, p: int, north: int, north2: int, now: int, activity: Any, groups: int, reach: int
 ) -> None:
     """``activity`` of a row of the p-th plane coded, whose own sums are to stand in row ``now``."""
-    activities(sums[p, north], sums[p, north2], activity, groups)
+    activities(sums[p, north], sums[p, north2], activity, groups, reach)
     for q in range(max(p - CROSS_PLANES, 0), p):
         cross_activities(sums[q, now], activity, groups)
 
 
 @kernel
 def choose_classes(
-    sums: Any, p: int, groups: int, bits: int, thresholds: Any, k: Any, codes: Any
+    sums: Any, p: int, groups: int, bits: int, reach: int, thresholds: Any, k: Any, codes: Any
 ) -> None:
     """Thresholds (int32) that share sampled groups evenly among classes; each class's k and code.
 
-    ``sums`` int32[planes, samples, 2, 1 + groups + 1] are those of pairs of rows, one above the
-    other, of the planes in coding order up to the p-th. The upper row stands for two. Groups whose
-    block is not coded do not count.
+    ``sums`` int32[planes, samples, 2, SIDE + groups + SIDE] are those of pairs of rows, one above
+    the other, of the planes in coding order up to the p-th. The upper row stands for two. Groups
+    whose block is not coded do not count.
     """
     counts = np.zeros(_LEVELS, np.int64)
     totals = np.zeros(_LEVELS, np.int64)
@@ -158,13 +163,13 @@ def choose_classes(
     coded = np.empty((groups + BLOCK - 1) // BLOCK, np.uint8)
     seen = 0
     for i in range(sums.shape[1]):
-        row_activities(sums[:, i], p, 0, 0, 1, activity, groups)
+        row_activities(sums[:, i], p, 0, 0, 1, activity, groups, reach)
         mark_blocks(sums[p, i, 1], groups, coded)
         for g in range(groups):
             if coded[g // BLOCK]:
                 level = _level(activity[g])
                 counts[level] += 1
-                totals[level] += np.int64(sums[p, i, 1, 1 + g])
+                totals[level] += np.int64(sums[p, i, 1, SIDE + g])
                 seen += 1
     below = 0
     number = 0
@@ -191,12 +196,3 @@ def choose_classes(
         thresholds[i] = 0x7FFFFFFF
         k[i + 1] = k[c]
         codes[i + 1] = codes[c]
-
-
-@kernel
-def sampled_cost(z: Any, groups: int) -> int:
-    """What a row's residuals may cost, in eighths of a bit a column, but for a constant."""
-    cost = np.int64(0)
-    for g in range(groups):
-        cost += _level(np.int64(group_sum(z, PAD + GROUP * g)) + 8)
-    return cost + (groups << (_FINE + 1))

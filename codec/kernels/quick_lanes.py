@@ -63,8 +63,10 @@ def split_group(
     ``quads[quad_at : quad_at + 4]`` (uint8) gets the quads. The low bits are ORed onto the
     vector at ``lanes[byte]`` (uint8), of which each lane holds ``filled`` bits (at most 15); what
     does not fit begins the vector after it, which is overwritten. Nothing is checked.
+
+    Returns a mark (uint16), bit i of which is set where the i-th high part is 3 or more.
     """
-    signature = types.void(
+    signature = types.uint16(
         z, types.int64, types.int64, quads, types.int64, lanes, types.int64, types.int64
     )
 
@@ -75,7 +77,8 @@ def split_group(
         k = _splat(builder, _V16, args[2])
         high = builder.lshr(values, k)
         three = _same(_V16, 3)
-        high = builder.select(builder.icmp_unsigned("<", high, three), high, three)
+        escaped = builder.icmp_unsigned(">=", high, three)
+        high = builder.select(escaped, three, high)
         joined = builder.bitcast(high, _V64)
         quad = joined
         for place in _PLACES:
@@ -96,7 +99,7 @@ def split_group(
         rest = builder.sub(_same(_V16, 15), filled)
         over = builder.lshr(builder.lshr(low, _same(_V16, 1)), rest)
         builder.store(over, second, align=1)
-        return context.get_dummy_value()
+        return builder.bitcast(escaped, _I16)
 
     return signature, generate
 
@@ -112,14 +115,26 @@ def merge_group(
     filled: Any,
     z: Any,
     at: Any,
+    sums: Any,
+    place: Any,
 ) -> Any:
     """The inverse of `split_group`: residuals ``z[at : at + 16]``, of which h is 3 at the most.
 
     Their low bits stand from bit ``filled`` of the lanes of the vector at ``lanes[byte]`` on,
-    and in the vector after it.
+    and in the vector after it. ``sums[place]`` (int32) gets their sum. Returns a mark (uint16) of
+    the high parts that are 3.
     """
-    signature = types.void(
-        quads, types.int64, types.int64, lanes, types.int64, types.int64, z, types.int64
+    signature = types.uint16(
+        quads,
+        types.int64,
+        types.int64,
+        lanes,
+        types.int64,
+        types.int64,
+        z,
+        types.int64,
+        sums,
+        types.int64,
     )
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -132,8 +147,10 @@ def merge_group(
         for place in _PLACES:
             joined = builder.or_(joined, builder.shl(quad, _same(_V64, place)))
         joined = builder.and_(joined, _same(_V64, 0x0003000300030003))
+        high = builder.bitcast(joined, _V16)
+        escaped = builder.icmp_unsigned("==", high, _same(_V16, 3))
         k = _splat(builder, _V16, args[2])
-        high = builder.shl(builder.bitcast(joined, _V16), k)
+        high = builder.shl(high, k)
         filled = _splat(builder, _V16, args[5])
         first = _vector(context, builder, kinds[3], args[3], args[4], _V16, _I8)
         after = builder.add(args[4], _I64(2 * GROUP))
@@ -144,10 +161,31 @@ def merge_group(
         low = builder.or_(low, builder.shl(builder.add(over, over), rest))
         mask = builder.sub(builder.shl(_same(_V16, 1), k), _same(_V16, 1))
         target = _vector(context, builder, kinds[6], args[6], args[7], _V16, _I16)
-        builder.store(builder.or_(high, builder.and_(low, mask)), target, align=2)
-        return context.get_dummy_value()
+        values = builder.or_(high, builder.and_(low, mask))
+        builder.store(values, target, align=2)
+        data = context.make_array(kinds[8])(context, builder, args[8]).data
+        builder.store(lane_sum(builder, values), builder.gep(data, [args[9]]))
+        return builder.bitcast(escaped, _I16)
 
     return signature, generate
+
+
+def lane_sum(builder: Any, values: Any) -> Any:
+    """Sum (int32) of the lanes of a vector of 16-bit numbers."""
+    wide = builder.zext(values, _V32)
+    lanes = GROUP
+    while lanes > 1:
+        lanes //= 2
+        halves = [
+            builder.shuffle_vector(
+                wide,
+                ir.Constant(wide.type, ir.Undefined),
+                ir.Constant(ir.VectorType(_I32, lanes), [first + i for i in range(lanes)]),
+            )
+            for first in (0, lanes)
+        ]
+        wide = builder.add(*halves)
+    return builder.extract_element(wide, _I32(0))
 
 
 @intrinsic
@@ -157,19 +195,6 @@ def group_sum(typing_context: Any, z: Any, at: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         source = _vector(context, builder, signature.args[0], args[0], args[1], _V16, _I16)
-        wide = builder.zext(builder.load(source, align=2), _V32)
-        lanes = GROUP
-        while lanes > 1:
-            lanes //= 2
-            halves = [
-                builder.shuffle_vector(
-                    wide,
-                    ir.Constant(wide.type, ir.Undefined),
-                    ir.Constant(ir.VectorType(_I32, lanes), [first + i for i in range(lanes)]),
-                )
-                for first in (0, lanes)
-            ]
-            wide = builder.add(*halves)
-        return builder.extract_element(wide, _I32(0))
+        return lane_sum(builder, builder.load(source, align=2))
 
     return signature, generate

@@ -16,7 +16,7 @@ import numpy as np
 
 from codec.kernels.jit import inlined, kernel
 from codec.kernels.packing import PAD
-from codec.kernels.predict import FRACTION, ROUND, RUNS, run_length
+from codec.kernels.predict import FRACTION, ROUND
 
 TAPS = (4, 7, 9)
 """Stored taps of the first, second, and every later plane coded."""
@@ -36,75 +36,9 @@ def _own(above: Any, x: Any, north: Any, north_west: Any, north_east: Any) -> An
 
 
 @inlined
-def _fold(sample: Any, p: Any, half: Any, mask: Any, ones: Any) -> Any:
-    """The folded residual (uint16) of a sample (uint16) predicted as p (int32).
-
-    ``ones`` has a bit more than ``mask``. Nothing needs more than 16 bits, of which a vector
-    holds most.
-    """
-    d = np.uint16(np.uint16(sample - np.uint16(p)) & mask)
-    twice = np.uint16(d + d)
-    return np.uint16(twice ^ ones) if d >= half else twice
-
-
-@inlined
 def _unfold(v: Any) -> Any:
     """A residual of its folded value (int32), shifted by `FRACTION`."""
     return np.int32(((v >> np.int32(1)) ^ -(v & np.int32(1))) << np.int32(FRACTION))
-
-
-@kernel
-def _residual0(row: Any, above: Any, c: Any, bits: int, z: Any, width: int) -> None:
-    bias, west, n = np.int32(c[BIAS]), np.int32(c[0]), np.int32(c[1])
-    nw, ne = np.int32(c[2]), np.int32(c[3])
-    half, mask = np.uint16(1 << (bits - 1)), np.uint16((1 << bits) - 1)
-    ones = np.uint16((2 << bits) - 1)
-    for x in range(width):
-        total = bias + west * np.int32(row[PAD + x - 1]) + _own(above, x, n, nw, ne)
-        z[PAD + x] = _fold(row[PAD + x], np.int32(total) >> np.int32(FRACTION), half, mask, ones)
-
-
-@kernel
-def _residual1(
-    row: Any, above: Any, g: Any, g_above: Any, c: Any, bits: int, z: Any, width: int
-) -> None:
-    bias, west, n = np.int32(c[BIAS]), np.int32(c[0]), np.int32(c[1])
-    nw, ne = np.int32(c[2]), np.int32(c[3])
-    c0, c1, c2 = np.int32(c[4]), np.int32(c[5]), np.int32(c[6])
-    half, mask = np.uint16(1 << (bits - 1)), np.uint16((1 << bits) - 1)
-    ones = np.uint16((2 << bits) - 1)
-    for x in range(width):
-        total = bias + west * np.int32(row[PAD + x - 1]) + _own(above, x, n, nw, ne)
-        total += c0 * np.int32(g[PAD + x]) + c1 * np.int32(g[PAD + x - 1])
-        total += c2 * np.int32(g_above[PAD + x])
-        z[PAD + x] = _fold(row[PAD + x], np.int32(total) >> np.int32(FRACTION), half, mask, ones)
-
-
-@kernel
-def _residual2(
-    row: Any,
-    above: Any,
-    g: Any,
-    g_above: Any,
-    f: Any,
-    f_above: Any,
-    c: Any,
-    bits: int,
-    z: Any,
-    width: int,
-) -> None:
-    bias, west, n = np.int32(c[BIAS]), np.int32(c[0]), np.int32(c[1])
-    nw, ne = np.int32(c[2]), np.int32(c[3])
-    c0, c1, c2 = np.int32(c[4]), np.int32(c[5]), np.int32(c[6])
-    c3, c4 = np.int32(c[7]), np.int32(c[8])
-    half, mask = np.uint16(1 << (bits - 1)), np.uint16((1 << bits) - 1)
-    ones = np.uint16((2 << bits) - 1)
-    for x in range(width):
-        total = bias + west * np.int32(row[PAD + x - 1]) + _own(above, x, n, nw, ne)
-        total += c0 * np.int32(g[PAD + x]) + c1 * np.int32(g[PAD + x - 1])
-        total += c2 * np.int32(g_above[PAD + x])
-        total += c3 * np.int32(f[PAD + x]) + c4 * np.int32(f_above[PAD + x])
-        z[PAD + x] = _fold(row[PAD + x], np.int32(total) >> np.int32(FRACTION), half, mask, ones)
 
 
 @kernel
@@ -164,62 +98,6 @@ def quick_base(
         return
     f = planes[order[p - 2]]
     _base2(base, above, g[now], g[before], f[now], f[before], c, z, width)
-
-
-@kernel
-def _base_at(planes: Any, order: Any, p: int, r: int, before: int, c: Any, x: int) -> Any:
-    """All taps but W at one column."""
-    above = planes[order[p], before]
-    total = np.int32(c[BIAS]) + _own(above, x, np.int32(c[1]), np.int32(c[2]), np.int32(c[3]))
-    if p > 0:
-        g = planes[order[p - 1]]
-        total += np.int32(c[4]) * np.int32(g[r, PAD + x])
-        total += np.int32(c[5]) * np.int32(g[r, PAD + x - 1])
-        total += np.int32(c[6]) * np.int32(g[before, PAD + x])
-    if p > 1:
-        f = planes[order[p - 2]]
-        total += np.int32(c[7]) * np.int32(f[r, PAD + x])
-        total += np.int32(c[8]) * np.int32(f[before, PAD + x])
-    return np.int32(total)
-
-
-@kernel
-def quick_residual(
-    planes: Any,
-    order: Any,
-    p: int,
-    r: int,
-    bits: int,
-    c: Any,
-    starts: Any,
-    z: Any,
-    width: int,
-) -> None:
-    """Folded residuals ``z`` (uint16[PAD + width + PAD]) of row r of the p-th plane coded.
-
-    ``starts[s]`` (int32[RUNS]) stands for W at run s.
-    """
-    before = max(r - 1, 0)
-    plane = planes[order[p]]
-    row = plane[r]
-    if p == 0:
-        _residual0(row, plane[before], c, bits, z, width)
-    elif p == 1:
-        g = planes[order[0]]
-        _residual1(row, plane[before], g[r], g[before], c, bits, z, width)
-    else:
-        g = planes[order[p - 1]]
-        f = planes[order[p - 2]]
-        _residual2(row, plane[before], g[r], g[before], f[r], f[before], c, bits, z, width)
-    length = run_length(width)
-    half, mask = np.uint16(1 << (bits - 1)), np.uint16((1 << bits) - 1)
-    ones = np.uint16((2 << bits) - 1)
-    for s in range(RUNS):
-        x = s * length
-        if x < width:
-            total = _base_at(planes, order, p, r, before, c, x)
-            total = np.int32(total + np.int32(c[0]) * np.int32(starts[s]))
-            z[PAD + x] = _fold(row[PAD + x], total >> np.int32(FRACTION), half, mask, ones)
 
 
 @kernel

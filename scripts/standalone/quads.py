@@ -1,4 +1,4 @@
-"""Planes of a tile of mode 3: quads, escapes and lanes. See docs/format/container-v1.md."""
+"""Planes of a tile of mode 3, and streams of modes 3 and 5. See docs/format/container-v1.md."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ LENGTHS = (
     "34689679A9AAAA9789A9AAAAA89AAAA9AA9",
     "24688689A9AAAA979AAAAAAAAAAAAAAAAA9",
     "1579869AAAAAAAA8AAAAAAAAAAAAAAAAAAA",
+    "24678689A9AAAA989AAAAAAAAAAAAAAAAA9",
+    "2567767899AAAA978AAAAAAAA9AAAAAAAA8",
+    "3567767888999A8789999AAAA89AAAA9AA7",
 )
 
 
@@ -74,42 +77,53 @@ def parse_head(raw: bytes, at: int, p: int, rows: int, width: int) -> tuple[Plan
     return plane, list(lengths), at
 
 
+def part_streams(plane: Plane, body: bytes, stop: int, lengths: list[int], groups: int) -> int:
+    """Give a plane its streams, the first at ``stop`` of ``body``; where the last one ends."""
+    parts = []
+    for length in lengths:
+        parts.append(body[stop : stop + length])
+        stop += length
+    lanes = np.frombuffer(parts.pop(4), np.uint8).reshape(-1, 16, 2)
+    # Row b holds bit b of all lanes.
+    plane["lanes"] = np.unpackbits(lanes, axis=2, bitorder="little").transpose(0, 2, 1)
+    plane["lanes"] = plane["lanes"].reshape(-1, 16).astype(int)
+    plane["words"] = [words_of(part) for part in parts]
+    plane["at"] = [0] * 6
+    edge = np.full(groups, min(plane["start"], 16 * 65535))
+    plane["sums"] = [edge, edge]
+    return stop
+
+
 def planes(raw: bytes, body: bytes, rows: int, width: int, depths: list[int]) -> list[Plane]:
     """The planes, with their folded residuals."""
     groups = -(-width // 16)
     found, at, stop = [], 0, 0
     for p, bits in enumerate(depths):
         plane, lengths, at = parse_head(raw, at, p, rows, width)
-        parts = []
-        for length in lengths:
-            parts.append(body[stop : stop + length])
-            stop += length
-        lanes = np.frombuffer(parts.pop(4), np.uint8).reshape(-1, 16, 2)
-        # Row b holds bit b of all lanes.
-        plane["lanes"] = np.unpackbits(lanes, axis=2, bitorder="little").transpose(0, 2, 1)
-        plane["lanes"] = plane["lanes"].reshape(-1, 16).astype(int)
-        plane["words"] = [words_of(part) for part in parts]
-        plane["at"] = [0] * 6
+        stop = part_streams(plane, body, stop, lengths, groups)
         plane["bits"], plane["z"] = bits, np.zeros((rows, width), int)
-        edge = np.full(groups, min(plane["start"], 16 * 65535))
-        plane["sums"] = [edge, edge]
         found.append(plane)
     tables = decoding_tables()
     for r, p in product(range(rows), range(len(found))):
-        z = read_row(found, p, r, groups, tables)
+        z = read_row(found, p, r, groups, tables, 1)
         found[p]["sums"] = [z.sum(1), found[p]["sums"][0]]
         found[p]["z"][r] = z.reshape(-1)[:width]
     return found
 
 
 def read_row(
-    found: list[Plane], p: int, r: int, groups: int, tables: list[list[tuple[int, list[int]]]]
+    found: list[Plane],
+    p: int,
+    r: int,
+    groups: int,
+    tables: list[list[tuple[int, list[int]]]],
+    reach: int,
 ) -> Array:
-    """Folded residuals [group, 16] of row r of plane p."""
+    """Folded residuals [group, 16] of row r of plane p; groups ``reach`` further are beside."""
     plane = found[p]
     north, north2 = plane["sums"]
-    beside = np.pad(north, 1, mode="edge")
-    activity = 8 * north + beside[:-2] + beside[2:] + 2 * north2
+    beside = np.concatenate([north[:reach], north, north[-reach:]])
+    activity = 8 * north + beside[:groups] + beside[2 * reach :] + 2 * north2
     for q in range(max(p - 2, 0), p):
         activity = activity + 4 * found[q]["sums"][0]
     numbers = np.searchsorted(plane["thresholds"], activity, "right")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from standalone import quads
 from standalone.deep import deep_rows
+from standalone.halves import half_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
     Plane = dict[str, Any]
     Array = NDArray[Any]
 
-TILE_FEATURES = {"tile-predicted-1", "tile-quads-1", "tile-deep-1", "tile-deep-2"}
+TILE_FEATURES = {
+    "tile-predicted-1",
+    "tile-quads-1",
+    "tile-quads-2",
+    "tile-deep-1",
+    "tile-deep-2",
+}
 
 
 def decode_samples(
@@ -35,6 +42,8 @@ def decode_samples(
         coded = rebuild(packed_planes(packer, body, rows, e["width"], depths), rows, e["width"])
     elif mode == 3:
         coded = rebuild(quads.planes(head[at:], body, rows, e["width"], depths), rows, e["width"])
+    elif mode == 5:
+        coded = half_rows(head[at:], body, rows, e["width"], depths)
     elif mode in (4, 6):
         coded = deep_rows(head[at:], body, mode, rows, e["width"], depths)
     else:

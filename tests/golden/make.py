@@ -61,6 +61,9 @@ GRAY12 = calm(70, 40, 1, 12)
 WIDE = calm(40, 24, bits=16)
 HALF = {name: (RGB10[..., i] / 513 - 0.5).astype("f2") for i, name in enumerate("RGB")}
 QUADS = {name: (calm(81, 30)[..., i % 3] / 513 - 0.5).astype("f2") for i, name in enumerate("ABGR")}
+HALVES = {
+    name: (image(83, 30)[..., i % 3] / 513 - 0.5).astype("f2") for i, name in enumerate("ABGR")
+}
 FLOAT = {name: (WIDE[..., i] / 20000 - 0.5).astype("f4") for i, name in enumerate("RGB")}
 
 
@@ -106,6 +109,12 @@ def leaning_mosaic() -> NDArray[np.uint16]:
     picture = leaning(144, 96, 12)[..., 0]
     picture[::2, ::2] += 200
     picture[1::2, 1::2] += 400
+    return picture
+
+
+def with_matte(picture: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """A noisy picture, part of which is flat."""
+    picture[20:50, 64:] = 64
     return picture
 
 
@@ -187,6 +196,10 @@ def cases() -> dict[str, tuple[Callable[[], bytes], codec.Level]]:
     add("dpx-quads16", lambda: dpx_file(image(70, 24, bits=16), bits=16), "fast")
     add("dpx-quads-patched", lambda: dpx_file(patched(image(44, 26))), "fast")
     add("exr-quads", lambda: exr_file(ExrPart(QUADS)), "fast")
+    add("dpx-halves", lambda: dpx_file(image(101, 30)), "fast")
+    add("dpx-halves16", lambda: dpx_file(image(70, 24, bits=16), bits=16), "fast")
+    add("dpx-halves-flat", lambda: dpx_file(with_matte(image(132, 40))), "fast")
+    add("exr-halves", lambda: exr_file(ExrPart(HALVES)), "fast")
     add("dpx-gray", lambda: frame("gray", 40, 35, FLAVORS[-1]))
     add("dpx-noise", lambda: frame("noise", 20, 40, FLAVORS[12]))
     add("dpx-deep", lambda: dpx_file(leaning(176, 112)), "max")

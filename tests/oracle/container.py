@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
-from tests.oracle import deep, quads
+from tests.oracle import deep, halves, quads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MAGIC = bytes.fromhex("89 50 58 46 0D 0A 1A 0A")
 
@@ -179,6 +179,10 @@ def decode_tile(payload: bytes, rows: int, e: Element) -> list[bytes]:
         assert at == stop
     elif mode == 3:
         planes = quad_planes(head[head_at:], payload[at:stop], rows, e, values)
+    elif mode == 5:
+        depths = [values[c].bits for c in e.order]
+        coded = half_planes(head[head_at:], payload[at:stop], rows, e.width, depths)
+        samples = as_filed(coded, e, values)
     elif mode in (4, 6):
         depths = [values[c].bits for c in e.order]
         coded = deep.decode(head[head_at:], payload[at:stop], mode, rows, e.width, depths)
@@ -274,7 +278,24 @@ def quad_planes(
 ) -> list[Plane]:
     """The planes of a tile of mode 3, with the taps of mode 1 that theirs are."""
     heads = quads.parse_heads(raw, e.components, rows, e.width)
-    streams: list[list[quads.Stream]] = []
+    z = quad_residuals(heads, body, rows, -(-e.width // 16), 1)
+    planes = []
+    for p, head in enumerate(heads):
+        own, g, f = head.taps[:4], head.taps[4:7], head.taps[7:]
+        taps = [*own, *(g or [0, 0, 0]), 0, 0, *(f[:1] or [0]), 0, *(f[1:] or [0]), 0, 0]
+        taps += [0] * 5
+        bits = values[e.order[p]].bits
+        plane = Plane(0, 0, head.predictor, 0, head.bias, taps, [], [], [], [], [], bits)
+        plane.residuals = [row[: e.width] for row in z[p]]
+        planes.append(plane)
+    return planes
+
+
+def quad_residuals(
+    heads: Sequence[quads.Head], body: bytes, rows: int, groups: int, reach: int
+) -> list[list[list[int]]]:
+    """Residuals of a tile of mode 3 or 5, all of whose streams must end where they should."""
+    streams: list[list[Bits]] = []
     lanes = []
     at = 0
     for head in heads:
@@ -285,20 +306,20 @@ def quad_planes(
         streams.append([Bits(part) for part in (*parts[:4], parts[5])])
         lanes.append(parts[4])
     assert at == len(body)
-    z = quads.residuals(heads, streams, lanes, rows, e.width)
-    planes = []
-    for p, head in enumerate(heads):
-        for stream in streams[p]:
-            assert isinstance(stream, Bits)
+    z = quads.residuals(heads, [list(own) for own in streams], lanes, rows, groups, reach)
+    for own in streams:
+        for stream in own:
             assert (stream.at + 7) // 8 == len(stream.data)
-        own, g, f = head.taps[:4], head.taps[4:7], head.taps[7:]
-        taps = [*own, *(g or [0, 0, 0]), 0, 0, *(f[:1] or [0]), 0, *(f[1:] or [0]), 0, 0]
-        taps += [0] * 5
-        bits = values[e.order[p]].bits
-        plane = Plane(0, 0, head.predictor, 0, head.bias, taps, [], [], [], [], [], bits)
-        plane.residuals = z[p]
-        planes.append(plane)
-    return planes
+    return z
+
+
+def half_planes(
+    raw: bytes, body: bytes, rows: int, width: int, depths: list[int]
+) -> list[list[list[int]]]:
+    """Coded samples [plane][row][column] of a tile of mode 5."""
+    heads = halves.parse_heads(raw, len(depths), rows, width)
+    z = quad_residuals(heads, body, rows, -(-width // 32) * 2, 2)
+    return halves.rebuild(heads, z, depths, width)
 
 
 def parse_heads(raw: bytes, rows: int, e: Element, values: list[Values]) -> list[Plane]:

@@ -1,11 +1,14 @@
-"""Residuals of tile mode 3, from docs/format/container-v1.md alone: one at a time, no numpy."""
+"""Residuals of tile modes 3 and 5, from docs/format/container-v1.md alone, one at a time."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
 from itertools import product
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 KINDS = (
     "0000 1000 1100 1110 1111 2000 2100 2110 2111 2200 2210 2211 2220 2221 2222 "
@@ -19,6 +22,9 @@ LENGTHS = (
     "34689679A9AAAA9 789A9AAAAA89AAA A9AA9",
     "24688689A9AAAA9 79AAAAAAAAAAAAA AAAA9",
     "1579869AAAAAAAA 8AAAAAAAAAAAAAA AAAAA",
+    "24678689A9AAAA9 89AAAAAAAAAAAAA AAAA9",
+    "2567767899AAAA9 78AAAAAAAA9AAAA AAAA8",
+    "3567767888999A8 789999AAAA89AAA A9AA7",
 )
 
 
@@ -90,26 +96,34 @@ def code_book(number: int) -> dict[tuple[int, int], tuple[int, ...]]:
 
 
 def residuals(
-    heads: list[Head], streams: list[list[Stream]], lanes: list[bytes], rows: int, width: int
+    heads: Sequence[Head],
+    streams: list[list[Stream]],
+    lanes: list[bytes],
+    rows: int,
+    groups: int,
+    reach: int,
 ) -> list[list[list[int]]]:
-    """Folded residuals [plane][row][column].
+    """Folded residuals [plane][row][16 * group + place in the group].
 
-    ``streams`` are each plane's four of quads and its escapes, ``lanes`` the bytes of its lanes.
+    ``reach`` is how many groups further the next one beside stands. ``streams`` are each plane's
+    four of quads and its escapes, ``lanes`` the bytes of its lanes.
     """
     books = [code_book(number) for number in range(len(LENGTHS))]
-    groups = -(-width // 16)
     sums = [[[0] * groups for _ in range(rows)] for _ in heads]
     z = [[[0] * (16 * groups) for _ in range(rows)] for _ in heads]
     lane_bits = [0] * len(heads)
 
     def total(p: int, r: int, g: int) -> int:
-        return heads[p].start if r < 0 else sums[p][r][min(max(g, 0), groups - 1)]
+        if g < 0 or g >= groups:
+            g += reach if g < 0 else -reach
+        return heads[p].start if r < 0 else sums[p][r][g]
 
     for r, p, g in product(range(rows), range(len(heads)), range(groups)):
         head = heads[p]
         if not head.coded[r * -(-groups // 4) + g // 4]:
             continue
-        activity = 8 * total(p, r - 1, g) + total(p, r - 1, g - 1) + total(p, r - 1, g + 1)
+        activity = 8 * total(p, r - 1, g) + total(p, r - 1, g - reach)
+        activity += total(p, r - 1, g + reach)
         activity += 2 * total(p, r - 2, g)
         activity += 4 * sum(total(q, r, g) for q in range(max(p - 2, 0), p))
         number = sum(t <= activity for t in head.thresholds)
@@ -127,7 +141,7 @@ def residuals(
         sums[p][r][g] = sum(z[p][r][16 * g : 16 * g + 16])
     for p, bits in enumerate(lane_bits):
         assert len(lanes[p]) == 32 * -(-bits // 16)
-    return [[row[:width] for row in plane] for plane in z]
+    return z
 
 
 def take(stream: Stream, book: dict[tuple[int, int], tuple[int, ...]]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Groups, quads, escapes and lanes of tile mode 3, each against an obvious twin."""
+"""Groups, quads, escapes and lanes of tile modes 3 and 5, each against an obvious twin."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from numba import njit
 from codec.kernels import quick_code as code
 from codec.kernels import quick_groups as groups_of
 from codec.kernels import quick_lanes as lanes_of
-from codec.kernels import quick_predict, quick_tile
+from codec.kernels import quick_predict, quick_rows
 from codec.kernels.packing import PAD
-from codec.kernels.predict import RUNS, run_length
 from tests.oracle import quads as oracle
 from tests.oracle.container import Bits
 
@@ -36,8 +35,8 @@ def split(
     lanes: NDArray[np.uint8],
     byte: int,
     filled: int,
-) -> None:
-    lanes_of.split_group(z, at, k, quads, 4, lanes, byte, filled)
+) -> int:
+    return lanes_of.split_group(z, at, k, quads, 4, lanes, byte, filled)
 
 
 @njit
@@ -49,8 +48,9 @@ def merge(
     filled: int,
     z: NDArray[np.uint16],
     at: int,
-) -> None:
-    lanes_of.merge_group(quads, 4, k, lanes, byte, filled, z, at)
+    sums: NDArray[np.int32],
+) -> int:
+    return lanes_of.merge_group(quads, 4, k, lanes, byte, filled, z, at, sums, 1)
 
 
 @njit
@@ -65,8 +65,9 @@ def test_a_group_parts_into_quads_and_lanes(z: list[int], k: int, filled: int, s
     before = np.random.default_rng(seed).integers(0, 1 << 16, 16) % (1 << filled)
     lanes = np.full(3 * 32, 0xEE, np.uint8)
     lanes[:32] = before.astype("<u2").view(np.uint8)
-    split(row, 1, k, quads, lanes, 0, filled)
+    marks = split(row, 1, k, quads, lanes, 0, filled)
     high = [min(v >> k, 3) for v in z]
+    assert marks == sum((h == 3) << i for i, h in enumerate(high))
     for j in range(4):
         assert quads[4 + j] == sum(h << 2 * i for i, h in enumerate(high[4 * j : 4 * j + 4]))
     assert set(quads[:4].tolist() + quads[8:].tolist()) == {0xEE}
@@ -75,9 +76,11 @@ def test_a_group_parts_into_quads_and_lanes(z: list[int], k: int, filled: int, s
         assert held[0, i] | held[1, i] << 16 == before[i] | (v % (1 << k)) << filled
     assert set(lanes[64:].tolist()) == {0xEE}
     back = np.full(18, 7, np.uint16)
-    merge(quads, k, lanes, 0, filled, back, 1)
+    sums = np.full(3, 5, np.int32)
+    assert merge(quads, k, lanes, 0, filled, back, 1, sums) == marks
     expected = [(h << k | v % (1 << k)) & 0xFFFF for h, v in zip(high, z, strict=True)]
     assert back.tolist() == [7, *expected, 7]
+    assert sums.tolist() == [5, sum(expected), 5]
     assert total(row, 1) == sum(z)
 
 
@@ -89,30 +92,27 @@ def test_codes_are_those_of_the_specification() -> None:
         for (length, bits), high in book.items():
             s = sum(h << 2 * i for i, h in enumerate(high))
             entry = int(code.ENCODING[number * code.SYMBOLS + s])
-            assert lengths[s] == length == entry >> 10 & 15
+            assert lengths[s] == length == entry >> 10
             written = int(f"{bits:0{length}b}"[::-1], 2)
             assert entry & 1023 == written
-            assert entry >> 14 == (3 in high)
             for rest in range(1 << (code.MAX_LENGTH - length)):
                 at = number << code.MAX_LENGTH | rest << length | written
-                assert int(code.DECODING[at]) == length | s << 6 | (3 in high) << 14
+                assert int(code.DECODING[at]) == length | s << 6
 
 
 def emitted(
     quads: NDArray[np.uint8], numbers: NDArray[np.int64], coded: NDArray[np.uint8]
-) -> tuple[list[bytes], list[int]]:
-    """The four streams of one row, and the quads that have escapes."""
+) -> list[bytes]:
+    """The four streams of one row."""
     groups = numbers.size
     out = np.zeros((4, 2 * groups + 16), np.uint8)
     state = np.zeros((3, 4), np.uint64)
-    escapes = np.zeros(4 * groups + 1, np.int64)
-    firsts = numbers * code.SYMBOLS
-    count = code.emit_quads(quads, firsts, coded, groups, code.ENCODING, out, state, escapes)
+    code.put_quads(quads, numbers * code.SYMBOLS, coded, groups, code.ENCODING, out, state)
     streams = []
     for s in range(4):
-        size = quick_tile._finish_stream(out[s], *state[:, s])
+        size = quick_rows.finish_stream(out[s], *state[:, s])
         streams.append(out[s, :size].tobytes())
-    return streams, escapes[:count].tolist()
+    return streams
 
 
 @settings(max_examples=60)
@@ -124,7 +124,7 @@ def test_quads_are_written_as_specified_and_read_back(groups: int, seed: int, ra
         quads &= random.integers(0, 256, 4 * groups).astype(np.uint8) & 0x15
     numbers = random.integers(0, len(code.CODES), groups)
     coded = random.integers(0, 2, -(-groups // code.BLOCK)).astype(np.uint8)
-    streams, escapes = emitted(quads, numbers, coded)
+    streams = emitted(quads, numbers, coded)
     there = [g for g in range(groups) if coded[g // code.BLOCK]]
     readers = [Bits(stream) for stream in streams]
     expected = np.zeros(4 * groups, np.uint8)
@@ -134,74 +134,79 @@ def test_quads_are_written_as_specified_and_read_back(groups: int, seed: int, ra
             expected[4 * g + j] = sum(h << 2 * i for i, h in enumerate(high))
             assert expected[4 * g + j] == quads[4 * g + j]
     assert [(b.at + 7) // 8 for b in readers] == [len(stream) for stream in streams]
-    assert escapes == [q for q in range(4 * groups) if q // 4 in there and has_escape(quads[q])]
     room = bytes(2 * groups + 16)
     data = np.frombuffer(b"".join(stream + room for stream in streams), np.uint8)
     begins = np.cumsum([0, *(len(stream) + len(room) for stream in streams[:3])])
     positions = begins * 8
     back = np.zeros(4 * groups, np.uint8)
-    found = np.zeros(4 * groups + 1, np.int64)
     firsts = numbers << code.MAX_LENGTH
-    count = code.take_quads(data, positions, firsts, coded, groups, code.DECODING, back, found)
+    code.take_quads(data, positions, firsts, coded, groups, code.DECODING, back)
     assert back.tolist() == expected.tolist()
-    assert found[:count].tolist() == escapes
     assert (positions - begins * 8).tolist() == [b.at for b in readers]
 
 
-def has_escape(quad: int) -> bool:
-    return any(int(quad) >> 2 * i & 3 == 3 for i in range(4))
-
-
-@given(z=RESIDUALS, k=st.integers(0, 15))
-def test_escapes_are_written_as_specified_and_read_back(z: list[int], k: int) -> None:
-    row = np.array([0] * PAD + z, np.uint16)
-    high = np.minimum(row[PAD:] >> k, 3).reshape(4, 4).astype(int)
-    quads = (high << [0, 2, 4, 6]).sum(1).astype(np.uint8)
-    numbers = np.array([q for q in range(4) if has_escape(quads[q])], np.int64)
-    low = np.array([k], np.int64)
+@given(z=RESIDUALS, k=st.integers(0, 15), group=st.integers(0, 7))
+def test_escapes_are_written_as_specified_and_read_back(z: list[int], k: int, group: int) -> None:
+    row = np.zeros(8 * 16, np.uint16)
+    row[16 * group : 16 * group + 16] = z
+    marks = np.zeros(8, np.uint16)
+    marks[group] = sum((v >> k >= 3) << i for i, v in enumerate(z))
+    low = np.full(8, k, np.int64)
     out = np.zeros(100, np.uint8)
     state = np.zeros(3, np.uint64)
-    code.emit_escapes(row, PAD, low, numbers, numbers.size, out, state)
-    size = quick_tile._finish_stream(out, *state)
+    code.put_escapes(row, low, marks, out, state)
+    size = quick_rows.finish_stream(out, *state)
     reader = Bits(out[:size].tobytes())
     for v in z:
         if v >> k >= 3:
             assert 3 + oracle.more(reader) == v >> k
     assert (reader.at + 7) // 8 == size
-    cut = np.array([0] * PAD + [min(v, 3 << k | v % (1 << k)) & 0xFFFF for v in z], np.uint16)
-    args = (out, 0, 8 * size, cut, PAD, low, quads, numbers, numbers.size)
-    assert code.add_escapes(*args) == reader.at
+    cut = np.zeros_like(row)
+    cut[16 * group : 16 * group + 16] = [min(v, 3 << k | v % (1 << k)) & 0xFFFF for v in z]
+    sums = np.zeros(8, np.int32)
+    sums[group] = cut.sum()
+    assert code.take_escapes(out, 0, 8 * size, cut, low, marks, sums) == reader.at
     assert cut.tolist() == row.tolist()
+    assert sums.tolist() == row.reshape(8, 16).sum(1).tolist()
 
 
 def test_escapes_stop_at_the_limit() -> None:
     """Zeros for ever are read as escapes of bounded length, up to the limit and no further."""
     data = np.zeros(64, np.uint8)
     z = np.full(16 * 40, 3, np.uint16)
-    quads = np.full(160, 0xFF, np.uint8)
     low = np.zeros(40, np.int64)
-    numbers = np.arange(160)
-    assert code.add_escapes(data, 0, 8 * 24, z, 0, low, quads, numbers, 160) == -1
-    assert code.add_escapes(data, 0, 8 * 24, z, 0, low, quads, numbers, 1) == 4 * 33
+    sums = np.zeros(40, np.int32)
+    marks = np.full(40, 0xFFFF, np.uint16)
+    assert code.take_escapes(data, 0, 8 * 24, z, low, marks, sums) == -1
+    marks[:] = 0
+    marks[7] = 0xF
+    assert code.take_escapes(data, 0, 8 * 24, z, low, marks, sums) == 4 * 33
 
 
 @given(
-    rows=st.integers(2, 3),
     groups=st.integers(1, 9),
     p=st.integers(0, 3),
+    reach=st.integers(1, 2),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_activities_and_classes_are_as_specified(rows: int, groups: int, p: int, seed: int) -> None:
+def test_activities_and_classes_are_as_specified(
+    groups: int, p: int, reach: int, seed: int
+) -> None:
     random = np.random.default_rng(seed)
-    sums = random.integers(0, 16 * 0xFFFF + 1, (4, 3, groups + 2)).astype(np.int32)
-    sums[:, :, 0] = sums[:, :, 1]
-    sums[:, :, -1] = sums[:, :, -2]
+    groups *= reach
+    side = groups_of.SIDE
+    sums = random.integers(0, 16 * 0xFFFF + 1, (4, 3, groups + 2 * side)).astype(np.int32)
+    for row in sums.reshape(12, -1):
+        groups_of.pad_sums(row, groups, reach)
     activity = np.empty(groups, np.int32)
-    groups_of.row_activities(sums, p, 1, 0, 2, activity, groups)
+    groups_of.row_activities(sums, p, 1, 0, 2, activity, groups, reach)
+    whole = sums[:, :, side:-side].astype(int)
     for g in range(groups):
-        north = sums[p, 1].astype(int)
-        a = 8 * north[1 + g] + north[g] + north[2 + g] + 2 * int(sums[p, 0, 1 + g])
-        a += 4 * sum(int(sums[q, 2, 1 + g]) for q in range(max(p - 2, 0), p))
+        north = whole[p, 1]
+        before = g - reach if g >= reach else g
+        after = g + reach if g + reach < groups else g
+        a = 8 * north[g] + north[before] + north[after] + 2 * whole[p, 0, g]
+        a += 4 * sum(whole[q, 2, g] for q in range(max(p - 2, 0), p))
         assert activity[g] == a
     thresholds = np.sort(random.integers(0, 1 << 25, 15)).astype(np.int32)
     thresholds[3] = activity[0]
@@ -226,7 +231,7 @@ def level_of(activity: int) -> int:
 def test_classes_are_chosen_within_their_range(kind: str, bits: int) -> None:
     random = np.random.default_rng(bits)
     top = 16 * ((1 << bits) - 1)
-    shape = (2, 5, 2, 42)
+    shape = (2, 5, 2, 44)
     sums = {
         "zero": np.zeros(shape),
         "flat": np.full(shape, top // 2),
@@ -237,7 +242,7 @@ def test_classes_are_chosen_within_their_range(kind: str, bits: int) -> None:
         sums[:] = sums[:1, :, :1]
     thresholds = np.zeros(groups_of.THRESHOLDS, np.int32)
     k, codes = np.full((2, groups_of.CLASSES), 99)
-    groups_of.choose_classes(sums, 1, 40, bits, thresholds, k, codes)
+    groups_of.choose_classes(sums, 1, 40, bits, 2, thresholds, k, codes)
     assert (np.diff(thresholds.astype(int)) >= 0).all()
     assert k.min() >= 0
     assert k.max() <= min(bits, groups_of.MAX_RAW)
@@ -255,31 +260,23 @@ def test_classes_are_chosen_within_their_range(kind: str, bits: int) -> None:
     width=st.integers(1, 70),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_linear_residuals_and_bases_are_as_specified(
-    p: int, bits: int, width: int, seed: int
-) -> None:
+def test_bases_of_mode_3_are_as_specified(p: int, bits: int, width: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     planes = random.integers(0, 1 << bits, (4, 2, width + 2 * PAD)).astype(np.uint16)
     order = random.permutation(4)
     c = random.integers(-32768, 32768, quick_predict.COEFFICIENTS).astype(np.int32)
-    starts = random.integers(0, 1 << bits, RUNS).astype(np.int32)
-    z = np.zeros(width + 2 * PAD, np.uint16)
-    quick_predict.quick_residual(planes, order, p, 1, bits, c, starts, z, width)
+    z = random.integers(0, 1 << bits, width + 2 * PAD).astype(np.uint16)
     base = np.zeros(width, np.int32)
     quick_predict.quick_base(base, planes, order, p, 1, 0, c, z, width)
     x_of = planes[order].astype(int)
-    run = run_length(width)
     for x in range(PAD, PAD + width):
-        west = int(starts[(x - PAD) // run]) if (x - PAD) % run == 0 else x_of[p, 1, x - 1]
         s = int(c[9]) + c[1] * x_of[p, 0, x] + c[2] * x_of[p, 0, x - 1] + c[3] * x_of[p, 0, x + 1]
         if p > 0:
             g = x_of[p - 1]
             s += c[4] * g[1, x] + c[5] * g[1, x - 1] + c[6] * g[0, x]
         if p > 1:
             s += c[7] * x_of[p - 2, 1, x] + c[8] * x_of[p - 2, 0, x]
-        total_of = wrapped(int(s + c[0] * west), 32)
-        d = wrapped(int(x_of[p, 1, x]) - (total_of >> 12), bits)
-        assert z[x] == (2 * d if d >= 0 else -2 * d - 1)
+        d = int(z[x]) // 2 if z[x] % 2 == 0 else -(int(z[x]) + 1) // 2
         assert base[x - PAD] == wrapped(int(s) + (d << 12), 32)
 
 

@@ -1,0 +1,245 @@
+"""Tile mode 5: quads and raw lanes of even and odd columns, for the level that is to be fast.
+
+The layout is in docs/format/container-v1.md, "Mode 5". Nothing is searched for: taps are fitted,
+a plane's classes follow from the sums of its residuals, and its codes are fixed.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from codec.kernels import half_plan, half_rows, half_tile, quick_code, quick_groups, quick_rows
+from codec.kernels.half_fit import TAPS, tap_count
+from codec.kernels.half_lanes import LANES
+from codec.kernels.quick_lanes import GROUP, QUADS
+from codec.rows import segment_table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from codec.types import Element
+    from codec.values import Values
+    from codec.workspace import Workspace
+
+_FIXED = struct.Struct("<BBHI")
+_LENGTHS = struct.Struct(f"<{quick_rows.STREAMS}I")
+_MAX_SUM = GROUP * 0xFFFF
+
+
+@dataclass(slots=True, eq=False)
+class HalfArrays:
+    """Arrays for tiles of one shape besides the workspace's own. Contents are undefined."""
+
+    coded: NDArray[np.uint8]
+    quads: NDArray[np.uint8]
+    lanes: NDArray[np.uint8]
+    escapes: NDArray[np.uint8]
+    ring: NDArray[np.uint16]
+    z: NDArray[np.uint16]
+
+
+def _arrays(shape: tuple[int, int, int]) -> HalfArrays:
+    planes, rows, width = shape
+    groups = half_tile.group_count(width)
+    samples = rows * groups * GROUP
+    room = rows * groups * quick_code.MAX_LENGTH // 8 + 16
+    return HalfArrays(
+        coded=np.zeros((planes, rows, half_tile.block_count(width)), np.uint8),
+        quads=np.zeros((planes, QUADS, room), np.uint8),
+        lanes=np.zeros((planes, 2 * samples + 4 * GROUP), np.uint8),
+        escapes=np.zeros((planes, samples * quick_code.MAX_ESCAPE_BITS // 8 + 16), np.uint8),
+        ring=np.zeros(half_plan.ROWS * half_rows.ring_size(planes, width), np.uint16),
+        z=np.zeros(groups * GROUP, np.uint16),
+    )
+
+
+def encode_halves(
+    work: Workspace, order: NDArray[np.int64], bits: NDArray[np.int64]
+) -> tuple[list[memoryview | bytes], list[memoryview]]:
+    """Plane heads and streams, both in coding order, of a tile; the streams are the workspace's.
+
+    The samples are ``work.planes``; ``bits`` those of each component.
+    """
+    if work.halves is None:
+        work.halves = _arrays(work.shape)
+    arrays = work.halves
+    _, rows, width = work.shape
+    n = order.size
+    edges, starts = np.zeros((2, n), np.int64)
+    taps = np.zeros((n, 2, TAPS, LANES), np.int16)
+    thresholds = np.zeros((n, quick_groups.THRESHOLDS), np.int32)
+    k, codes = np.zeros((2, n, quick_groups.CLASSES), np.int64)
+    ends = np.zeros((n, quick_rows.STREAMS), np.int64)
+    tile = (work.planes, order, rows, width, bits)
+    plan = (edges, taps, thresholds, k, codes)
+    half_plan.plan_planes(*tile, *plan, arrays.ring, arrays.z)
+    outs = (arrays.coded, arrays.quads, arrays.lanes, arrays.escapes, ends)
+    half_tile.encode_planes(*tile, *plan, starts, *outs, arrays.ring, arrays.z)
+    heads: list[memoryview | bytes] = []
+    streams: list[memoryview] = []
+    small_k, small_codes = k.astype(np.uint8), codes.astype(np.uint8)
+    for p in range(n):
+        whole = bool(arrays.coded[p].all())
+        references = min(p, half_rows.REFERENCES)
+        heads.append(_FIXED.pack(whole, 0, int(edges[p]), int(starts[p])))
+        heads += [
+            taps[p, parity, : tap_count(references, parity), 0].astype("<i2").tobytes()
+            for parity in range(2)
+        ]
+        heads += [thresholds[p].astype("<i4").tobytes(), small_k[p].data, small_codes[p].data]
+        heads.append(_LENGTHS.pack(*ends[p].tolist()))
+        if not whole:
+            heads.append(np.packbits(arrays.coded[p], bitorder="little").tobytes())
+        outs_of_plane = (*arrays.quads[p], arrays.lanes[p], arrays.escapes[p])
+        streams += [o[:end].data for o, end in zip(outs_of_plane, ends[p].tolist(), strict=True)]
+    return heads, streams
+
+
+def unevenness(planes: NDArray[np.uint16], rows: int, width: int) -> float:
+    """How much residuals differ within their groups, from some of them: about 0.6 in photographs.
+
+    It is how much the logarithm, to base 2, of the mean of differences to the sample above
+    exceeds the mean of their logarithms. Much of it tells of sharp edges on calm ground, for
+    which mode 1, with a context for each sample, takes less room.
+    """
+    if rows < 2 or width < GROUP:
+        return 0.0
+    return float(half_plan.unevenness(planes, rows, width))
+
+
+def flat_share(work: Workspace) -> float:
+    """The share of blocks of the first plane that `encode_halves`, just called, had not to code.
+
+    Later planes have them wherever planes are equal, as in black and white kept as RGB.
+    """
+    return 1.0 - float(work.halves.coded[0].mean()) if work.halves is not None else 0.0
+
+
+class HalfHeads:
+    """Parsed plane heads of a tile of mode 5; raises ValueError on anything that does not fit."""
+
+    def __init__(self, raw: memoryview, rows: int, e: Element, bits: NDArray[np.int64]) -> None:
+        """``bits`` are each component's."""
+        n = e.components
+        blocks = half_tile.block_count(e.width)
+        self.edges = np.zeros(n, np.int64)
+        self.starts = np.zeros(n, np.int64)
+        self.taps = np.zeros((n, 2, TAPS, LANES), np.int16)
+        self.thresholds = np.zeros((n, quick_groups.THRESHOLDS), np.int32)
+        self.k = np.zeros((n, quick_groups.CLASSES), np.int64)
+        self.codes = np.zeros((n, quick_groups.CLASSES), np.int64)
+        self.ends = np.zeros((n, quick_rows.STREAMS), np.int64)
+        self.coded = np.ones((n, rows, blocks), np.uint8)
+        at = 0
+        for p, component in enumerate(e.order):
+            at = self._parse(raw, at, p, int(bits[component]), rows * blocks)
+        if at != len(raw):
+            raise ValueError("the heads of its planes are too long")
+
+    def _parse(self, raw: memoryview, at: int, p: int, bits: int, flags: int) -> int:
+        """Fill what belongs to the p-th plane from its head at ``at``; where the next begins."""
+        whole, zero, edge, start = _FIXED.unpack_from(raw, at)
+        at += _FIXED.size
+        if whole > 1 or zero or edge >> bits:
+            raise ValueError("a plane's head is out of range")
+        self.edges[p] = edge
+        self.starts[p] = min(start, _MAX_SUM)
+        for parity in range(2):
+            count = tap_count(min(p, half_rows.REFERENCES), parity)
+            self.taps[p, parity, :count] = np.frombuffer(raw, "<i2", count, at)[:, None]
+            at += 2 * count
+        self.thresholds[p] = np.frombuffer(raw, "<i4", quick_groups.THRESHOLDS, at)
+        at += 4 * quick_groups.THRESHOLDS
+        classes = quick_groups.CLASSES
+        self.k[p] = np.frombuffer(raw, np.uint8, classes, at)
+        self.codes[p] = np.frombuffer(raw, np.uint8, classes, at + classes)
+        at += 2 * classes
+        self.ends[p] = _LENGTHS.unpack_from(raw, at)
+        at += _LENGTHS.size
+        if max(self.k[p].tolist()) > quick_groups.MAX_RAW:
+            raise ValueError("a plane's head has too many raw bits")
+        if max(self.codes[p].tolist()) >= len(quick_code.CODES):
+            raise ValueError("a plane's head names an unknown code")
+        if whole:
+            return at
+        packed = np.frombuffer(raw, np.uint8, (flags + 7) // 8, at)
+        unpacked = np.unpackbits(packed, count=flags, bitorder="little")
+        self.coded[p] = unpacked.reshape(self.coded[p].shape)
+        return at + packed.size
+
+
+def slack_bytes(width: int) -> int:
+    """Bytes that `decode_halves` wants after a tile's streams."""
+    return int(quick_rows.slack_bytes(half_tile.group_count(width)))
+
+
+def decode_halves(
+    data: NDArray[np.uint8],
+    size: int,
+    heads: HalfHeads,
+    values: Values,
+    rows: int,
+    e: Element,
+    out: NDArray[np.uint8],
+) -> None:
+    """Decode all planes from the ``size`` bytes of streams in ``data`` and pack them into ``out``.
+
+    ``data`` goes on for `slack_bytes` more. Raises ValueError where the streams are damaged.
+    """
+    positions, stops = stream_positions(heads.ends, size)
+    signed = np.zeros(e.components, np.int64)
+    signed[list(e.signed)] = 1
+    sound = half_tile.decode_planes(
+        data,
+        positions,
+        size * 8,
+        heads.edges,
+        heads.taps,
+        heads.starts,
+        heads.thresholds,
+        heads.k,
+        heads.codes,
+        heads.coded,
+        np.array(e.order, np.int64),
+        rows,
+        e.width,
+        values.bits,
+        values.shifts,
+        signed,
+        values.mapped,
+        values.maps,
+        segment_table(e, rows),
+        out,
+    )
+    check_positions(sound, positions, stops)
+
+
+def stream_positions(
+    ends: NDArray[np.int64], size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the streams begin, as `quick_rows.take_row` wants it, and where they stop.
+
+    ``ends`` int64[planes, STREAMS] are their lengths, ``size`` what they must add up to.
+    """
+    stops = np.cumsum(ends.reshape(-1)).reshape(ends.shape)
+    if int(stops[-1, -1]) != size:
+        raise ValueError("its streams do not fill it")
+    begins = stops - ends
+    positions = np.zeros((ends.shape[0], quick_rows.STREAMS + 1), np.int64)
+    positions[:, : quick_rows.STREAMS] = begins * 8
+    positions[:, quick_rows.RAW] = 0
+    positions[:, quick_rows.STREAMS] = begins[:, quick_rows.RAW]
+    return positions, stops
+
+
+def check_positions(sound: bool, positions: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
+    """Raise ValueError unless all streams were read to their ends."""
+    raw = quick_rows.RAW
+    ended = (positions[:, : quick_rows.STREAMS] + 7) // 8
+    ended[:, raw] = positions[:, quick_rows.STREAMS] + (positions[:, raw] + 15) // 16 * 2 * GROUP
+    if not sound or not np.array_equal(ended, stops):
+        raise ValueError("its streams do not end where they should")

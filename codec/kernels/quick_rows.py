@@ -1,0 +1,144 @@
+"""A row of a plane's residuals into its streams and back, in tile modes 3 and 5."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from codec.kernels.jit import kernel
+from codec.kernels.quick_code import (
+    BLOCK,
+    DECODING,
+    ENCODING,
+    put_escapes,
+    put_quads,
+    take_escapes,
+    take_quads,
+)
+from codec.kernels.quick_groups import SIDE
+from codec.kernels.quick_lanes import GROUP, QUADS, merge_group, split_group
+
+STREAMS = 6
+"""Of each plane: four of quads, the raw lanes, the escapes."""
+RAW = 4
+ESCAPES = 5
+
+
+@kernel
+def put_row(
+    z: Any,
+    low: Any,
+    codes: Any,
+    coded: Any,
+    groups: int,
+    quads: Any,
+    marks: Any,
+    raw: int,
+    quad_streams: Any,
+    lanes: Any,
+    escape_stream: Any,
+    state: Any,
+    escape_state: Any,
+) -> int:
+    """Write one row of residuals into a plane's streams; the bits that a lane then has.
+
+    It had ``raw`` before. ``z`` uint16[GROUP * groups]; scratch: ``quads`` uint8[QUADS * groups],
+    ``marks`` uint16[BLOCK * blocks]. See `put_quads` and `put_escapes` for what else there is.
+    """
+    for b in range(coded.size):
+        stop = min((b + 1) * BLOCK, groups)
+        if coded[b] == 0:
+            for g in range(b * BLOCK, stop):
+                marks[g] = 0
+            continue
+        for g in range(b * BLOCK, stop):
+            byte = (raw >> 4) * 2 * GROUP
+            marks[g] = split_group(z, GROUP * g, low[g], quads, QUADS * g, lanes, byte, raw & 15)
+            raw += low[g]
+    put_quads(quads, codes, coded, groups, ENCODING, quad_streams, state)
+    put_escapes(z, low, marks, escape_stream, escape_state)
+    return raw
+
+
+@kernel
+def finish_stream(out: Any, position: Any, acc: Any, filled: Any) -> int:
+    """Write the bits that wait, less than eight; the stream's length."""
+    at = np.int64(position)
+    if filled == np.uint64(0):
+        return at
+    out[at] = np.uint8(acc & np.uint64(0xFF))
+    return at + 1
+
+
+@kernel
+def _take_groups(
+    data: Any,
+    origin: int,
+    raw: int,
+    low: Any,
+    coded: Any,
+    groups: int,
+    quads: Any,
+    marks: Any,
+    z: Any,
+    sums: Any,
+) -> int:
+    """Residuals and sums but for their escapes, of quads and lanes; the bits a lane has had."""
+    for b in range(coded.size):
+        stop = min((b + 1) * BLOCK, groups)
+        if coded[b] == 0:
+            for g in range(b * BLOCK, stop):
+                marks[g] = 0
+                sums[SIDE + g] = 0
+            for x in range(GROUP * BLOCK * b, GROUP * stop):
+                z[x] = 0
+            continue
+        for g in range(b * BLOCK, stop):
+            byte = origin + (raw >> 4) * 2 * GROUP
+            marks[g] = merge_group(
+                quads, QUADS * g, low[g], data, byte, raw & 15, z, GROUP * g, sums, SIDE + g
+            )
+            raw += low[g]
+    return raw
+
+
+@kernel
+def take_row(
+    data: Any,
+    positions: Any,
+    limit: int,
+    low: Any,
+    codes: Any,
+    coded: Any,
+    groups: int,
+    quads: Any,
+    marks: Any,
+    z: Any,
+    sums: Any,
+) -> bool:
+    """Residuals ``z`` of one row of a plane, and their ``sums`` (int32[SIDE + groups + SIDE]).
+
+    False if a stream ran past ``limit`` (in bits). ``positions`` int64[STREAMS + 1] are in bits,
+    but for the lanes': those are the bits that one lane has had, and where in the data they begin
+    is ``positions[STREAMS]``, in bytes. Scratch as in `put_row`.
+    """
+    for s in range(QUADS):
+        if positions[s] > limit:
+            return False
+    raw = positions[RAW]
+    origin = positions[STREAMS]
+    if (origin << 3) + raw * GROUP > limit:
+        return False
+    take_quads(data, positions, codes, coded, groups, DECODING, quads)
+    positions[RAW] = _take_groups(data, origin, raw, low, coded, groups, quads, marks, z, sums)
+    at = take_escapes(data, positions[ESCAPES], limit, z, low, marks, sums[SIDE:])
+    positions[ESCAPES] = at
+    sound: bool = at >= 0
+    return sound
+
+
+@kernel
+def slack_bytes(groups: int) -> int:
+    """Bytes of data that one row of one plane may read past where it began, at the most."""
+    return groups * 2 * GROUP + 6 * GROUP
