@@ -64,6 +64,19 @@ def open_path(dir_fd: int, name: bytes) -> int:
     return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
 
 
+def open_listed(dir_fd: int, name: bytes) -> int:
+    """Readable descriptor of a regular file just found in a directory.
+
+    Should it have become something else meanwhile: a symlink is not followed, a fifo does not
+    wait for its other end.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        return os.open(name, flags | os.O_NOATIME, dir_fd=dir_fd)
+    except PermissionError:
+        return os.open(name, flags, dir_fd=dir_fd)
+
+
 def open_directory(dir_fd: int, name: bytes) -> int:
     """Readable descriptor of a directory inside another."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -97,11 +110,6 @@ def open_lockfile(dir_fd: int, name: bytes) -> int:
 def dup(fd: int) -> int:
     """Another descriptor of the same open file."""
     return os.dup(fd)
-
-
-def replace_fd(new_fd: int, fd: int) -> None:
-    """Puts what ``new_fd`` refers to behind the number ``fd``, at once for all threads."""
-    os.dup2(new_fd, fd, inheritable=False)
 
 
 def close(fd: int) -> None:
@@ -308,6 +316,16 @@ def read_link(fd: int) -> bytes:
 def list_directory(fd: int) -> list[bytes]:
     """Names in a directory, without . and .."""
     return [os.fsencode(name) for name in os.listdir(fd)]
+
+
+def scan_directory(fd: int) -> list[tuple[bytes, int, bool]]:
+    """(name, inode number, whether it is a regular file) of what is in a directory, as the
+    directory itself tells; without . and .."""
+    with os.scandir(fd) as entries:
+        return [
+            (os.fsencode(entry.name), entry.inode(), entry.is_file(follow_symlinks=False))
+            for entry in entries
+        ]
 
 
 def mkdir(dir_fd: int, name: bytes, mode: int) -> None:

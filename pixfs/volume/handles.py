@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 
 from pixfs.volume import backing
 from pixfs.volume.errors import oserror
+from pixfs.volume.listing import BATCH, Entry, Found
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pixfs.volume.attributes import Buffer
     from pixfs.volume.core import Core
     from pixfs.volume.files import LogicalFile
+    from pixfs.volume.listing import Lister
     from pixfs.volume.nodes import Node
 
+_DOTS = 2
 _SEQUENTIAL_READS = 2
 # The kernel's own read-ahead asks for the pieces of a sequence in any order.
 _REORDERED_BYTES = 1 << 20
@@ -123,47 +126,46 @@ class Handle:
 class DirHandle:
     """One opening of a directory: a list of its names that stays as it is until rewound."""
 
-    def __init__(
-        self, node: Node, lookup: Callable[[Node, bytes], Node], hidden: frozenset[bytes]
-    ) -> None:
-        """``lookup`` gives an entry's node with one lookup more; ``hidden`` names are left
-        out."""
+    def __init__(self, node: Node, lister: Lister, hidden: frozenset[bytes]) -> None:
+        """``hidden`` names are left out."""
         if not node.is_dir:
             raise oserror(errno.ENOTDIR)
         self.node = node
-        self._lookup = lookup
+        self._lister = lister
         self._hidden = hidden
         self._lock = threading.Lock()
         self._fd = backing.reopen(node.fd, os.O_RDONLY | os.O_DIRECTORY)
-        self._names: list[bytes] | None = None
+        self._found: list[Found] | None = None
 
-    def entries(self, start: int) -> Iterator[tuple[bytes, int, Node | None]]:
-        """(name, cookie, node) from cookie ``start`` on (0: the beginning, read anew).
+    def entries(self, start: int) -> Iterator[Entry]:
+        """The entries from cookie ``start`` on (0: the beginning, read anew).
 
-        A cookie is where to go on after that entry. "." and ".." come first, without a node.
-        Each other node carries one lookup more, which is then the caller's to release; an
-        entry is looked up when it is asked for, and left out if it has gone meanwhile.
+        "." and ".." come first, without a node. Each other node carries one lookup more, which
+        is then the caller's to release; an entry is looked at shortly before it is asked for,
+        and left out if it has gone meanwhile.
         """
-        names = self._list(start)
-        for index in range(start, len(names)):
-            name = names[index]
-            if index < 2:
-                yield name, index + 1, None
-                continue
+        found = self._list(start)
+        for index in range(start, _DOTS):
+            yield Entry(found[index].name, index + 1)
+        for first in range(max(start, _DOTS), len(found), BATCH):
+            entries = self._lister.look(self.node, found[first : first + BATCH], first)
+            given = 0
             try:
-                node = self._lookup(self.node, name)
-            except FileNotFoundError:
-                continue
-            yield name, index + 1, node
+                for entry in entries:
+                    given += 1
+                    yield entry
+            finally:
+                self._lister.release(entries[given:])
 
-    def _list(self, start: int) -> list[bytes]:
+    def _list(self, start: int) -> list[Found]:
         with self._lock:
             if self._fd < 0:
                 raise oserror(errno.EBADF)
-            if start == 0 or self._names is None:
-                listed = backing.list_directory(self._fd)
-                self._names = [b".", b"..", *(n for n in listed if n not in self._hidden)]
-            return self._names
+            if start == 0 or self._found is None:
+                dots = (Found(b".", 0, False), Found(b"..", 0, False))
+                listed = backing.scan_directory(self._fd)
+                self._found = [*dots, *(Found(*f) for f in listed if f[0] not in self._hidden)]
+            return self._found
 
     def fsync(self) -> None:
         """Makes the directory's entries durable."""

@@ -126,9 +126,8 @@ class Volume:
         self._scheduler.close(drain=drain)
         if self._core.readahead is not None:
             self._core.readahead.shutdown(wait=True, cancel_futures=True)
-        for node in self._core.nodes.all():
-            if node.file is not None:
-                node.file.shut()
+        for file in self._core.nodes.files():
+            file.shut()
         if self._core.area is not None:
             try:
                 self._core.area.close()
@@ -268,7 +267,7 @@ class Volume:
         """Attributes as users see them: logical size, stored blocks."""
         if node.file is not None:
             return node.file.stat()
-        return Stat.of(backing.fstat(node.fd), node.ino)
+        return Stat.of(self._core.nodes.stat(node), node.ino)
 
     def chmod(self, node: Node, mode: int) -> None:
         """Sets permission bits."""
