@@ -148,6 +148,11 @@ def pread_nowait(fd: int, size: int, offset: int) -> memoryview | None:
     return memoryview(buf)[:count]
 
 
+def will_read(fd: int) -> None:
+    """All of the file is going to be read soon: a hint, which starts the reading."""
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+
+
 def pwrite(fd: int, buf: Buffer, offset: int) -> int:
     """Writes all of ``buf`` unless an error stops it; returns the bytes written.
 

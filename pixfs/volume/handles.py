@@ -50,6 +50,7 @@ class Handle:
         self._released = False
         self._next_offset = 0
         self._in_sequence = 0
+        self._is_noticed = False
         self.keep_cache = True
         if created_fd >= 0:
             self._file.open_created(created_fd, writable=self._writable)
@@ -83,6 +84,9 @@ class Handle:
         self._next_offset = offset + size
         if self._in_sequence >= _SEQUENTIAL_READS:
             self._file.read_ahead(self._next_offset)
+            if not self._is_noticed:
+                self._is_noticed = True
+                self._core.on_reading(self.node)
 
     def write(self, offset: int, buf: Buffer) -> int:
         """Writes; a compressed file is restored first. Returns the bytes written, fewer than
