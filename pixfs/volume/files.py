@@ -256,7 +256,7 @@ class LogicalFile:
 
     def _sniff(self, st: os.stat_result) -> tuple[os.stat_result, Head]:
         try:
-            fd = backing.reopen(self.node.fd, os.O_RDONLY)
+            fd = self._core.nodes.open_to_read(self.node)
         except PermissionError:
             # An unprivileged daemon cannot look into a file its user cannot read.
             return st, Head(Kind.RAW, st.st_size)

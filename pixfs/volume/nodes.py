@@ -14,6 +14,7 @@ makes the kernel look the name up again.
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 from contextlib import contextmanager, suppress
@@ -25,7 +26,6 @@ from pixfs.volume.descriptors import Descriptor, Kept
 from pixfs.volume.errors import StaleNodeError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Sequence
 
     from pixfs.volume.files import LogicalFile
@@ -208,6 +208,20 @@ class NodeTable:
                 if _is_inode(node, st):
                     return st
         return backing.fstat(node.fd)
+
+    def open_to_read(self, node: Node) -> int:
+        """A readable descriptor of a regular node, for the caller to close; the node does not
+        come to keep one. ESTALE, EACCES."""
+        if node.descriptor is None:
+            for parent, name in self.names(node)[:1]:
+                try:
+                    fd = backing.open_listed(parent.fd, name)
+                except _LOST:
+                    break
+                if _is_inode(node, backing.fstat(fd)):
+                    return fd
+                backing.close(fd)
+        return backing.reopen(node.fd, os.O_RDONLY)
 
     @contextmanager
     def held(self, node: Node) -> Iterator[None]:
