@@ -312,7 +312,9 @@ class Operations(pyfuse3.Operations):
     @answered
     async def flush(self, fh: int) -> None:
         file = self._files.get(fh)
-        await self._io(file, file.file.flush)
+        if file.file.is_writable:
+            # Nothing can be late of a file that is only read: closing it costs no thread.
+            await self._io(file, file.file.flush)
 
     @answered
     async def fsync(self, fh: int, datasync: bool) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pixfs.volume.nodes import Node
 
 _FEWEST_KEPT = 64
@@ -37,6 +40,27 @@ class Descriptor(int):
 
     def __del__(self) -> None:
         self.close()
+
+
+class Unowned:
+    """A descriptor that only one thread knows of until a node keeps it."""
+
+    __slots__ = ("descriptor", "is_kept")
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self.descriptor = descriptor
+        self.is_kept = False
+
+
+@contextmanager
+def unless_kept(descriptor: Descriptor) -> Iterator[Unowned]:
+    """Closes the descriptor at the end if no node has come to keep it."""
+    found = Unowned(descriptor)
+    try:
+        yield found
+    finally:
+        if not found.is_kept:
+            descriptor.close()
 
 
 class Kept:

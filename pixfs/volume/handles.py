@@ -94,6 +94,11 @@ class Handle:
         self._check(self._writable)
         return self._file.write(offset, memoryview(buf).cast("B"), append=self._append)
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether it was opened for writing."""
+        return self._writable
+
     def truncate(self, size: int) -> None:
         """Sets the size through this handle; EINVAL if it is not open for writing."""
         if not self._writable:

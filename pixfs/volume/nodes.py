@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from pixfs.volume import backing
 from pixfs.volume.attributes import Key
-from pixfs.volume.descriptors import Descriptor, Kept
+from pixfs.volume.descriptors import Descriptor, Kept, Unowned, unless_kept
 from pixfs.volume.errors import StaleNodeError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class NodeTable:
     def adopt(self, fd: int, parent: Node | None, name: bytes) -> Node:
         """The node of the inode behind ``fd`` (taken over), known as ``name`` in ``parent``;
         one lookup more."""
-        with _unless_kept(Descriptor(fd)) as found:
+        with unless_kept(Descriptor(fd)) as found:
             st = backing.fstat(found.descriptor)
             while True:
                 with self._lock:
@@ -184,7 +184,7 @@ class NodeTable:
                 fd = backing.open_path(parent.fd, name)
             except _LOST:
                 continue
-            with _unless_kept(Descriptor(fd)) as found:
+            with unless_kept(Descriptor(fd)) as found:
                 st = backing.fstat(found.descriptor)
                 with self._lock:
                     if node.descriptor is not None:
@@ -218,8 +218,12 @@ class NodeTable:
                     fd = backing.open_listed(parent.fd, name)
                 except _LOST:
                     break
-                if _is_inode(node, backing.fstat(fd)):
-                    return fd
+                try:
+                    if _is_inode(node, backing.fstat(fd)):
+                        return fd
+                except BaseException:
+                    backing.close(fd)
+                    raise
                 backing.close(fd)
         return backing.reopen(node.fd, os.O_RDONLY)
 
@@ -244,7 +248,7 @@ class NodeTable:
                 node.known_file = self._new_file(node)
             return node.known_file
 
-    def _keep(self, node: Node, found: _Found) -> None:
+    def _keep(self, node: Node, found: Unowned) -> None:
         found.is_kept = True
         node.descriptor = found.descriptor
         for idle in self._kept.add(node):
@@ -314,7 +318,7 @@ class NodeTable:
         Whoever uses its descriptor meanwhile sees the one inode or the other. The caller holds
         the lock of the directory, so no lookup comes between.
         """
-        found = _Found(Descriptor(fd))
+        found = Unowned(Descriptor(fd))
         with self._lock:
             if self._nodes.get(node.key) is node:
                 del self._nodes[node.key]
@@ -371,27 +375,6 @@ class NodeTable:
         node.descriptor = None
         node.names = ()
         node.gone = True
-
-
-class _Found:
-    """A descriptor that only one thread knows of until a node keeps it."""
-
-    __slots__ = ("descriptor", "is_kept")
-
-    def __init__(self, descriptor: Descriptor) -> None:
-        self.descriptor = descriptor
-        self.is_kept = False
-
-
-@contextmanager
-def _unless_kept(descriptor: Descriptor) -> Iterator[_Found]:
-    """Closes the descriptor at the end if no node has come to keep it."""
-    found = _Found(descriptor)
-    try:
-        yield found
-    finally:
-        if not found.is_kept:
-            descriptor.close()
 
 
 def _is_inode(node: Node, st: os.stat_result) -> bool:

@@ -169,7 +169,8 @@ class Prefetcher:
         player = sequence.playback.read(frame, exists)
         ahead = [number for number, _ in zip(player.ahead(exists), range(most), strict=False)]
         with self._lock:
-            sequence.wanted = frozenset(ahead)
+            # What is being decoded of the frame at hand is wanted more than anything.
+            sequence.wanted = frozenset((frame, *ahead))
             fresh = [number for number in ahead if number not in sequence.under_way]
             sequence.under_way.update(fresh)
         for number in fresh:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from pixfs.volume.nodes import Node
 
 log = logging.getLogger(__name__)
+
+# Of the converting threads; a request then gets three times the share of each of them.
+_NICENESS = 5
 
 
 class ConversionQueue:
@@ -197,6 +201,7 @@ class Workers:
             thread.join()
 
     def _run(self) -> None:
+        _yield_to_requests()
         while (node := self._queue.take()) is not None:
             try:
                 self._work(node)
@@ -204,3 +209,12 @@ class Workers:
                 log.exception("a conversion thread met an unexpected error and goes on")
             finally:
                 self._queue.done(node)
+
+
+def _yield_to_requests() -> None:
+    """Makes this thread, and those that it starts, one that runs when the others do not want to:
+    whoever copies a sequence in must not wait for the encoder."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    except OSError as error:
+        log.info("converting at the same priority as requests: %s", error)
