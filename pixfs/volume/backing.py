@@ -15,10 +15,13 @@ import fcntl
 import os
 import signal
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from pixfs.volume.attributes import Buffer
+
+# What a directory lists: a name, the inode's number, whether it is a regular file.
+Found: TypeAlias = tuple[bytes, int, bool]
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -323,9 +326,8 @@ def list_directory(fd: int) -> list[bytes]:
     return [os.fsencode(name) for name in os.listdir(fd)]
 
 
-def scan_directory(fd: int) -> list[tuple[bytes, int, bool]]:
-    """(name, inode number, whether it is a regular file) of what is in a directory, as the
-    directory itself tells; without . and .."""
+def scan_directory(fd: int) -> list[Found]:
+    """What is in a directory, as the directory itself tells; without . and .."""
     with os.scandir(fd) as entries:
         return [
             (os.fsencode(entry.name), entry.inode(), entry.is_file(follow_symlinks=False))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pixfs.volume import backing
 from pixfs.volume.errors import oserror
-from pixfs.volume.listing import BATCH, Entry, Found
+from pixfs.volume.listing import BATCH, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,7 +144,7 @@ class DirHandle:
         self._hidden = hidden
         self._lock = threading.Lock()
         self._fd = backing.reopen(node.fd, os.O_RDONLY | os.O_DIRECTORY)
-        self._found: list[Found] | None = None
+        self._found: list[backing.Found] | None = None
 
     def entries(self, start: int) -> Iterator[Entry]:
         """The entries from cookie ``start`` on (0: the beginning, read anew).
@@ -155,7 +155,7 @@ class DirHandle:
         """
         found = self._list(start)
         for index in range(start, _DOTS):
-            yield Entry(found[index].name, index + 1)
+            yield Entry(found[index][0], index + 1)
         for first in range(max(start, _DOTS), len(found), BATCH):
             entries = self._lister.look(self.node, found[first : first + BATCH], first)
             given = 0
@@ -166,14 +166,15 @@ class DirHandle:
             finally:
                 self._lister.release(entries[given:])
 
-    def _list(self, start: int) -> list[Found]:
+    def _list(self, start: int) -> list[backing.Found]:
         with self._lock:
             if self._fd < 0:
                 raise oserror(errno.EBADF)
             if start == 0 or self._found is None:
-                dots = (Found(b".", 0, False), Found(b"..", 0, False))
                 listed = backing.scan_directory(self._fd)
-                self._found = [*dots, *(Found(*f) for f in listed if f[0] not in self._hidden)]
+                if self._hidden:
+                    listed = [found for found in listed if found[0] not in self._hidden]
+                self._found = [(b".", 0, False), (b"..", 0, False), *listed]
             return self._found
 
     def fsync(self) -> None:

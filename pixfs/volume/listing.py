@@ -27,14 +27,6 @@ BATCH = 16
 nothing when the reply is full."""
 
 
-class Found(NamedTuple):
-    """What the file system itself lists: a name, the inode's number and whether it is a file."""
-
-    name: bytes
-    number: int
-    is_file: bool
-
-
 class _Look(NamedTuple):
     name: bytes
     cookie: int
@@ -66,7 +58,7 @@ class Lister:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def look(self, directory: Node, found: Sequence[Found], first: int) -> list[Entry]:
+    def look(self, directory: Node, found: Sequence[backing.Found], first: int) -> list[Entry]:
         """The entries of what was found at ``first`` in a directory; one lookup more of each
         node. What has gone meanwhile is left out. Raises OSError."""
         entries: list[Entry] = []
@@ -93,7 +85,7 @@ class Lister:
             if entry.node is not None:
                 self._core.nodes.forget(entry.node, 1)
 
-    def _look_at(self, directory: Node, found: Sequence[Found], first: int) -> list[_Look]:
+    def _look_at(self, directory: Node, found: Sequence[backing.Found], first: int) -> list[_Look]:
         fd, device, heads = directory.fd, directory.key.dev, self._core.heads
         looks = []
         for cookie, (name, number, is_file) in enumerate(found, first + 1):

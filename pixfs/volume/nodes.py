@@ -59,11 +59,11 @@ class Node:
         "pins",
     )
 
-    def __init__(self, table: NodeTable, st: os.stat_result) -> None:
+    def __init__(self, table: NodeTable, key: Key, kind: int) -> None:
         self._table = table
-        self.kind = stat.S_IFMT(st.st_mode)
-        self.ino = st.st_ino
-        self.key = Key(st.st_dev, self.ino)
+        self.kind = kind
+        self.ino = key.ino
+        self.key = key
         self.lookups = 0
         self.pins = 0
         self.holds = 0
@@ -132,9 +132,10 @@ class NodeTable:
             st = backing.fstat(found.descriptor)
             while True:
                 with self._lock:
-                    node = self._nodes.get(Key(st.st_dev, st.st_ino))
+                    key = Key(st.st_dev, st.st_ino)
+                    node = self._nodes.get(key)
                     if node is None or _is_known_as(node, st, parent, name):
-                        node = self._count(node, st, parent, name)
+                        node = self._count(node, key, st, parent, name)
                         if node.descriptor is None:
                             self._keep(node, found)
                         return node
@@ -149,19 +150,24 @@ class NodeTable:
         nodes: list[Node | None] = []
         with self._lock:
             for name, st in entries:
-                node = self._nodes.get(Key(st.st_dev, st.st_ino))
+                key = Key(st.st_dev, st.st_ino)
+                node = self._nodes.get(key)
                 if node is None or _is_known_as(node, st, parent, name):
-                    nodes.append(self._count(node, st, parent, name))
+                    nodes.append(self._count(node, key, st, parent, name))
                 else:
                     nodes.append(None)
         return nodes
 
     def _count(
-        self, node: Node | None, st: os.stat_result, parent: Node | None, name: bytes
+        self,
+        node: Node | None,
+        key: Key,
+        st: os.stat_result,
+        parent: Node | None,
+        name: bytes,
     ) -> Node:
         if node is None:
-            node = Node(self, st)
-            self._nodes[node.key] = node
+            node = self._nodes[key] = Node(self, key, stat.S_IFMT(st.st_mode))
         node.lookups += 1
         if parent is not None:
             self._add_name(node, parent, name)
@@ -345,8 +351,9 @@ class NodeTable:
             self._kept.clear()
 
     def _add_name(self, node: Node, parent: Node, name: bytes) -> None:
-        if (parent, name) not in node.names:
-            node.names = (*node.names, (parent, name))
+        known = (parent, name)
+        if known not in node.names:
+            node.names = (*node.names, known)
             parent.pins += 1
 
     def _drop_name(self, node: Node, parent: Node, name: bytes) -> None:
