@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # Of the converting threads; a request then gets three times the share of each of them.
 _NICENESS = 5
+_NICEST = 19
 
 
 class ConversionQueue:
@@ -214,7 +215,9 @@ class Workers:
 def _yield_to_requests() -> None:
     """Makes this thread, and those that it starts, one that runs when the others do not want to:
     whoever copies a sequence in must not wait for the encoder."""
+    thread = threading.get_native_id()
     try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
+        os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))
     except OSError as error:
         log.info("converting at the same priority as requests: %s", error)
