@@ -15,10 +15,13 @@ import fcntl
 import os
 import signal
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from pixfs.volume.attributes import Buffer
+
+# What a directory lists: a name, the inode's number, whether it is a regular file.
+Found: TypeAlias = tuple[bytes, int, bool]
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -64,6 +67,19 @@ def open_path(dir_fd: int, name: bytes) -> int:
     return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
 
 
+def open_listed(dir_fd: int, name: bytes) -> int:
+    """Readable descriptor of a regular file just found in a directory.
+
+    Should it have become something else meanwhile: a symlink is not followed, a fifo does not
+    wait for its other end.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        return os.open(name, flags | os.O_NOATIME, dir_fd=dir_fd)
+    except PermissionError:
+        return os.open(name, flags, dir_fd=dir_fd)
+
+
 def open_directory(dir_fd: int, name: bytes) -> int:
     """Readable descriptor of a directory inside another."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -97,11 +113,6 @@ def open_lockfile(dir_fd: int, name: bytes) -> int:
 def dup(fd: int) -> int:
     """Another descriptor of the same open file."""
     return os.dup(fd)
-
-
-def replace_fd(new_fd: int, fd: int) -> None:
-    """Puts what ``new_fd`` refers to behind the number ``fd``, at once for all threads."""
-    os.dup2(new_fd, fd, inheritable=False)
 
 
 def close(fd: int) -> None:
@@ -138,6 +149,11 @@ def pread_nowait(fd: int, size: int, offset: int) -> memoryview | None:
     if count < size and offset + count < os.fstat(fd).st_size:
         return None
     return memoryview(buf)[:count]
+
+
+def will_read(fd: int) -> None:
+    """All of the file is going to be read soon: a hint, which starts the reading."""
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def pwrite(fd: int, buf: Buffer, offset: int) -> int:
@@ -308,6 +324,15 @@ def read_link(fd: int) -> bytes:
 def list_directory(fd: int) -> list[bytes]:
     """Names in a directory, without . and .."""
     return [os.fsencode(name) for name in os.listdir(fd)]
+
+
+def scan_directory(fd: int) -> list[Found]:
+    """What is in a directory, as the directory itself tells; without . and .."""
+    with os.scandir(fd) as entries:
+        return [
+            (os.fsencode(entry.name), entry.inode(), entry.is_file(follow_symlinks=False))
+            for entry in entries
+        ]
 
 
 def mkdir(dir_fd: int, name: bytes, mode: int) -> None:

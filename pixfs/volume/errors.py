@@ -7,6 +7,7 @@ ConversionRefusedError      a conversion that cannot happen (now); never leaves 
 ├── MetadataError           ENOTSUP an attribute could not be carried over
 └── UnconvertibleError      EBUSY   hard-linked, no known name, other file system ...
 RestoreConflictError        the name no longer is the file that was to be replaced (ESTALE)
+StaleNodeError              no name leads to the node's inode any more (ESTALE)
 """
 
 from __future__ import annotations
@@ -56,6 +57,13 @@ class UnconvertibleError(ConversionRefusedError):
 
 class RestoreConflictError(OSError):
     """The file to be replaced is no longer the one behind its name."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
+class StaleNodeError(OSError):
+    """A node lost its inode behind the volume's back; whoever holds it looks the name up again."""
 
     def __init__(self) -> None:
         super().__init__(errno.ESTALE, os.strerror(errno.ESTALE))

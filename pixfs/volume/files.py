@@ -135,6 +135,18 @@ class LogicalFile:
                 self._handles -= 1
                 self._rest()
 
+    def is_idle(self) -> bool:
+        """Whether no handle is open and nobody is changing or converting the file; at once."""
+        if self._handles or self.conversion.locked() or not self.mutex.acquire(blocking=False):
+            return False
+        self.mutex.release()
+        return True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a handle is open, so that what is stored may be changing at any moment."""
+        return self._handles > 0
+
     def shut(self) -> None:
         """Closes everything, whoever still has a handle: the volume is closing."""
         with self.mutex:
@@ -236,7 +248,7 @@ class LogicalFile:
                 return st, content.head
             finally:
                 content.leave()
-        st = backing.fstat(self.node.fd)
+        st = self._core.nodes.stat(self.node)
         if st.st_size == 0:
             return st, Head(Kind.RAW, 0)
         head = self._core.heads.get(Signature.of(st))
@@ -244,7 +256,7 @@ class LogicalFile:
 
     def _sniff(self, st: os.stat_result) -> tuple[os.stat_result, Head]:
         try:
-            fd = backing.reopen(self.node.fd, os.O_RDONLY)
+            fd = self._core.nodes.open_to_read(self.node)
         except PermissionError:
             # An unprivileged daemon cannot look into a file its user cannot read.
             return st, Head(Kind.RAW, st.st_size)

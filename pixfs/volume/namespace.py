@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import stat
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pixfs.volume import backing
@@ -17,9 +18,10 @@ from pixfs.volume.area import HIDDEN
 from pixfs.volume.attributes import Key
 from pixfs.volume.errors import oserror
 from pixfs.volume.handles import DirHandle, Handle
+from pixfs.volume.listing import Lister
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pixfs.volume.attributes import Owner
     from pixfs.volume.core import Core
@@ -36,6 +38,7 @@ class Namespace:
         self._core = core
         self._root = root
         self._on_renamed = on_renamed
+        self._lister = Lister(core)
 
     def lookup(self, parent: Node, name: bytes) -> Node:
         """The node of a name, with one lookup more. ENOENT, ENOTDIR."""
@@ -169,24 +172,16 @@ class Namespace:
     def unlink(self, parent: Node, name: bytes) -> None:
         """Removes a name of anything but a directory; an open file lives on."""
         self._check_existing(parent, name)
-        with self._core.directories.holding(parent.key):
-            node = self._find(parent, name)
-            try:
-                backing.unlink(parent.fd, name)
-                self._lost(node, parent, name)
-            finally:
-                self._unpin(node)
+        with self._core.directories.holding(parent.key), self._found(parent, name) as node:
+            backing.unlink(parent.fd, name)
+            self._lost(node, parent, name)
 
     def rmdir(self, parent: Node, name: bytes) -> None:
         """Removes an empty directory."""
         self._check_existing(parent, name)
-        with self._core.directories.holding(parent.key):
-            node = self._find(parent, name)
-            try:
-                backing.rmdir(parent.fd, name)
-                self._lost(node, parent, name)
-            finally:
-                self._unpin(node)
+        with self._core.directories.holding(parent.key), self._found(parent, name) as node:
+            backing.rmdir(parent.fd, name)
+            self._lost(node, parent, name)
 
     def rename(
         self, parent: Node, name: bytes, parent2: Node, name2: bytes, flags: int = 0
@@ -200,17 +195,16 @@ class Namespace:
             # At hand even if nobody has looked it up: under its new name the policy may
             # want it compressed.
             node = self._adopt(parent, name)
-            node2 = self._find(parent2, name2)
             try:
-                backing.rename(parent.fd, name, parent2.fd, name2, flags)
-                self._moved(node, parent, name, parent2, name2)
-                if node2 is not None and node2 is not node:
-                    if flags & backing.RENAME_EXCHANGE:
-                        self._moved(node2, parent2, name2, parent, name)
-                    else:
-                        self._lost(node2, parent2, name2)
+                with self._core.nodes.held(node), self._found(parent2, name2) as node2:
+                    backing.rename(parent.fd, name, parent2.fd, name2, flags)
+                    self._moved(node, parent, name, parent2, name2)
+                    if node2 is not None and node2 is not node:
+                        if flags & backing.RENAME_EXCHANGE:
+                            self._moved(node2, parent2, name2, parent, name)
+                        else:
+                            self._lost(node2, parent2, name2)
             finally:
-                self._unpin(node2)
                 self._core.nodes.forget(node, 1)
 
     def _moved(self, node: Node, parent: Node, name: bytes, to: Node, name2: bytes) -> None:
@@ -232,6 +226,20 @@ class Namespace:
             self._core.nodes.drop_name(node, parent, name)
             self._on_renamed(node)
 
+    @contextmanager
+    def _found(self, parent: Node, name: bytes) -> Iterator[Node | None]:
+        """The node of a name that is going to be removed or moved, if the node is in use: with
+        a descriptor, so that it outlives its name and its number is not given away."""
+        node = self._find(parent, name)
+        if node is None:
+            yield None
+            return
+        try:
+            with self._core.nodes.held(node):
+                yield node
+        finally:
+            self._core.nodes.unpin(node)
+
     def _find(self, parent: Node, name: bytes) -> Node | None:
         """The node of a name if it is in use, pinned."""
         try:
@@ -240,16 +248,12 @@ class Namespace:
             return None
         return self._core.nodes.find(Key(st.st_dev, st.st_ino))
 
-    def _unpin(self, node: Node | None) -> None:
-        if node is not None:
-            self._core.nodes.unpin(node)
-
     # Listing
 
     def opendir(self, node: Node) -> DirHandle:
         """Opens a directory for listing."""
         hidden = frozenset({HIDDEN}) if node is self._root else frozenset()
-        return DirHandle(node, self.lookup, hidden)
+        return DirHandle(node, self._lister, hidden)
 
     # The hidden area
 

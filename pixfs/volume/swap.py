@@ -158,7 +158,8 @@ def _exchange(
     The node keeps such a name: a file without names is one that was unlinked through the
     volume, not one that was replaced behind its back.
     """
-    with core.directories.holding(parent.key):
+    # Between the exchange and the move the name leads to an inode that is not yet the node's.
+    with core.nodes.held(node), core.directories.holding(parent.key):
         if not _leads_to(parent, name, old, strict=strict):
             return False
         core.on_step("checked")

@@ -23,6 +23,7 @@ from pixfs.volume.handles import DirHandle, Handle
 from pixfs.volume.namespace import Namespace
 from pixfs.volume.nodes import Node, NodeTable
 from pixfs.volume.policy import Policy
+from pixfs.volume.prefetch import Prefetcher
 from pixfs.volume.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Volume:
         self.policy = policy if policy is not None else Policy()
         self._lock = threading.Lock()
         self._closed = False
+        self._prefetcher: Prefetcher | None = None
         path = os.path.realpath(os.fsencode(backing_path))
         self._core = Core(
             policy=self.policy,
@@ -106,6 +108,9 @@ class Volume:
         self._core.readahead = ThreadPoolExecutor(
             self.policy.encode_threads, thread_name_prefix="pixfs-readahead"
         )
+        prefetcher = Prefetcher(self._core, self._namespace)
+        self._prefetcher = prefetcher
+        self._core.on_reading = prefetcher.being_read
         self._scheduler.start()
 
     def close(self, drain: bool = True) -> None:
@@ -124,11 +129,12 @@ class Volume:
                 return
             self._closed = True
         self._scheduler.close(drain=drain)
+        if self._prefetcher is not None:
+            self._prefetcher.close()
         if self._core.readahead is not None:
             self._core.readahead.shutdown(wait=True, cancel_futures=True)
-        for node in self._core.nodes.all():
-            if node.file is not None:
-                node.file.shut()
+        for file in self._core.nodes.files():
+            file.shut()
         if self._core.area is not None:
             try:
                 self._core.area.close()
@@ -180,6 +186,11 @@ class Volume:
     def wait_idle(self, timeout_s: float | None = None) -> bool:
         """Waits until idle; False if that takes longer than ``timeout_s`` (real time)."""
         return self._scheduler.queue.wait_idle(timeout_s)
+
+    def wait_prefetched(self, timeout_s: float | None = None) -> bool:
+        """Waits until the frames that readers are expected to want next are decoded; False if
+        that takes longer than ``timeout_s`` (real time)."""
+        return self._prefetcher is None or self._prefetcher.wait_idle(timeout_s)
 
     def convert_now(self, node: Node) -> None:
         """Compresses a file and returns when that is done, or when it is known that the file
@@ -268,7 +279,7 @@ class Volume:
         """Attributes as users see them: logical size, stored blocks."""
         if node.file is not None:
             return node.file.stat()
-        return Stat.of(backing.fstat(node.fd), node.ino)
+        return Stat.of(self._core.nodes.stat(node), node.ino)
 
     def chmod(self, node: Node, mode: int) -> None:
         """Sets permission bits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -102,3 +103,20 @@ def test_wait_for_room_wakes_up() -> None:
         queue.discard(item)
     thread.join()
     assert answers == [True]
+
+
+def test_converting_threads_yield_to_requests() -> None:
+    queue = ConversionQueue(ManualClock(), 2)
+    seen: list[int] = []
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def work(_: object) -> None:
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    queue.put(node(), 0)
+    workers = Workers(queue, 1, work)
+    workers.start()
+    queue.close(drain=True)
+    workers.join()
+    assert seen == [min(own + 5, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
