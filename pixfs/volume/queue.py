@@ -171,12 +171,14 @@ class ConversionQueue:
             return dropped
 
     def snapshot(self) -> dict[str, int]:
-        """Nodes pending, deferred and being converted."""
+        """Nodes pending, deferred and being converted; ``looking`` is 1 while a walk may still
+        queue more, and then 0."""
         with self._changed:
             return {
                 "queued": len(self._due) - len(self._deferred),
                 "deferred": len(self._deferred),
                 "converting": sum(self._active.values()),
+                "looking": int(bool(self._walking or self._overflowed)),
             }
 
 

@@ -29,7 +29,7 @@ def test_order_is_that_of_settling() -> None:
     assert queue.take() is first
     clock.advance(5.0)
     assert queue.take() is second
-    assert queue.snapshot() == {"queued": 0, "deferred": 0, "converting": 3}
+    assert queue.snapshot() == {"queued": 0, "deferred": 0, "converting": 3, "looking": 0}
 
 
 def test_limit_turns_away_and_asks_for_a_walk() -> None:
@@ -42,9 +42,12 @@ def test_limit_turns_away_and_asks_for_a_walk() -> None:
     for _ in range(2):
         queue.done(queue.take())  # type: ignore[arg-type]
     assert not queue.is_idle()
+    assert queue.snapshot()["looking"] == 1
     assert queue.wait_overflowed()
+    assert queue.snapshot()["looking"] == 1
     queue.walking(-1)
     assert queue.is_idle()
+    assert queue.snapshot()["looking"] == 0
 
 
 def test_deferred_is_not_waited_for() -> None:
