@@ -101,6 +101,7 @@ class Volume:
             log.warning("nothing will be compressed or restored: %s", error)
         else:
             self._core.area = area
+            self._core.directories.share(area.names_fd)
             with area.starting():
                 self._core.stats.add("leftovers_cleaned", recovery.recover(area))
         self._core.readahead = ThreadPoolExecutor(
@@ -265,10 +266,14 @@ class Volume:
     # Attributes
 
     def stat(self, node: Node) -> Stat:
-        """Attributes as users see them: logical size, stored blocks."""
+        """Attributes as users see them: logical size, stored blocks. ESTALE for what another
+        volume on the same directory has replaced or removed: look the name up again."""
         if node.file is not None:
             return node.file.stat()
-        return Stat.of(backing.fstat(node.fd), node.ino)
+        st = backing.fstat(node.fd)
+        if st.st_nlink == 0 and self._core.nodes.names(node):
+            raise oserror(errno.ESTALE)
+        return Stat.of(st, node.ino)
 
     def chmod(self, node: Node, mode: int) -> None:
         """Sets permission bits."""
