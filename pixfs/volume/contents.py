@@ -213,6 +213,9 @@ class ContainerContent(_FixedContent):
         return block
 
     def read(self, offset: int, size: int) -> Buffer:
+        if self.is_overtaken():
+            # Blocks of what it was may still be in the cache.
+            raise OvertakenError
         end = min(offset + size, self.length)
         if offset >= end:
             return b""
@@ -238,6 +241,8 @@ class ContainerContent(_FixedContent):
         return b"".join(parts)
 
     def read_cached(self, offset: int, size: int) -> Buffer | None:
+        if self.is_overtaken():
+            return None
         end = min(offset + size, self.length)
         if offset >= end:
             return b""
