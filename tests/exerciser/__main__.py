@@ -1,0 +1,106 @@
+"""python -m tests.exerciser: random work on a mount against a model, while a converter
+compresses and restores the same files. Exit status 0 when nothing differed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import codec
+from pixfs.volume import check
+from tests.checklogs import lines_to_act_on
+from tests.exerciser.work import NAMES, Mismatch, Worker
+from tests.forked_daemon import ForkedDaemon
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.exerciser", description=__doc__)
+    parser.add_argument("--operations", type=int, default=100_000, help="of each seed")
+    parser.add_argument("--seconds", type=float, help="begin no further seed after so long")
+    parser.add_argument("--seed", type=int, default=1, help="the first")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--no-converter", action="store_true")
+    parser.add_argument("--directory", help="where to put it all (default: below /var/tmp)")
+    options = parser.parse_args()
+    codec.warmup()
+    began, total = time.monotonic(), 0
+    for seed in range(options.seed, options.seed + options.seeds):
+        if options.seconds is not None and time.monotonic() - began > options.seconds:
+            break
+        directory = Path(
+            tempfile.mkdtemp(prefix="pixfs-exerciser-", dir=options.directory or "/var/tmp")
+        )
+        try:
+            total += exercise(directory, seed, options.operations, not options.no_converter)
+        except Mismatch as mismatch:
+            print(f"seed {seed}: MISMATCH, all is left in {directory}\n{mismatch}", flush=True)
+            return 1
+        shutil.rmtree(directory)
+    print(f"{total} operations in all, 0 mismatches, {time.monotonic() - began:.0f} s")
+    return 0
+
+
+def exercise(directory: Path, seed: int, operations: int, convert: bool) -> int:
+    """One seed on a mount of its own; what it did is printed. Raises Mismatch."""
+    backing, mountpoint = directory / "backing", directory / "mnt"
+    backing.mkdir()
+    mountpoint.mkdir()
+    os.environ["PIXFS_RUN_DIR"] = str(directory / "run")
+    log = directory / "log"
+    daemon = ForkedDaemon(
+        backing, mountpoint, log, mode="manual", reserve_bytes=0, min_size=512, encode_threads=1
+    )
+    converter = _fork_converter(mountpoint, seed) if convert else 0
+    began = time.monotonic()
+    try:
+        worker = Worker(mountpoint, seed)
+        worker.run(operations)
+        stats = json.loads(os.getxattr(mountpoint, "user.pixfs.stats"))
+    finally:
+        if converter:
+            os.kill(converter, signal.SIGKILL)
+            os.waitpid(converter, 0)
+        if sys.exc_info()[0] is None:
+            status = daemon.stop()
+        else:
+            daemon.kill()
+    seconds = time.monotonic() - began
+    problems, warnings = check(backing), lines_to_act_on(log.read_text())
+    if status or problems or warnings:
+        raise Mismatch(f"exit status {status}, fsck {problems}, logged {warnings[:20]}")
+    print(
+        f"seed {seed}: {worker.operations} operations ({worker.operations / seconds:.0f}/s),"
+        f" {stats['converted']} conversions, {stats['restores']} restores, 0 mismatches",
+        flush=True,
+    )
+    return worker.operations
+
+
+def _fork_converter(mountpoint: Path, seed: int) -> int:
+    """A process that compresses and restores the files at random until it is killed."""
+    pid = os.fork()
+    if pid:
+        return pid
+    chance = random.Random(seed)
+    try:
+        while True:
+            # In use, gone, hard-linked: that is what it is about.
+            with suppress(OSError):
+                path = mountpoint / chance.choice(NAMES)
+                state = chance.choice((b"compressed", b"compressed", b"raw"))
+                os.setxattr(path, "user.pixfs.state", state)
+    finally:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
