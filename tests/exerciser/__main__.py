@@ -28,7 +28,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="begin no further seed after so long")
     parser.add_argument("--seed", type=int, default=1, help="the first")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--no-converter", action="store_true")
+    parser.add_argument(
+        "--pause",
+        type=float,
+        default=0.01,
+        metavar="SECONDS",
+        help="between two conversions; negative: no converter",
+    )
     parser.add_argument("--directory", help="where to put it all (default: below /var/tmp)")
     options = parser.parse_args()
     codec.warmup()
@@ -40,7 +46,7 @@ def main() -> int:
             tempfile.mkdtemp(prefix="pixfs-exerciser-", dir=options.directory or "/var/tmp")
         )
         try:
-            total += exercise(directory, seed, options.operations, not options.no_converter)
+            total += exercise(directory, seed, options.operations, options.pause)
         except Mismatch as mismatch:
             print(f"seed {seed}: MISMATCH, all is left in {directory}\n{mismatch}", flush=True)
             return 1
@@ -49,7 +55,7 @@ def main() -> int:
     return 0
 
 
-def exercise(directory: Path, seed: int, operations: int, convert: bool) -> int:
+def exercise(directory: Path, seed: int, operations: int, pause_s: float) -> int:
     """One seed on a mount of its own; what it did is printed. Raises Mismatch."""
     backing, mountpoint = directory / "backing", directory / "mnt"
     backing.mkdir()
@@ -59,7 +65,7 @@ def exercise(directory: Path, seed: int, operations: int, convert: bool) -> int:
     daemon = ForkedDaemon(
         backing, mountpoint, log, mode="manual", reserve_bytes=0, min_size=512, encode_threads=1
     )
-    converter = _fork_converter(mountpoint, seed) if convert else 0
+    converter = _fork_converter(mountpoint, seed, pause_s) if pause_s >= 0 else 0
     began = time.monotonic()
     try:
         worker = Worker(mountpoint, seed)
@@ -85,7 +91,7 @@ def exercise(directory: Path, seed: int, operations: int, convert: bool) -> int:
     return worker.operations
 
 
-def _fork_converter(mountpoint: Path, seed: int) -> int:
+def _fork_converter(mountpoint: Path, seed: int, pause_s: float) -> int:
     """A process that compresses and restores the files at random until it is killed."""
     pid = os.fork()
     if pid:
@@ -98,6 +104,7 @@ def _fork_converter(mountpoint: Path, seed: int) -> int:
                 path = mountpoint / chance.choice(NAMES)
                 state = chance.choice((b"compressed", b"compressed", b"raw"))
                 os.setxattr(path, "user.pixfs.state", state)
+            time.sleep(pause_s)
     finally:
         os._exit(1)
 
