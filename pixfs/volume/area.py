@@ -126,6 +126,7 @@ class Area:
         backing.mkdir(self.tmp_fd, self.name, 0o700)
         self.fd = backing.open_directory(self.tmp_fd, self.name)
         try:
+            self.dev = backing.fstat(self.fd).st_dev
             self._lock_fd = backing.open_lockfile(self.fd, LOCK)
             try:
                 backing.try_lock(self._lock_fd, exclusive=True)
@@ -136,7 +137,6 @@ class Area:
         except OSError:
             backing.close(self.fd)
             raise
-        self.dev = backing.fstat(self.fd).st_dev
 
     @contextmanager
     def starting(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import codec
 from tests.powercut.cycle import Rig, Tally
-from tests.powercut.image import FILE_SYSTEMS, image, unavailable
+from tests.powercut.image import FILE_SYSTEMS, image, leave_mount_namespace, unavailable
 from tests.powercut.mutants import MUTANTS
 
 
@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     codec.warmup()
+    leave_mount_namespace()
     good = True
     for fs in options.fs or FILE_SYSTEMS:
         if reason := unavailable(fs):
