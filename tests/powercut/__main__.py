@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="stop after so long, with what there is")
     parser.add_argument("--mutant", choices=MUTANTS, default="none", help="break a rule")
     parser.add_argument("--mutants", action="store_true", help="first, that each is caught")
+    parser.add_argument("--until-caught", action="store_true", help="stop at a violation")
     parser.add_argument("--mutant-cycles", type=int, default=40, help="at most, for each")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -40,7 +41,14 @@ def main() -> int:
                     tally = run(fs, mutant, options.mutant_cycles, options.seed, None, once=True)
                     good &= tally.violating > 0
         expected = options.mutant != "none"
-        tally = run(fs, options.mutant, options.cycles, options.seed, options.seconds)
+        tally = run(
+            fs,
+            options.mutant,
+            options.cycles,
+            options.seed,
+            options.seconds,
+            once=options.until_caught,
+        )
         good &= bool(tally.violating) == expected and tally.promises > 0
     return 0 if good else 1
 
