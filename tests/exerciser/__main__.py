@@ -37,6 +37,8 @@ def main() -> int:
     )
     parser.add_argument("--directory", help="where to put it all (default: below /var/tmp)")
     options = parser.parse_args()
+    # Unmounts and cleans up when it is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     codec.warmup()
     began, total = time.monotonic(), 0
     for seed in range(options.seed, options.seed + options.seeds):

@@ -6,6 +6,7 @@ Exit status 0 when nothing promised was lost and, with --mutants, every mutant w
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,8 @@ def main() -> int:
     parser.add_argument("--mutant-cycles", type=int, default=40, help="at most, for each")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    # Unmounts and cleans up when it is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     codec.warmup()
     leave_mount_namespace()
     good = True
@@ -41,14 +44,8 @@ def main() -> int:
                     tally = run(fs, mutant, options.mutant_cycles, options.seed, None, once=True)
                     good &= tally.violating > 0
         expected = options.mutant != "none"
-        tally = run(
-            fs,
-            options.mutant,
-            options.cycles,
-            options.seed,
-            options.seconds,
-            once=options.until_caught,
-        )
+        limits = (options.cycles, options.seed, options.seconds)
+        tally = run(fs, options.mutant, *limits, once=options.until_caught)
         good &= bool(tally.violating) == expected and tally.promises > 0
     return 0 if good else 1
 

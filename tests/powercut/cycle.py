@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from tests.powercut.image import Image
 
-# Until the daemon and both workers have something to lose, and for some dozens of fsyncs.
-_SHORTEST_S, _LONGEST_S = 0.02, 0.6
+# The cut comes some promises after the start, and then at any moment of the next operations.
+_FEWEST, _MOST = 1, 10
+_LONGEST_S = 0.06
+_PATIENCE_S = 60.0
 _EXAMPLES = 20
 
 
@@ -110,7 +112,8 @@ class Rig:
         try:
             seed = self._random.randrange(1 << 30)
             worker = _in_child(lambda: self._work(cut, seed))
-            time.sleep(self._random.uniform(_SHORTEST_S, _LONGEST_S))
+            self._wait_for_promises(cut, self._random.randint(_FEWEST, _MOST))
+            time.sleep(self._random.uniform(0.0, _LONGEST_S))
             cut[0] = 1
             self._image.cut()
         finally:
@@ -119,6 +122,11 @@ class Rig:
                 os.kill(worker, signal.SIGKILL)
                 os.waitpid(worker, 0)
             cut.close()
+
+    def _wait_for_promises(self, cut: mmap.mmap, wanted: int) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        while cut[1] < wanted and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def _work(self, cut: mmap.mmap, seed: int) -> None:
         try:

@@ -81,7 +81,8 @@ class Worker:
     """Works on the mount in a process of its own until it is killed or its calls fail."""
 
     def __init__(self, mounted: Path, manifest: Path, cut: mmap.mmap, seed: int) -> None:
-        """``cut``: its first byte is not 0 once the cut has begun."""
+        """``cut``: its first byte is not 0 once the cut has begun, its second counts the
+        promises made so far, up to 255."""
         self._mounted = mounted
         self._manifest = os.open(manifest, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._cut = cut
@@ -107,6 +108,7 @@ class Worker:
         if self._cut[0]:
             raise OSError("the power is gone")
         os.write(self._manifest, b"%s %d\n" % (name.encode(), number))
+        self._cut[1] = min(255, self._cut[1] + 1)
 
     def _next(self) -> int:
         self._number += 1
