@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-# Closing and giving back locks do not fail, and looking at the file system's totals is no step of anything.
+# Closing, and giving a lock back, do not fail.
 _UNTOUCHED = {"close", "unlock", "unlock_byte", "end_lease"}
 CALLS = [
     name
