@@ -42,7 +42,8 @@ class DirectoryLocks:
         self._shared_fd = -1
 
     def share(self, fd: int) -> None:
-        """From now on other volumes are excluded, too, by locks of ``fd`` (the caller's)."""
+        """From now on other volumes are excluded, too, by locks of ``fd`` (the caller's); -1:
+        no longer."""
         self._shared_fd = fd
 
     @contextmanager

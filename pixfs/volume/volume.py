@@ -131,6 +131,7 @@ class Volume:
             if node.file is not None:
                 node.file.shut()
         if self._core.area is not None:
+            self._core.directories.share(-1)
             try:
                 self._core.area.close()
             except OSError as error:
