@@ -1,9 +1,8 @@
-"""The operations: each is done on the mount and on the model, and what comes back compared."""
+"""The operations: each is done on the system and on the model, and what comes back compared."""
 
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import random
 from collections import Counter, deque
@@ -14,7 +13,8 @@ from tests.exerciser.model import Model, ModelFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from tests.exerciser.systems import System
 
 # Half of the names are of frames, and a file that is renamed or linked becomes the other kind.
 NAMES = [f"{number}.{kind}" for number in range(6) for kind in ("dpx", "dat")]
@@ -25,14 +25,14 @@ _XATTRS = ("user.note", "user.shot")
 
 
 class Mismatch(Exception):
-    """The mount gave back something else than the model; tells what was done last."""
+    """The system gave back something else than the model; tells what was done last."""
 
 
 class Worker:
-    """Works on one directory of a mount. One thread."""
+    """Works on one directory. One thread."""
 
-    def __init__(self, directory: Path, seed: int) -> None:
-        self._directory = directory
+    def __init__(self, system: System, seed: int) -> None:
+        self._system = system
         self._random = random.Random(seed)
         self._frames = [synthetic.dpx_frame(96, 64, seed=number) for number in range(4)]
         self._noise = random.Random(seed).randbytes(1 << 16)
@@ -79,7 +79,7 @@ class Worker:
         """Every file is what the model says."""
         self._list()
         for name, file in self._model.files.items():
-            found = (self._directory / name).read_bytes()
+            found = self._system.read_all(name)
             self._compare(f"all of {name}", found, bytes(file.data))
         while self._held:
             self._let_go(0)
@@ -99,42 +99,43 @@ class Worker:
             flags |= os.O_TRUNC
             file.truncate(0)
         self._note(f"open {name} {flags:#o}")
-        fd = os.open(self._directory / name, flags, 0o644)
+        fd = self._system.open(name, flags)
         try:
             for _ in range(self._random.randrange(1, 16)):
                 operation = self._pick(self._on_file)
                 if writable or operation in (self._read, self._map_read, self._forget_pages):
                     operation(fd, file)
         finally:
-            os.close(fd)
+            self._system.close(fd)
 
     # On an open file
 
     def _read(self, fd: int, file: ModelFile) -> None:
         offset, size = self._random.randrange(LARGEST), self._random.randrange(1, 20_000)
         self._note(f"read {offset}+{size}")
-        self._compare("read", os.pread(fd, size, offset), bytes(file.data[offset : offset + size]))
+        found = self._system.pread(fd, size, offset)
+        self._compare("read", found, bytes(file.data[offset : offset + size]))
 
     def _write(self, fd: int, file: ModelFile) -> None:
         data = self._some_bytes()
         offset = self._random.randrange(LARGEST - len(data))
         self._note(f"write {offset}+{len(data)}")
         file.write(offset, data)
-        self._compare("written", os.pwrite(fd, data, offset), len(data))
+        self._compare("written", self._system.pwrite(fd, data, offset), len(data))
 
     def _append(self, fd: int, file: ModelFile) -> None:
         data = self._some_bytes()[: LARGEST - len(file.data)]
         self._note(f"append {len(data)}")
-        offset = os.lseek(fd, 0, os.SEEK_END)
+        offset = self._system.size_and_links(fd)[0]
         self._compare("end", offset, len(file.data))
         file.write(offset, data)
-        self._compare("appended", os.write(fd, data), len(data))
+        self._compare("appended", self._system.pwrite(fd, data, offset), len(data))
 
     def _truncate(self, fd: int, file: ModelFile) -> None:
         size = self._random.randrange(LARGEST)
         self._note(f"truncate {size}")
         file.truncate(size)
-        os.ftruncate(fd, size)
+        self._system.truncate(fd, size)
 
     def _rewrite(self, fd: int, file: ModelFile) -> None:
         """A whole frame again, so that there is something to compress."""
@@ -142,15 +143,15 @@ class Worker:
         self._note("rewrite")
         file.truncate(0)
         file.write(0, frame)
-        os.ftruncate(fd, 0)
-        self._compare("rewritten", os.pwrite(fd, frame, 0), len(frame))
+        self._system.truncate(fd, 0)
+        self._compare("rewritten", self._system.pwrite(fd, frame, 0), len(frame))
 
     def _map_read(self, fd: int, file: ModelFile) -> None:
         if not file.data:
             return
         self._note("map and read")
-        with mmap.mmap(fd, len(file.data), prot=mmap.PROT_READ) as pages:
-            self._compare("mapped", pages[:], bytes(file.data))
+        found = self._system.map_read(fd, len(file.data))
+        self._compare("mapped", found, bytes(file.data))
 
     def _map_write(self, fd: int, file: ModelFile) -> None:
         if not file.data:
@@ -158,27 +159,23 @@ class Worker:
         data = self._some_bytes()[: len(file.data)]
         offset = self._random.randrange(len(file.data) - len(data) + 1)
         self._note(f"map and write {offset}+{len(data)}")
-        with mmap.mmap(fd, len(file.data)) as pages:
-            pages[offset : offset + len(data)] = data
-            if self._random.random() < 0.5:
-                pages.flush()
+        flush = self._random.random() < 0.5
+        self._system.map_write(fd, len(file.data), offset, data, flush)
         file.write(offset, data)
 
     def _forget_pages(self, fd: int, file: ModelFile) -> None:
         """What is read next comes from the daemon."""
         self._note("forget pages")
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        self._system.forget_pages(fd)
 
     def _sync(self, fd: int, file: ModelFile) -> None:
         self._note("sync")
-        self._random.choice((os.fsync, os.fdatasync))(fd)
+        self._system.sync(fd, self._random.random() < 0.5)
 
     def _attributes(self, fd: int, file: ModelFile) -> None:
-        st = os.fstat(fd)
         self._note("attributes")
-        self._compare(
-            "size and links", (st.st_size, st.st_nlink), (len(file.data), len(file.names))
-        )
+        expected = len(file.data), len(file.names)
+        self._compare("size and links", self._system.size_and_links(fd), expected)
 
     def _some_bytes(self) -> bytes:
         """From one byte to some thousand, of noise, a frame, or zeros."""
@@ -193,7 +190,7 @@ class Worker:
         old, new = self._random.choice(NAMES), self._random.choice(NAMES)
         self._note(f"rename {old} {new}")
         error = None if old in self._model.files else errno.ENOENT
-        self._expect(error, lambda: os.rename(self._directory / old, self._directory / new))
+        self._expect(error, lambda: self._system.rename(old, new))
         if error is None:
             self._model.rename(old, new)
 
@@ -205,7 +202,7 @@ class Worker:
             error = errno.ENOENT
         elif new in self._model.files:
             error = errno.EEXIST
-        self._expect(error, lambda: os.link(self._directory / old, self._directory / new))
+        self._expect(error, lambda: self._system.link(old, new))
         if error is None:
             self._model.link(old, new)
 
@@ -213,7 +210,7 @@ class Worker:
         name = self._random.choice(NAMES)
         self._note(f"unlink {name}")
         error = None if name in self._model.files else errno.ENOENT
-        self._expect(error, lambda: os.unlink(self._directory / name))
+        self._expect(error, lambda: self._system.unlink(name))
         if error is None:
             self._model.unlink(name)
 
@@ -225,41 +222,40 @@ class Worker:
         if len(self._held) == _HELD:
             self._let_go(self._random.randrange(_HELD))
         self._note(f"hold {name}")
-        fd = os.open(self._directory / name, os.O_RDONLY)
+        fd = self._system.open(name, os.O_RDONLY)
         self._held.append((fd, self._model.files[name]))
 
     def _check_held(self) -> None:
         if self._held:
             fd, file = self._random.choice(self._held)
             self._note("check held")
-            self._compare("held", os.pread(fd, LARGEST, 0), bytes(file.data))
+            self._compare("held", self._system.pread(fd, LARGEST, 0), bytes(file.data))
 
     def _let_go(self, index: int) -> None:
         fd, file = self._held.pop(index)
-        found = os.pread(fd, LARGEST, 0)
-        os.close(fd)
+        found = self._system.pread(fd, LARGEST, 0)
+        self._system.close(fd)
         self._compare("let go", found, bytes(file.data))
 
     def _xattr(self) -> None:
         name, key = self._random.choice(NAMES), self._random.choice(_XATTRS)
         file = self._model.files.get(name)
-        path = self._directory / name
         if file is None:
             return
         self._note(f"xattr {name} {key}")
         if key in file.xattrs:
-            self._compare("xattr", os.getxattr(path, key), file.xattrs[key])
+            self._compare("xattr", self._system.get_xattr(name, key), file.xattrs[key])
             if self._random.random() < 0.3:
-                os.removexattr(path, key)
+                self._system.remove_xattr(name, key)
                 del file.xattrs[key]
         else:
-            self._expect(errno.ENODATA, lambda: os.getxattr(path, key))
+            self._expect(errno.ENODATA, lambda: self._system.get_xattr(name, key))
             file.xattrs[key] = self._some_bytes()[:64]
-            os.setxattr(path, key, file.xattrs[key])
+            self._system.set_xattr(name, key, file.xattrs[key])
 
     def _list(self) -> None:
         self._note("list")
-        self._compare("names", sorted(os.listdir(self._directory)), sorted(self._model.files))
+        self._compare("names", sorted(self._system.names()), sorted(self._model.files))
 
     # Comparing
 
