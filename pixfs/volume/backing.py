@@ -36,6 +36,8 @@ _F_SETSIG = 10
 _FS_IOC_FSGETXATTR = 0x801C581F
 _FS_IOC_FSSETXATTR = 0x401C5820
 _FSXATTR = struct.Struct("=IIIII8s")
+# struct flock: type, whence, start, length, pid.
+_FLOCK = struct.Struct("@hhqqi4x")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -422,3 +424,17 @@ def end_lease(fd: int) -> None:
 def unlock(fd: int) -> None:
     """Gives a flock back."""
     fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def lock_byte(fd: int, offset: int) -> None:
+    """Waits for the exclusive lock of one byte of a file open for writing.
+
+    It belongs to the open file, not to the process (F_OFD_SETLKW): two volumes of one process
+    exclude each other, and closing another descriptor of the file gives nothing back.
+    """
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0))
+
+
+def unlock_byte(fd: int, offset: int) -> None:
+    """Gives back what ``lock_byte`` took."""
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, offset, 1, 0))

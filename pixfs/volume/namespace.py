@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import stat
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pixfs.volume.attributes import Owner
     from pixfs.volume.core import Core
     from pixfs.volume.nodes import Node
+
+log = logging.getLogger(__name__)
 
 _FORBIDDEN_NAMES = (b".", b"..")
 
@@ -70,7 +73,7 @@ class Namespace:
     ) -> tuple[Node, Handle]:
         """Creates and opens a regular file, or opens the one that is there (unless O_EXCL)."""
         self._check_new(parent, name)
-        with self._core.directories.holding(parent.key):
+        with self._core.directories.changing(parent.key):
             try:
                 fd = backing.create(parent.fd, name)
             except FileExistsError:
@@ -84,12 +87,25 @@ class Namespace:
             except BaseException:
                 if fd >= 0:
                     backing.close(fd)
+                    self._unmake(parent, name)
                 raise
         try:
             return node, Handle(self._core, node, flags, created_fd=fd)
         except BaseException:
+            if fd >= 0:
+                with self._core.directories.changing(parent.key):
+                    if self._still_there(node, parent, name):
+                        self._unmake(parent, name)
+                        self._core.nodes.drop_name(node, parent, name)
             self._core.nodes.forget(node, 1)
             raise
+
+    def _unmake(self, parent: Node, name: bytes) -> None:
+        """An open that fails leaves no file of its making behind."""
+        try:
+            backing.unlink(parent.fd, name)
+        except OSError as error:
+            log.warning("an empty file stays after an open that failed: %s", error)
 
     def _own_created(self, parent: Node, name: bytes, fd: int, mode: int, owner: Owner) -> None:
         try:
@@ -97,14 +113,14 @@ class Namespace:
             backing.chmod(fd, stat.S_IMODE(mode))
         except BaseException:
             backing.close(fd)
-            backing.unlink(parent.fd, name)
+            self._unmake(parent, name)
             raise
 
     def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, owner: Owner) -> Node:
         """Creates a special file, or an empty regular one."""
         self._check_new(parent, name)
         mode &= ~owner.umask
-        with self._core.directories.holding(parent.key):
+        with self._core.directories.changing(parent.key):
             backing.mknod(parent.fd, name, mode, rdev)
             return self._adopt_made(parent, name, stat.S_IMODE(mode), owner, backing.unlink)
 
@@ -112,7 +128,7 @@ class Namespace:
         """Creates a directory; it inherits set-group-id."""
         self._check_new(parent, name)
         mode = stat.S_IMODE(mode & ~owner.umask)
-        with self._core.directories.holding(parent.key):
+        with self._core.directories.changing(parent.key):
             backing.mkdir(parent.fd, name, mode)
             if backing.fstat(parent.fd).st_mode & stat.S_ISGID:
                 mode |= stat.S_ISGID
@@ -121,7 +137,7 @@ class Namespace:
     def symlink(self, parent: Node, name: bytes, target: bytes, owner: Owner) -> Node:
         """Creates a symlink."""
         self._check_new(parent, name)
-        with self._core.directories.holding(parent.key):
+        with self._core.directories.changing(parent.key):
             backing.symlink(target, parent.fd, name)
             return self._adopt_made(parent, name, None, owner, backing.unlink)
 
@@ -163,7 +179,7 @@ class Namespace:
             if node.file is not None:
                 # A swap looks at the link count: it must not change between that and the swap.
                 stack.enter_context(node.file.changing())
-            stack.enter_context(self._core.directories.holding(parent.key))
+            stack.enter_context(self._core.directories.changing(parent.key))
             backing.link(node.fd, parent.fd, name)
             return self._adopt(parent, name)
 
@@ -172,14 +188,14 @@ class Namespace:
     def unlink(self, parent: Node, name: bytes) -> None:
         """Removes a name of anything but a directory; an open file lives on."""
         self._check_existing(parent, name)
-        with self._core.directories.holding(parent.key), self._found(parent, name) as node:
+        with self._core.directories.changing(parent.key), self._found(parent, name) as node:
             backing.unlink(parent.fd, name)
             self._lost(node, parent, name)
 
     def rmdir(self, parent: Node, name: bytes) -> None:
         """Removes an empty directory."""
         self._check_existing(parent, name)
-        with self._core.directories.holding(parent.key), self._found(parent, name) as node:
+        with self._core.directories.changing(parent.key), self._found(parent, name) as node:
             backing.rmdir(parent.fd, name)
             self._lost(node, parent, name)
 
@@ -191,7 +207,7 @@ class Namespace:
         self._check_existing(parent2, name2)
         if flags & ~(backing.RENAME_NOREPLACE | backing.RENAME_EXCHANGE):
             raise oserror(errno.EINVAL)
-        with self._core.directories.holding(parent.key, parent2.key):
+        with self._core.directories.changing(parent.key, parent2.key):
             # At hand even if nobody has looked it up: under its new name the policy may
             # want it compressed.
             node = self._adopt(parent, name)

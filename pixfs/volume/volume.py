@@ -103,6 +103,7 @@ class Volume:
             log.warning("nothing will be compressed or restored: %s", error)
         else:
             self._core.area = area
+            self._core.directories.share(area.names_fd)
             with area.starting():
                 self._core.stats.add("leftovers_cleaned", recovery.recover(area))
         self._core.readahead = ThreadPoolExecutor(
@@ -136,6 +137,7 @@ class Volume:
         for file in self._core.nodes.files():
             file.shut()
         if self._core.area is not None:
+            self._core.directories.share(-1)
             try:
                 self._core.area.close()
             except OSError as error:
@@ -276,10 +278,14 @@ class Volume:
     # Attributes
 
     def stat(self, node: Node) -> Stat:
-        """Attributes as users see them: logical size, stored blocks."""
+        """Attributes as users see them: logical size, stored blocks. ESTALE for what another
+        volume on the same directory has replaced or removed: look the name up again."""
         if node.file is not None:
             return node.file.stat()
-        return Stat.of(self._core.nodes.stat(node), node.ino)
+        st = self._core.nodes.stat(node)
+        if st.st_nlink == 0 and self._core.nodes.names(node):
+            raise oserror(errno.ESTALE)
+        return Stat.of(st, node.ino)
 
     def chmod(self, node: Node, mode: int) -> None:
         """Sets permission bits."""
