@@ -15,7 +15,7 @@ import xxhash
 
 from server.work.batch import Outcome
 from server.work.beneath import split
-from server.work.errors import STORAGE_GONE, FileError, StorageError, file_error
+from server.work.errors import STORAGE_GONE, FileError, StoppedError, StorageError, file_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,31 +228,45 @@ def _copy_link(batch: Batch, source: Storage, target: Storage, file: File) -> Ou
 def _land_group(
     batch: Batch, target: Storage, flow: Flow, group: list[_Copy | Outcome]
 ) -> Iterator[Outcome]:
-    """Makes the group durable, verifies, renames, and tells what became of each file."""
+    """Makes the group durable, verifies, renames, and tells what became of each file.
+
+    Told to stop in between, it still tells of those that have taken their names: a file that
+    landed and was not told of would be met as somebody else's by the next attempt.
+    """
     outcomes: list[Outcome] = []
+    interruption: StoppedError | StorageError | None = None
+    folders: set[str] = set()
     for member in group:
         if isinstance(member, Outcome):
             outcomes.append(member)
             continue
-        flow.check()
         try:
-            _finish(batch, member)
-            # The last look: after this the file is visible.
-            flow.check()
-            member.target.commit(replace=batch.options.overwrite in ("replace", "newer"))
-            outcomes.append(member.outcome())
-        except (OSError, FileError) as error:
-            outcomes.append(failed(member.file, error))
-        finally:
-            member.target.abandon()
-    committed = {outcome.number for outcome in outcomes if outcome.state == "done"}
-    folders = {
-        split(member.target.path)[0]
-        for member in group
-        if isinstance(member, _Copy) and member.file.number in committed
-    }
+            outcome = _land(batch, flow, member)
+        except (StoppedError, StorageError) as error:
+            interruption = error
+            break
+        if outcome.state == "done":
+            folders.add(split(member.target.path)[0])
+        outcomes.append(outcome)
     target.sync(sorted(folders))
     yield from outcomes
+    if interruption is not None:
+        raise interruption
+
+
+def _land(batch: Batch, flow: Flow, member: _Copy) -> Outcome:
+    """Makes one file durable, verifies it and gives it its name. StoppedError, StorageError."""
+    flow.check()
+    try:
+        _finish(batch, member)
+        # The last look: after this the file is visible.
+        flow.check()
+        member.target.commit(replace=batch.options.overwrite in ("replace", "newer"))
+    except (OSError, FileError) as error:
+        return failed(member.file, error)
+    finally:
+        member.target.abandon()
+    return member.outcome()
 
 
 def _finish(batch: Batch, member: _Copy) -> None:

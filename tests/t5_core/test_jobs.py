@@ -17,7 +17,7 @@ from server.core.jobs.workers import Seen, free_slots
 from server.core.permissions import SYSTEM, Actor, Role
 from server.work.directory import Directory, DirectoryTarget
 from server.work.engine import ThreadEngine
-from tests.t5_core.desk import Desk
+from tests.t5_core.desk import PATIENCE_S, Desk
 from tests.t5_core.work import tree
 
 if TYPE_CHECKING:
@@ -209,23 +209,40 @@ class Gate:
 
         def held(target: DirectoryTarget, data: bytes) -> None:
             self.reached.set()
-            assert self.open.wait(60)
+            assert self.open.wait(PATIENCE_S)
             write(target, data)
 
         monkeypatch.setattr(DirectoryTarget, "write", held)
 
     async def wait(self) -> None:
-        assert await trio.to_thread.run_sync(self.reached.wait, 60)
+        assert await trio.to_thread.run_sync(self.reached.wait, PATIENCE_S)
+
+
+class WatchedEngine(ThreadEngine):
+    """Three threads that tell when they were told to stop something."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self.told = threading.Event()
+
+    def stop(self, tokens: set[str]) -> None:
+        super().stop(tokens)
+        if tokens:
+            self.told.set()
+
+    async def until_told(self) -> None:
+        assert await trio.to_thread.run_sync(self.told.wait, PATIENCE_S)
 
 
 async def test_pause_and_resume(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     files = fill(desk.one)
-    gate = Gate(monkeypatch)
+    gate, engine = Gate(monkeypatch), WatchedEngine()
     job = await desk.submit("copy", "shot")
-    async with desk.working():
+    async with desk.working(engine):
         await gate.wait()
         paused = await desk.jobs.pause(SYSTEM, job.id)
         assert paused.state == JobState.PAUSED
+        await engine.until_told()
         gate.open.set()
         await until_task(desk, "copy", "PAUSED", attempt=1)
         assert not [name for name in tree(desk.two) if "pixfs-part" in name]
@@ -236,13 +253,46 @@ async def test_pause_and_resume(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> 
     assert job.files_done == 11
 
 
+async def test_what_landed_before_a_pause_is_not_counted_as_skipped(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop between two files of one group: those that took their names are done."""
+    files = fill(desk.one)
+    engine = WatchedEngine()
+    commit = DirectoryTarget.commit
+    landed = []
+    third = threading.Event()
+
+    def counted(target: DirectoryTarget, *, replace: bool) -> None:
+        commit(target, replace=replace)
+        landed.append(target.path)
+        if len(landed) == 3:
+            third.set()
+            assert engine.told.wait(PATIENCE_S)
+
+    monkeypatch.setattr(DirectoryTarget, "commit", counted)
+    job = await desk.submit("copy", "shot")
+    async with desk.working(engine):
+        assert await trio.to_thread.run_sync(third.wait, PATIENCE_S)
+        await desk.jobs.pause(SYSTEM, job.id)
+        await until_task(desk, "copy", "PAUSED", attempt=1)
+        paused = await desk.get(job)
+        assert (paused.files_done, paused.files_skipped) == (3, 0)
+        assert len(tree(desk.two)) == 3
+        await desk.jobs.resume(SYSTEM, job.id)
+        job = await desk.until(job, "SUCCEEDED")
+    assert tree(desk.two) == files
+    assert (job.files_done, job.files_skipped, job.bytes_done) == (11, 0, job.bytes_total)
+
+
 async def test_cancel_leaves_whole_files_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     files = fill(desk.one)
-    gate = Gate(monkeypatch)
+    gate, engine = Gate(monkeypatch), WatchedEngine()
     job = await desk.submit("copy", "shot")
-    async with desk.working():
+    async with desk.working(engine):
         await gate.wait()
         await desk.jobs.cancel(SYSTEM, job.id)
+        await engine.until_told()
         gate.open.set()
         await until_task(desk, "copy", "CANCELLED", attempt=1)
         left = tree(desk.two)
@@ -294,7 +344,7 @@ async def test_a_storage_that_stays_away_fails_the_files(desk: Desk) -> None:
     desk.two.rmdir()
     job = await desk.submit("copy", "shot")
     async with desk.working() as dispatcher:
-        with trio.fail_after(60):
+        with trio.fail_after(PATIENCE_S):
             while not (await desk.get(job)).state.is_final:
                 desk.clock.advance(120)
                 dispatcher.wake()
@@ -321,7 +371,7 @@ async def test_what_may_pass_is_tried_again_by_itself(
     monkeypatch.setattr(DirectoryTarget, "finish", flaky)
     job = await desk.submit("copy", "shot")
     async with desk.working() as dispatcher:
-        with trio.fail_after(60):
+        with trio.fail_after(PATIENCE_S):
             while not (await desk.get(job)).state.is_final:
                 desk.clock.advance(30)
                 dispatcher.wake()
