@@ -66,9 +66,18 @@ def open_core(config: ServerConfig, *, hash_cost: HashCost | None = None) -> Ite
                 window=timedelta(minutes=config.logins.window_minutes),
             ),
             hash_cost=hash_cost,
+            private=_private(config, database),
         )
     finally:
         database.close()
+
+
+def _private(config: ServerConfig, database: Database) -> list[str]:
+    """Where the server keeps passwords' hashes, keys and certificates."""
+    places = [str(config.data_directory), config.network.private_key]
+    if database.is_sqlite:
+        places.append(str(database.url.database))
+    return [place for place in places if place]
 
 
 @contextmanager

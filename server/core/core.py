@@ -23,7 +23,7 @@ from server.core.users import Users
 from server.core.webhook_keys import WebhookKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from server.core.database import Database
@@ -54,9 +54,11 @@ class Core:
         sessions: SessionPolicy | None = None,
         lockout: LockoutPolicy | None = None,
         hash_cost: HashCost | None = None,
+        private: Sequence[str] = (),
         clock: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``private`` are the server's own directories and files, which no storage may show."""
         self._monotonic = monotonic
         self._started = monotonic()
         self._version = metadata.version("pixfs")
@@ -66,7 +68,7 @@ class Core:
         self.sessions = Sessions(database, passwords, policy=sessions, lockout=lockout, clock=clock)
         self.users = Users(database, passwords, self.sessions, clock)
         self.credentials = Credentials(database, clock)
-        self.storages = Storages(database, clock)
+        self.storages = Storages(database, clock, private)
         self.throttles = Throttles(database, clock)
         self.mail = MailStore(database, sealer, clock)
         self.s3_endpoints = S3Endpoints(database, sealer, clock)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from server.core.access import Reach
+
 CHUNK = 1 << 20
 _CONTROL = "user.pixfs."
 _SYNC_FILE_RANGE_WRITE = 2
@@ -196,9 +198,10 @@ class Directory:
         """A plain directory shows what it holds as it is."""
         return False
 
-    def __init__(self, path: str) -> None:
-        """Opens the directory; StorageError."""
-        self.root = Root(path)
+    def __init__(self, path: str, reach: Reach | None = None) -> None:
+        """Opens the directory; of links in it only those that stay in ``reach`` are followed.
+        StorageError."""
+        self.root = Root(path, reach)
 
     def close(self) -> None:
         """Closes the directory."""

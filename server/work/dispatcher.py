@@ -10,11 +10,12 @@ import logging
 import math
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 import trio
 
+from server.core.access import Access, access_of
 from server.core.errors import CoreError, DatabaseError
 from server.core.jobs import leases, planning, workers
 from server.core.jobs.leases import Report
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from server.core.access import Reach
     from server.core.database import Database
     from server.core.jobs.leases import Lease
     from server.work.engine import Engine
@@ -42,6 +44,7 @@ log = logging.getLogger(__name__)
 
 # How often the workers' records are refreshed while nothing runs.
 _IDLE_BEAT_S = 10.0
+_EVERYTHING = Access(everything=True, paths={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,20 +134,25 @@ class Dispatcher:
         if not await self._database.read(leases.is_any_ready, self._clock()):
             return 0
         seen = await trio.to_thread.run_sync(self._engine.seen)
-        given, rows = await self._database.write(
+        given, rows, reaches = await self._database.write(
             _lease, seen, self._clock(), timedelta(seconds=self._timing.lease_s)
         )
         for lease in given:
             try:
-                assignment = await self._assignment(lease, rows)
+                assignment = await self._assignment(lease, rows, reaches[lease.owner_id])
             except CoreError as error:
                 await self._record(Result(lease.token, Report((), "storage", str(error))))
                 continue
             await trio.to_thread.run_sync(self._engine.submit, lease.worker, assignment)
         return len(given)
 
-    async def _assignment(self, lease: Lease, rows: Mapping[int, _StorageRow]) -> Assignment:
+    async def _assignment(
+        self, lease: Lease, rows: Mapping[int, _StorageRow], access: Access
+    ) -> Assignment:
         source_id, target_id = lease.source_id, lease.target_id
+        if lease.action == "clear":
+            # The server's own tidying, of names that only it gives.
+            access = _EVERYTHING
         return Assignment(
             token=lease.token,
             task_id=lease.task_id,
@@ -154,8 +162,10 @@ class Dispatcher:
             attempt=lease.attempt,
             lost=lease.lost,
             files=lease.files,
-            source=await self._spec(rows[source_id]),
-            target=None if target_id is None else await self._spec(rows[target_id]),
+            source=await self._spec(rows[source_id], access.reach(source_id)),
+            target=None
+            if target_id is None
+            else await self._spec(rows[target_id], access.reach(target_id)),
             spec=lease.spec,
             folders=lease.folders,
             valid_s=self._timing.lease_s,
@@ -169,9 +179,10 @@ class Dispatcher:
             ),
         )
 
-    async def _spec(self, row: _StorageRow) -> StorageSpec:
+    async def _spec(self, row: _StorageRow, reach: Reach | None) -> StorageSpec:
         if row.kind != "s3":
-            return StorageSpec("pixfs" if row.kind == "pixfs" else "directory", row.root)
+            kind: Literal["pixfs", "directory"] = "pixfs" if row.kind == "pixfs" else "directory"
+            return StorageSpec(kind, row.root, reach=reach)
         settings: Mapping[str, object] = {}
         if self._s3_settings is not None:
             settings = await self._s3_settings(row.endpoint)
@@ -239,12 +250,13 @@ class _StorageRow:
 
 def _lease(
     connection: Connection, seen: list[workers.Seen], now: datetime, valid: timedelta
-) -> tuple[list[Lease], dict[int, _StorageRow]]:
+) -> tuple[list[Lease], dict[int, _StorageRow], dict[int | None, Access]]:
+    """What is given out, the storages there are, and what each job's owner may reach now."""
     workers.note_seen(connection, seen, now)
     slots = workers.free_slots(connection, seen)
     given = leases.lease(connection, slots, now, valid)
     if not given:
-        return [], {}
+        return [], {}, {}
     query = sa.select(storages, s3_endpoints.c.name.label("endpoint")).join(
         s3_endpoints, s3_endpoints.c.id == storages.c.endpoint_id, isouter=True
     )
@@ -252,7 +264,11 @@ def _lease(
         row.id: _StorageRow(row.name, row.kind, row.root, row.endpoint or "")
         for row in connection.execute(query)
     }
-    return given, rows
+    owners = {lease.owner_id for lease in given}
+    reaches = {
+        owner: _EVERYTHING if owner is None else access_of(connection, owner) for owner in owners
+    }
+    return given, rows, reaches
 
 
 def _bring(connection: Connection, result: Result, now: datetime) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from pixfs.volume.tier import StoredFile, StoredTemp
+    from server.core.access import Reach
     from server.work.storage import Attributes, Entry
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,9 @@ class ContainerTarget:
 class PixfsMount(Directory):
     """A folder of a PixFS mount as a storage."""
 
-    def __init__(self, path: str, *, backing: str | None = None) -> None:
+    def __init__(
+        self, path: str, *, backing: str | None = None, reach: Reach | None = None
+    ) -> None:
         """Opens the folder, and the backing directory where that is allowed.
 
         ``backing`` names the backing directory as this process sees it; by default the mount is
@@ -159,7 +162,7 @@ class PixfsMount(Directory):
         mount = mount_of(real)
         if mount is None or not mount.is_pixfs:
             raise StorageError("the storage's folder is not on a PixFS mount: is it mounted?")
-        super().__init__(real)
+        super().__init__(real, reach)
         try:
             self._prefix = _names(os.path.relpath(real, mount.mountpoint))
             self._stored = _reach(mount.mountpoint, backing)

@@ -10,11 +10,15 @@ import pytest
 import sqlalchemy as sa
 import trio
 
-from server.core.errors import InvalidValue, NotAllowed, NotFound, WrongState
+from server.core.access import AllowedPath
+from server.core.errors import InUse, InvalidValue, NotAllowed, NotFound, WrongState
 from server.core.jobs import Filter, JobKind, JobRequest, JobState, Notify, WorkerState
 from server.core.jobs.tables import deliveries, tasks
 from server.core.jobs.workers import Seen, free_slots
+from server.core.passwords import HashCost, Passwords
 from server.core.permissions import SYSTEM, Actor, Role
+from server.core.sessions import Sessions
+from server.core.users import Users
 from server.work.directory import Directory, DirectoryTarget
 from server.work.engine import ThreadEngine
 from tests.t5_core.desk import PATIENCE_S, Desk
@@ -24,6 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from server.core.database import Database
+    from server.core.jobs import Job
+
+# Real argon2id, only cheaper.
+CHEAP = HashCost(memory_kib=64, passes=1, lanes=1)
 
 
 @pytest.fixture
@@ -470,6 +478,56 @@ async def test_who_may_do_what(desk: Desk) -> None:
         await desk.jobs.cancel(monitor, job.id)
     with pytest.raises(NotFound):
         await desk.jobs.get(SYSTEM, 10**6)
+
+
+async def test_a_storage_with_open_jobs_stays(desk: Desk) -> None:
+    """It can go when they have ended, and then what has failed on it cannot be tried again."""
+    source = await desk.submit("verify", "shot")
+    target = await desk.submit("copy", "shot", source="two", target="one")
+    ended = await desk.submit("copy", "nowhere")
+    await desk.jobs.cancel(SYSTEM, ended.id)
+    await desk.jobs.pause(SYSTEM, target.id)
+    with pytest.raises(InUse, match=f"jobs work on it: {source.id}, {target.id}$"):
+        await desk.storages.remove(SYSTEM, "one")
+    await desk.jobs.cancel(SYSTEM, source.id)
+    with pytest.raises(InUse, match=f": {target.id}$"):
+        await desk.storages.remove(SYSTEM, "one")
+    await desk.jobs.cancel(SYSTEM, target.id)
+    await desk.storages.remove(SYSTEM, "one")
+    assert [storage.name for storage in await desk.storages.list(SYSTEM)] == ["two"]
+    with pytest.raises(WrongState, match="one was removed"):
+        await desk.jobs.retry(SYSTEM, ended.id)
+
+
+async def test_a_job_follows_links_only_to_what_its_owner_may_reach(desk: Desk) -> None:
+    users = Users(desk.database, Passwords(CHEAP), Sessions(desk.database, Passwords(CHEAP)))
+    ada = await users.add(SYSTEM, "ada", Role.WRANGLER, "correct horse battery")
+    fill(desk.one, 2)
+    (desk.one / "secret").mkdir()
+    (desk.one / "secret" / "plan.txt").write_bytes(b"secret")
+    (desk.one / "shot" / "way").symlink_to("../secret")
+    (desk.two / "in").mkdir()
+    (desk.two / "other" / "deep").mkdir(parents=True)
+    (desk.two / "in" / "way").symlink_to("../other")
+    allowed = [AllowedPath("one", "shot"), AllowedPath("two", "in")]
+    await users.set_access(SYSTEM, "ada", all_paths=False, paths=allowed)
+    actor = Actor(ada.id, "ada", Role.WRANGLER)
+
+    async def copy(source: str, destination: str) -> Job:
+        request = JobRequest(
+            JobKind.COPY, "one", (source,), "two", destination=destination, quiet_s=0.0
+        )
+        return await desk.until(await desk.jobs.submit(actor, request))
+
+    async with desk.working():
+        out = await copy("shot/way/plan.txt", "in")
+        assert (out.state, "leads out" in out.message) == (JobState.FAILED, True)
+        out = await copy("shot/f.1001.dpx", "in/way/deep")
+        assert (out.state, out.files_failed) == (JobState.FAILED, 1)
+        (error,) = await desk.jobs.errors(SYSTEM, out.id)
+        assert error.code == "outside"
+        assert (await copy("shot/f.1001.dpx", "in")).state == JobState.SUCCEEDED
+    assert sorted(tree(desk.two)) == ["in/f.1001.dpx"]
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ class Lease:
     """A task given out.
 
     Attributes:
+        owner_id: whose job it is, None for the server's own.
         files: those that have not ended yet.
         lost: attempts that may have left something behind.
         looked: what earlier looks of a plan saw; the task a clear clears up after.
@@ -58,6 +59,7 @@ class Lease:
     worker: str
     task_id: int
     job_id: int
+    owner_id: int | None
     kind: JobKind
     action: str
     attempt: int
@@ -189,6 +191,7 @@ def _give(
         worker=worker,
         task_id=task_id,
         job_id=job.id,
+        owner_id=job.owner_id,
         kind=JobKind(job.kind),
         action=task.action,
         attempt=task.attempt + 1,
