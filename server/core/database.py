@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL, Connection, Engine
 
-__all__ = ["Database", "sqlite_url"]
+__all__ = ["Database", "sqlite_url", "with_driver"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Database:
         beside it). Raises SchemaError when a newer PixFS has written the database, DatabaseError
         when it cannot be reached or used.
         """
-        self.url = _with_driver(sa.make_url(url))
+        self.url = with_driver(sa.make_url(url))
         self._writers = threading.Lock()
         self._write_limit = trio.CapacityLimiter(1)
         self._read_limit = trio.CapacityLimiter(_READERS)
@@ -138,7 +138,7 @@ class Database:
         return await trio.to_thread.run_sync(run, limiter=self._write_limit)
 
 
-def _with_driver(url: URL) -> URL:
+def with_driver(url: URL) -> URL:
     """``postgresql://`` and ``postgres://`` mean psycopg 3; other databases are refused."""
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return url.set(drivername="postgresql+psycopg")
