@@ -17,7 +17,17 @@ import trio
 
 from server.problems import BODY_TOO_LARGE, UNKNOWN_HOST, Problem
 
-__all__ = ["ASGIApp", "Message", "Receive", "Scope", "Send", "host_name", "request_id", "wrap"]
+__all__ = [
+    "FACE",
+    "ASGIApp",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "host_name",
+    "request_id",
+    "wrap",
+]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,6 +37,8 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
+# In the scope of a request: the face that answers it.
+FACE = "pixfs.face"
 _REQUEST_ID = "pixfs.request_id"
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 _ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -38,14 +50,17 @@ def wrap(
     hosts: Collection[str],
     max_body_bytes: int,
     trusted_proxies: Collection[str] = (),
+    on_answered: Callable[[str, str, int, float], None] = lambda *_: None,
 ) -> ASGIApp:
     """Put the layers around ``app``.
 
     ``hosts`` are the names (no port, lower case) that a request's Host may carry;
-    ``trusted_proxies`` the addresses whose word on the client is taken.
+    ``trusted_proxies`` the addresses whose word on the client is taken; ``on_answered`` is called
+    after each request with its face ("none" where none took it), method, status (0 when the
+    client went first) and seconds.
     """
     inner = _HostAllowlist(_BodyLimit(_ShieldedSend(app), max_body_bytes), hosts)
-    return _TrustedProxies(_RequestLog(inner), trusted_proxies)
+    return _TrustedProxies(_RequestLog(inner, on_answered), trusted_proxies)
 
 
 def request_id(scope: Mapping[str, Any]) -> str:
@@ -199,8 +214,9 @@ class _TrustedProxies:
 class _RequestLog:
     """Gives each request an id, sets the headers every answer carries, logs one line."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, on_answered: Callable[[str, str, int, float], None]) -> None:
         self._app = app
+        self._on_answered = on_answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -225,14 +241,16 @@ class _RequestLog:
         try:
             await self._app(scope, receive, marked_send)
         finally:
-            elapsed_ms = (time.monotonic() - started) * 1000
+            elapsed_s = time.monotonic() - started
+            face = scope.get(FACE) or "none"
+            self._on_answered(face, scope["method"], status, elapsed_s)
             log.info(
                 "%s %s %s %s %.1f ms",
                 scope[_REQUEST_ID],
                 scope["method"],
                 _one_line(scope["path"]),
                 status or "unanswered",
-                elapsed_ms,
+                elapsed_s * 1000,
             )
 
 

@@ -23,6 +23,7 @@ from server.asgi import ASGIApp, wrap
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
+    from server.api.operations import MonitorAccess
     from server.core import Core
 
 __all__ = ["Bind", "BindError", "Certificate", "build", "listen", "serve", "serve_until_signalled"]
@@ -67,16 +68,18 @@ def build(
     extra_hosts: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
     limits: Limits | None = None,
+    monitors: MonitorAccess | None = None,
 ) -> ASGIApp:
     """The whole application as the server runs it, answering to the names of ``bind``."""
     limits = limits or Limits()
-    app = create_app(core, [OperationsFace(), PixMoverFace()], limits)
+    app = create_app(core, [OperationsFace(monitors), PixMoverFace()], limits)
     hosts = LOOPBACK_NAMES | {bind.name} | {name.lower() for name in extra_hosts}
     return wrap(
         cast(ASGIApp, app),
         hosts=hosts,
         max_body_bytes=limits.max_body_bytes,
         trusted_proxies=trusted_proxies,
+        on_answered=core.metrics.request,
     )
 
 

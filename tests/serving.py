@@ -58,7 +58,7 @@ async def served(
 
 async def exchange(port: int, sent: bytes) -> bytes:
     """Send raw bytes and return all that comes back until the server closes the connection."""
-    with trio.fail_after(20):
+    with trio.fail_after(120):
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             await stream.send_all(sent)
             return await read_to_eof(stream)

@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(config: ServerConfig, bind: Bind, core: Core, hold: Hold) -> int:
+    from server.api.operations import MonitorAccess
     from server.app import Limits
     from server.exclusive import LostHold
     from server.notify.egress import Egress
@@ -96,6 +97,10 @@ def _serve(config: ServerConfig, bind: Bind, core: Core, hold: Hold) -> int:
         egress = Egress(config.notifications.allow_networks)
     except ValueError as error:
         raise ConfigError(f"notifications.allow_networks: {error}") from None
+    try:
+        monitors = MonitorAccess(config.metrics.allow_networks, config.metrics.token)
+    except ValueError as error:
+        raise ConfigError(f"metrics.allow_networks: {error}") from None
     engine = make_engine(config.jobs.threads, config.jobs.scheduler)
     listener = listen(bind)
     password = core.users.add_first_admin()
@@ -108,6 +113,7 @@ def _serve(config: ServerConfig, bind: Bind, core: Core, hold: Hold) -> int:
         extra_hosts=config.network.allow_hosts,
         trusted_proxies=config.network.trusted_proxies,
         limits=Limits(max_body_bytes=config.requests.max_body_bytes),
+        monitors=monitors,
     )
     scheme = "https" if certificate else "http"
     bound = Bind(bind.host, listener.getsockname()[1])

@@ -13,6 +13,7 @@ from server.core.events import Events
 from server.core.health import Health
 from server.core.jobs import Jobs, Workers
 from server.core.mail_settings import MailStore
+from server.core.metrics import Metrics, read_figures
 from server.core.passwords import Passwords
 from server.core.s3_endpoints import S3Endpoints
 from server.core.schema import utc_now
@@ -40,6 +41,7 @@ class Core:
 
     Attributes:
         database: for the nouns that are built on top of these, such as jobs.
+        metrics: what the server counts of itself.
         clock: the aware time by which all of them go.
         live_rates: of each throttle by its number, the limit and the rate of now in bytes a
             second; empty while no engine runs.
@@ -63,6 +65,8 @@ class Core:
         self._started = monotonic()
         self._version = metadata.version("pixfs")
         self.database = database
+        self.metrics = Metrics()
+        database.on_ended = self.metrics.transaction
         self.clock = clock
         passwords = Passwords(hash_cost)
         self.sessions = Sessions(database, passwords, policy=sessions, lockout=lockout, clock=clock)
@@ -85,6 +89,12 @@ class Core:
     def health(self) -> Health:
         """What answers, and for how long it has been up."""
         return Health(version=self._version, uptime_s=self._monotonic() - self._started)
+
+    async def exposition(self) -> bytes:
+        """The server's counters and figures in Prometheus' text format. Raises DatabaseError."""
+        figures = await self.database.read(read_figures, self.clock())
+        uptime_s = self._monotonic() - self._started
+        return self.metrics.exposition(figures, self.live_rates(), uptime_s)
 
     async def check_ready(self) -> None:
         """Return when the database answers; raises DatabaseError when it does not."""

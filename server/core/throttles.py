@@ -37,6 +37,7 @@ __all__ = [
     "Throttles",
     "Window",
     "effective",
+    "list_throttles",
     "look_again_at",
 ]
 

@@ -27,14 +27,14 @@ from server.work.flow import UNPACED
 from server.work.run import Assignment
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
 
     from server.core.access import Reach
     from server.core.database import Database
-    from server.core.jobs.leases import Lease
+    from server.core.jobs.leases import FileResult, Lease
     from server.work.engine import Engine
     from server.work.flow import Pacer
 
@@ -75,9 +75,11 @@ class Dispatcher:
         timing: Timing | None = None,
         clock: Callable[[], datetime] = utc_now,
         on_ended: Callable[[], None] = lambda: None,
+        on_counted: Callable[[str, Sequence[FileResult]], None] = lambda action, results: None,
     ) -> None:
         """``s3_settings`` gives a bucket's keys by the name of its endpoint, ``pacers`` the limits
-        of some paths of a storage; ``on_ended`` is called when jobs may have ended."""
+        of some paths of a storage; ``on_ended`` is called when jobs may have ended, ``on_counted``
+        with the action and results of each batch once they are in the tables."""
         self._database = database
         self._engine = engine
         self._s3_settings = s3_settings
@@ -85,6 +87,7 @@ class Dispatcher:
         self._timing = timing or Timing()
         self._clock = clock
         self._on_ended = on_ended
+        self._on_counted = on_counted
         self._wake = trio.Event()
         self._send, self._receive = trio.open_memory_channel[Result](math.inf)
         self._token: trio.lowlevel.TrioToken | None = None
@@ -209,7 +212,9 @@ class Dispatcher:
         now = self._clock()
         while True:
             try:
-                await self._database.write(_bring, result, now)
+                action = await self._database.write(_bring, result, now)
+                if action:
+                    self._on_counted(action, result.report.results)
             except DatabaseError as error:
                 # The work is done and must not be done again only because of this.
                 log.warning("a result cannot be kept yet: %s", error)
@@ -271,7 +276,9 @@ def _lease(
     return given, rows, reaches
 
 
-def _bring(connection: Connection, result: Result, now: datetime) -> None:
+def _bring(connection: Connection, result: Result, now: datetime) -> str:
+    """Notes what came of an assignment; its action, "" when it did not count."""
+    action = leases.action_of(connection, result.token)
     if result.looked is not None:
         counted = planning.record_plan(connection, result.token, result.looked, now)
     elif result.refusal:
@@ -280,6 +287,7 @@ def _bring(connection: Connection, result: Result, now: datetime) -> None:
         counted = leases.report(connection, result.token, result.report, now)
     if not counted:
         log.info("a result came too late; its task was given to somebody else")
+    return action if counted else ""
 
 
 def _beat(

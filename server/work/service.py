@@ -73,6 +73,7 @@ async def run_jobs(
         key=core.webhook_keys.key,
         account=core.mail.account,
         clock=core.clock,
+        on_tried=core.metrics.delivered,
     )
     pacing = Pacing(core.database, core.clock)
     dispatcher = Dispatcher(
@@ -82,6 +83,7 @@ async def run_jobs(
         s3_settings=settings,
         clock=core.clock,
         on_ended=outbox.wake,
+        on_counted=core.metrics.worked,
     )
     core.on_jobs_changed = dispatcher.wake
     core.live_rates = pacing.live

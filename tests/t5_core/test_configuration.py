@@ -95,8 +95,8 @@ def test_every_key_and_its_default_is_documented() -> None:
 
 
 def documented(value: object) -> str:
-    if value == ():
-        return "[]"
+    if isinstance(value, tuple):
+        return str(list(value)).replace("'", '"')
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "FileResult",
     "Lease",
     "Report",
+    "action_of",
     "heartbeat",
     "is_any_ready",
     "lease",
@@ -302,6 +303,12 @@ def report(connection: Connection, token: str, brought: Report, now: datetime) -
     finish_task(connection, task.id, now)
     close_task(connection, task.job_id, now)
     return True
+
+
+def action_of(connection: Connection, token: str) -> str:
+    """What a token was given out for; "" when it counts no more."""
+    mine = (tasks.c.token == token) & (tasks.c.state == sa.literal_column("'RUNNING'"))
+    return str(connection.execute(sa.select(tasks.c.action).where(mine)).scalar() or "")
 
 
 def finish_task(connection: Connection, task_id: int, now: datetime) -> None:
