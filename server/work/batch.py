@@ -74,7 +74,8 @@ class Batch:
     Attributes:
         id: names the job and the batch in it; lower-case letters, digits and dashes.
         attempt: counts from 1; no two write under the same hidden names.
-        lost: earlier attempts that were never heard of again, and may have left something.
+        lost: earlier attempts that may have left something: they were never heard of again, or
+            were stopped within a large file.
     """
 
     id: str

@@ -86,11 +86,14 @@ class Flow:
         """Before bytes are read from the source. StoppedError."""
         self.check()
         self._source.take("read", size, self.stop)
+        # Told to stop while it waited, it has not been let through.
+        self.check()
 
     def write(self, size: int) -> None:
         """Before bytes are written to the target. StoppedError."""
         self.check()
         self._target.take("write", size, self.stop)
+        self.check()
 
     def landed(self, size: int) -> None:
         """After they were written."""

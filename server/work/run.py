@@ -118,6 +118,7 @@ def _files(assignment: Assignment, flow: Flow) -> Result:
     results: list[FileResult] = []
     message = ""
     ended: Any = "finished"
+    kept = False
     try:
         for outcome in run(assignment.batch(), flow):
             results.append(
@@ -133,14 +134,14 @@ def _files(assignment: Assignment, flow: Flow) -> Result:
                     outcome.is_transient,
                 )
             )
-    except StoppedError:
-        ended = "stopped"
+    except StoppedError as error:
+        ended, kept = "stopped", error.kept
     except StorageError as error:
-        ended, message = "storage", str(error)
+        ended, message, kept = "storage", str(error), error.kept
     except OSError as error:
         # Not of one file: the folders could not be synced, or the like.
         ended, message = "storage", file_error(error).reason
-    return Result(assignment.token, Report(tuple(results), ended, message))
+    return Result(assignment.token, Report(tuple(results), ended, message, kept))
 
 
 def _plan(assignment: Assignment) -> Result:

@@ -1,14 +1,16 @@
 """Copying the files of a batch so that each appears whole, verified and durable, or not at all.
 
 Files are copied in small groups: the bytes of all are written under hidden names, then all are
-made durable (the first fsync waits, the others find their bytes on disk), read back and compared
-with the hash of what was read, and only then renamed; one fsync a folder ends the group. A crash
-leaves hidden files that the next attempt removes by their names.
+made durable (by one syncfs where that is as good, else the first fsync waits and the others find
+their bytes on disk), read back and compared with the hash of what was read, and only then renamed;
+one fsync a folder ends the group. A crash leaves hidden files that the next attempt removes by
+their names, or goes on with where they are large.
 """
 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -42,6 +44,10 @@ def copy(batch: Batch, source: Storage, target: Storage, flow: Flow) -> Iterator
         try:
             _write_group(batch, source, target, flow, files, group)
             yield from _land_group(batch, target, flow, group)
+        except (StoppedError, StorageError) as error:
+            kept = [m.target.keep() for m in group if isinstance(m, _Copy)]
+            error.kept = error.kept or any(kept)
+            raise
         finally:
             for member in group:
                 if isinstance(member, _Copy):
@@ -96,9 +102,18 @@ def _write_group(
             member = _begin(batch, source, target, flow, file)
         except (OSError, FileError) as error:
             member = failed(file, error)
+            # What comes next, if anything, is another task under other names.
+            _clear(batch, target, file)
         files.pop(0)
         group.append(member)
         size += file.size
+
+
+def _clear(batch: Batch, target: Storage, file: File) -> None:
+    """Removes what earlier attempts have left of a file that this one does not go on with."""
+    for attempt in batch.lost:
+        with suppress(OSError, FileError):
+            target.clear_part(file.target, batch.part(file, attempt), resumes=False)
 
 
 def _begin(
@@ -112,13 +127,18 @@ def _begin(
     with source.open(file.path, stored=stored) as opened:
         settled = _settled(batch, source, target, file, opened, flow)
         if settled is not None:
+            _clear(batch, target, file)
             return settled
         return _write(batch, target, flow, file, opened)
 
 
 def _write(batch: Batch, target: Storage, flow: Flow, file: File, opened: Source) -> _Copy:
     landing = target.create(
-        file.target, opened.attributes, part=batch.part(file), stored=opened.is_stored
+        file.target,
+        opened.attributes,
+        part=batch.part(file),
+        stored=opened.is_stored,
+        earlier=[batch.part(file, attempt) for attempt in batch.lost],
     )
     member = _Copy(file, opened, landing)
     digest = xxhash.xxh3_128()
@@ -126,8 +146,9 @@ def _write(batch: Batch, target: Storage, flow: Flow, file: File, opened: Source
         flow.read(min(CHUNK, opened.size))
         while data := opened.read(CHUNK):
             digest.update(data)
-            flow.write(len(data))
-            landing.write(data)
+            if not landing.holds(data):
+                flow.write(len(data))
+                landing.write(data)
             flow.landed(len(data))
             member.stored += len(data)
             if member.stored < opened.size:
@@ -138,6 +159,16 @@ def _write(batch: Batch, target: Storage, flow: Flow, file: File, opened: Source
         start_writeback = getattr(landing, "start_writeback", None)
         if start_writeback is not None:
             start_writeback()
+    except (StoppedError, StorageError) as error:
+        error.kept = landing.keep()
+        raise
+    except OSError as error:
+        if error.errno in STORAGE_GONE:
+            gone = StorageError(f"a storage is gone: {error.strerror}")
+            gone.kept = landing.keep()
+            raise gone from error
+        landing.abandon()
+        raise
     except BaseException:
         landing.abandon()
         raise
@@ -236,6 +267,7 @@ def _land_group(
     outcomes: list[Outcome] = []
     interruption: StoppedError | StorageError | None = None
     folders: set[str] = set()
+    _settle(target, group)
     for member in group:
         if isinstance(member, Outcome):
             outcomes.append(member)
@@ -254,22 +286,31 @@ def _land_group(
         raise interruption
 
 
+def _settle(target: Storage, group: list[_Copy | Outcome]) -> None:
+    """Makes the whole group durable at once, where the storage can."""
+    prepared = []
+    for member in group:
+        if isinstance(member, _Copy):
+            # One that cannot be prepared says so again when it is its turn to land.
+            with suppress(OSError, FileError):
+                member.target.prepare()
+                prepared.append(member.target)
+    target.settle(prepared)
+
+
 def _land(batch: Batch, flow: Flow, member: _Copy) -> Outcome:
     """Makes one file durable, verifies it and gives it its name. StoppedError, StorageError."""
     flow.check()
     try:
-        _finish(batch, member)
+        member.target.prepare()
+        member.target.finish()
+        if batch.options.verify == "hash" and member.target.digest(flow.check) != member.digest:
+            raise FileError("verify-failed", "what landed is not what was read", is_transient=True)
         # The last look: after this the file is visible.
         flow.check()
         member.target.commit(replace=batch.options.overwrite in ("replace", "newer"))
     except (OSError, FileError) as error:
-        return failed(member.file, error)
-    finally:
+        outcome = failed(member.file, error)
         member.target.abandon()
+        return outcome
     return member.outcome()
-
-
-def _finish(batch: Batch, member: _Copy) -> None:
-    member.target.finish()
-    if batch.options.verify == "hash" and member.target.digest() != member.digest:
-        raise FileError("verify-failed", "what landed is not what was read", is_transient=True)

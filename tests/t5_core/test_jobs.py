@@ -293,6 +293,57 @@ async def test_what_landed_before_a_pause_is_not_counted_as_skipped(
     assert (job.files_done, job.files_skipped, job.bytes_done) == (11, 0, job.bytes_total)
 
 
+async def pause_in_a_large_file(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Job, bytes, list[int]]:
+    """A job that was paused in the middle of a file, which counts as large; the file's bytes,
+    and the sizes of what was written."""
+    monkeypatch.setattr("server.work.directory.RESUMABLE", 1 << 20)
+    data = os.urandom(8 << 20)
+    (desk.one / "huge.mov").write_bytes(data)
+    engine, half_way, written = WatchedEngine(), threading.Event(), []
+    write = DirectoryTarget.write
+
+    def held(target: DirectoryTarget, piece: bytes) -> None:
+        write(target, piece)
+        written.append(len(piece))
+        if len(written) == 4:
+            half_way.set()
+            assert engine.told.wait(PATIENCE_S)
+
+    monkeypatch.setattr(DirectoryTarget, "write", held)
+    job = await desk.submit("copy", "huge.mov")
+    async with desk.working(engine):
+        assert await trio.to_thread.run_sync(half_way.wait, PATIENCE_S)
+        await desk.jobs.pause(SYSTEM, job.id)
+        await until_task(desk, "copy", "PAUSED", attempt=1)
+    (left,) = tree(desk.two)
+    assert "pixfs-part" in left
+    return job, data, written
+
+
+async def test_a_paused_copy_of_a_large_file_goes_on_where_it_was(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, data, written = await pause_in_a_large_file(desk, monkeypatch)
+    async with desk.working():
+        await desk.jobs.resume(SYSTEM, job.id)
+        job = await desk.until(job, "SUCCEEDED")
+    assert sum(written) == len(data), "no byte is written twice"
+    assert tree(desk.two) == {"huge.mov": data}
+    assert (job.files_done, job.bytes_done) == (1, len(data))
+
+
+async def test_a_paused_copy_that_is_cancelled_leaves_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _, _ = await pause_in_a_large_file(desk, monkeypatch)
+    async with desk.working():
+        await desk.jobs.cancel(SYSTEM, job.id)
+        await until_task(desk, "clear", "SUCCEEDED", attempt=1)
+    assert tree(desk.two) == {}
+
+
 async def test_cancel_leaves_whole_files_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     files = fill(desk.one)
     gate, engine = Gate(monkeypatch), WatchedEngine()

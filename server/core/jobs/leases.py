@@ -97,11 +97,13 @@ class Report:
         ended: "finished" or "stopped"; "storage" when one could not be reached; "lost" when
             nobody knows what became of the worker.
         message: why, for people; "" when there is nothing to say.
+        kept: a large file was left half-way, for the next attempt to go on with.
     """
 
     results: tuple[FileResult, ...] = ()
     ended: Literal["finished", "stopped", "storage", "lost"] = "finished"
     message: str = field(default="")
+    kept: bool = False
 
 
 def lease(
@@ -246,8 +248,10 @@ def reclaim(connection: Connection, now: datetime | None) -> int:
 
 def _lose(connection: Connection, task: AnyRow, job: AnyRow, now: datetime) -> None:
     """Puts a task back whose attempt may have left something behind, or still goes on."""
-    values = left_values(task, job) | {"lost": [*task.lost, task.attempt]}
-    if len(values["lost"]) > _MOST_LOSSES:
+    setbacks = task.setbacks + 1
+    values = left_values(task, job)
+    values |= {"lost": [*task.lost, task.attempt], "setbacks": setbacks}
+    if setbacks > _MOST_LOSSES:
         reason = "no worker that took it was ever heard of again"
         _fail_rest(connection, task, "worker-lost", reason, now)
         return
@@ -433,7 +437,11 @@ def _give_back(
         }
     elif brought.results:
         values["setbacks"] = 0
+    if brought.kept:
+        values["lost"] = [*task.lost, task.attempt]
     connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
+    if brought.kept and job.state == JobState.CANCELLED:
+        clear_later(connection, task.id, now)
 
 
 def _fail_rest(connection: Connection, task: AnyRow, code: str, reason: str, now: datetime) -> None:
