@@ -46,7 +46,8 @@ def copy(batch: Batch, source: Storage, target: Storage, flow: Flow) -> Iterator
             yield from _land_group(batch, target, flow, group)
         except (StoppedError, StorageError) as error:
             kept = [m.target.keep() for m in group if isinstance(m, _Copy)]
-            error.kept = error.kept or any(kept)
+            # A storage that is gone cannot be tidied either: what comes next has to.
+            error.kept = error.kept or any(kept) or isinstance(error, StorageError)
             raise
         finally:
             for member in group:

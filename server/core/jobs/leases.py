@@ -251,11 +251,12 @@ def _lose(connection: Connection, task: AnyRow, job: AnyRow, now: datetime) -> N
     setbacks = task.setbacks + 1
     values = left_values(task, job)
     values |= {"lost": [*task.lost, task.attempt], "setbacks": setbacks}
+    connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
     if setbacks > _MOST_LOSSES:
         reason = "no worker that took it was ever heard of again"
-        _fail_rest(connection, task, "worker-lost", reason, now)
+        fresh = connection.execute(sa.select(tasks).where(tasks.c.id == task.id)).one()
+        _fail_rest(connection, fresh, "worker-lost", reason, now)
         return
-    connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
     if job.state == JobState.CANCELLED:
         clear_later(connection, task.id, now)
 
@@ -269,7 +270,7 @@ def left_values(task: AnyRow, job: AnyRow) -> dict[str, Any]:
 
 
 def clear_later(connection: Connection, task_id: int, now: datetime) -> None:
-    """Lets a worker remove what lost attempts at a cancelled task may have left."""
+    """Lets a worker remove what attempts at a task that is given up may have left."""
     task = connection.execute(sa.select(tasks).where(tasks.c.id == task_id)).one()
     if task.action != "copy" or not task.lost:
         return
@@ -425,9 +426,12 @@ def _give_back(
 ) -> None:
     """Puts the rest of a task back, at once or after a while."""
     values = left_values(task, job)
+    if brought.kept:
+        values["lost"] = [*task.lost, task.attempt]
     if brought.ended == "storage":
         setbacks = 1 if brought.results else task.setbacks + 1
         if setbacks > _MOST_SETBACKS:
+            connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
             fresh = connection.execute(sa.select(tasks).where(tasks.c.id == task.id)).one()
             _fail_rest(connection, fresh, "storage-unreachable", brought.message, now)
             return
@@ -437,8 +441,6 @@ def _give_back(
         }
     elif brought.results:
         values["setbacks"] = 0
-    if brought.kept:
-        values["lost"] = [*task.lost, task.attempt]
     connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
     if brought.kept and job.state == JobState.CANCELLED:
         clear_later(connection, task.id, now)
@@ -446,6 +448,7 @@ def _give_back(
 
 def _fail_rest(connection: Connection, task: AnyRow, code: str, reason: str, now: datetime) -> None:
     """Ends a task whose remaining files are given up; one without files fails its job."""
+    clear_later(connection, task.id, now)
     left = [TaskFile.of(row) for row in task.files[task.files_ended :]]
     for file in left:
         add_error(connection, task.job_id, task.id, file, code, reason, now)
