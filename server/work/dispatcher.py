@@ -24,6 +24,7 @@ from server.core.tables import s3_endpoints, storages
 from server.work.batch import StorageSpec
 from server.work.engine import Result
 from server.work.flow import UNPACED
+from server.work.pacing import JobLimit
 from server.work.run import Assignment
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from server.core.database import Database
     from server.core.jobs.leases import FileResult, Lease
     from server.work.engine import Engine
-    from server.work.flow import Pacer
+    from server.work.flow import Direction, Pacer
 
 __all__ = ["Dispatcher", "Timing"]
 
@@ -62,6 +63,10 @@ class Timing:
     slice_s: float = 2.0
 
 
+def _unpaced(storage: str, paths: Collection[str], job: JobLimit | None) -> Pacer:
+    return UNPACED
+
+
 class Dispatcher:
     """Runs as a task of its own nursery; `wake` and `Engine` callbacks come from any thread."""
 
@@ -71,7 +76,7 @@ class Dispatcher:
         engine: Engine,
         *,
         s3_settings: Callable[[str], Awaitable[Mapping[str, object]]] | None = None,
-        pacers: Callable[[str, Collection[str]], Pacer] = lambda storage, paths: UNPACED,
+        pacers: Callable[[str, Collection[str], JobLimit | None], Pacer] = _unpaced,
         timing: Timing | None = None,
         clock: Callable[[], datetime] = utc_now,
         on_ended: Callable[[], None] = lambda: None,
@@ -174,13 +179,22 @@ class Dispatcher:
             valid_s=self._timing.lease_s,
             slice_s=self._timing.slice_s,
             cleared_task=int(lease.looked[0]) if lease.action == "clear" else 0,
-            pacers=(
-                self._pacers(rows[source_id].name, {file.path for file in lease.files}),
-                UNPACED
-                if target_id is None
-                else self._pacers(rows[target_id].name, {file.target for file in lease.files}),
-            ),
+            pacers=self._pacers_of(lease, rows),
         )
+
+    def _pacers_of(self, lease: Lease, rows: Mapping[int, _StorageRow]) -> tuple[Pacer, Pacer]:
+        """Of source and target. A job's own limit holds where its bytes arrive, or, where they
+        arrive nowhere, where they are read."""
+        source = rows[lease.source_id].name, {file.path for file in lease.files}
+        limit_bps: int | None = lease.spec.get("limit_bps")
+        job = None
+        if limit_bps is not None and lease.files:
+            direction: Direction = "read" if lease.target_id is None else "write"
+            job = JobLimit(lease.job_id, limit_bps, direction)
+        if lease.target_id is None:
+            return self._pacers(*source, job), UNPACED
+        target = rows[lease.target_id].name, {file.target for file in lease.files}
+        return self._pacers(*source, None), self._pacers(*target, job)
 
     async def _spec(self, row: _StorageRow, reach: Reach | None) -> StorageSpec:
         if row.kind != "s3":

@@ -76,9 +76,11 @@ async def run_jobs(
         on_tried=core.metrics.delivered,
     )
     pacing = Pacing(core.database, core.clock)
+    engine = engine or ThreadEngine()
+    engine.share(pacing.shares)
     dispatcher = Dispatcher(
         core.database,
-        engine or ThreadEngine(),
+        engine,
         pacers=pacing.pacer,
         s3_settings=settings,
         clock=core.clock,

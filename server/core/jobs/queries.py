@@ -34,6 +34,7 @@ __all__ = [
     "errors",
     "files",
     "get",
+    "open_jobs",
     "open_on",
     "page",
 ]
@@ -171,6 +172,12 @@ def open_on(connection: Connection, storage_id: int) -> list[int]:
         .order_by(jobs.c.id)
     )
     return list(connection.execute(query).scalars())
+
+
+def open_jobs(connection: Connection) -> set[int]:
+    """The numbers of all jobs that have not ended."""
+    is_open = jobs.c.state.in_((JobState.WAITING, JobState.RUNNING, JobState.PAUSED))
+    return set(connection.execute(sa.select(jobs.c.id).where(is_open)).scalars())
 
 
 def _moving(connection: Connection) -> dict[int, tuple[int, int]]:
