@@ -11,11 +11,14 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from server.problems import BODY_TOO_LARGE, UNKNOWN_HOST, Problem
+
+if TYPE_CHECKING:
+    from server.readers import Readers
 
 __all__ = [
     "FACE",
@@ -39,6 +42,8 @@ log = logging.getLogger(__name__)
 
 # In the scope of a request: the face that answers it.
 FACE = "pixfs.face"
+# In the scope of a request: the other end of its connection, perhaps a proxy.
+_PEER = "pixfs.peer"
 _REQUEST_ID = "pixfs.request_id"
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 _ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -51,15 +56,16 @@ def wrap(
     max_body_bytes: int,
     trusted_proxies: Collection[str] = (),
     on_answered: Callable[[str, str, int, float], None] = lambda *_: None,
+    readers: Readers | None = None,
 ) -> ASGIApp:
     """Put the layers around ``app``.
 
     ``hosts`` are the names (no port, lower case) that a request's Host may carry;
     ``trusted_proxies`` the addresses whose word on the client is taken; ``on_answered`` is called
     after each request with its face ("none" where none took it), method, status (0 when the
-    client went first) and seconds.
+    client went first) and seconds. What is written is noted in ``readers``.
     """
-    inner = _HostAllowlist(_BodyLimit(_ShieldedSend(app), max_body_bytes), hosts)
+    inner = _HostAllowlist(_BodyLimit(_ShieldedSend(app, readers), max_body_bytes), hosts)
     return _TrustedProxies(_RequestLog(inner, on_answered), trusted_proxies)
 
 
@@ -104,13 +110,21 @@ class _ShieldedSend:
     after ``Connection: close`` or HTTP/1.0 the socket then stays open for ever.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, readers: Readers | None) -> None:
         self._app = app
+        self._readers = readers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        peer = tuple(scope.get(_PEER) or ())
+        is_stream = not str(scope.get("http_version", "")).startswith("1")
+
         async def shielded_send(message: Message) -> None:
             with trio.CancelScope(shield=True):
-                await send(message)
+                if self._readers is None or len(peer) != 2:
+                    await send(message)
+                else:
+                    with self._readers.writing((peer[0], peer[1]), is_stream=is_stream):
+                        await send(message)
             if message.get("more_body", True):
                 # Between two messages is where a download whose client has gone must end: a
                 # body that never waits for anything else would be produced to its last byte.
@@ -197,7 +211,7 @@ class _TrustedProxies:
         self._trusted = frozenset(trusted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope.get("client")
+        client = scope[_PEER] = scope.get("client")
         if scope["type"] == "http" and client and client[0] in self._trusted:
             listed = b",".join(_headers(scope, b"x-forwarded-for")).decode("latin1")
             hops = [hop.strip() for hop in listed.split(",") if hop.strip()]

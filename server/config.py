@@ -77,9 +77,14 @@ class LoginLimits:
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """Section ``[requests]``: what a request may take."""
+    """Section ``[requests]``: what a request may take.
+
+    Attributes:
+        stall_s: for so long a client may read nothing of its answer.
+    """
 
     max_body_bytes: int = 1 << 20
+    stall_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)

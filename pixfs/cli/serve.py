@@ -86,6 +86,7 @@ def _serve(config: ServerConfig, bind: Bind, core: Core, hold: Hold) -> int:
     from server.app import Limits
     from server.exclusive import LostHold
     from server.notify.egress import Egress
+    from server.readers import Readers
     from server.serve import Bind, Certificate, build, listen, serve_until_signalled
     from server.work.service import make_engine, run_jobs
 
@@ -107,6 +108,7 @@ def _serve(config: ServerConfig, bind: Bind, core: Core, hold: Hold) -> int:
     if password is not None:
         print(f"first start: log in as admin with the password {password}", flush=True)
         print("it is not shown again; change it with: pixfs user passwd admin", flush=True)
+    readers = Readers(config.requests.stall_s)
     app = build(
         core,
         bind,
@@ -114,6 +116,7 @@ def _serve(config: ServerConfig, bind: Bind, core: Core, hold: Hold) -> int:
         trusted_proxies=config.network.trusted_proxies,
         limits=Limits(max_body_bytes=config.requests.max_body_bytes),
         monitors=monitors,
+        readers=readers,
     )
     scheme = "https" if certificate else "http"
     bound = Bind(bind.host, listener.getsockname()[1])
@@ -124,6 +127,7 @@ def _serve(config: ServerConfig, bind: Bind, core: Core, hold: Hold) -> int:
         on_ready=partial(_announce, f"{scheme}://{bound.name}:{bound.port}/"),
         graceful_s=config.network.graceful_s,
         certificate=certificate,
+        readers=readers,
         beside=(hold.watch, partial(run_jobs, core, engine, egress=egress)),
     )
     was_lost = False
