@@ -68,6 +68,7 @@ class Scene:
         self.is_cluster = victim in ("worker", "scheduler")
         self.receiver = Receiver()
         self.processes: dict[str, subprocess.Popen[str]] = {}
+        self._drains: dict[int, threading.Thread] = {}
         self.mount: Mounted | None = None
         self._log = (base / "log").open("a")
         self._environment = os.environ | {
@@ -115,7 +116,15 @@ class Scene:
             if self.mount is not None:
                 rest.callback(self.mount.clean_up)
             for process in self.processes.values():
-                rest.callback(_end, process)
+                rest.callback(self._end, process)
+
+    def _end(self, process: subprocess.Popen[str]) -> None:
+        process.kill()
+        process.wait()
+        if (drain := self._drains.pop(process.pid, None)) is not None:
+            drain.join()
+        assert process.stdout is not None
+        process.stdout.close()
 
     def _start(self, name: str, command: list[str], ready: str) -> re.Match[str]:
         process = subprocess.Popen(
@@ -129,7 +138,8 @@ class Scene:
                 self._password = found[1]
             if found := re.search(ready, line):
                 # What it says later must not fill the pipe.
-                threading.Thread(target=process.stdout.read, daemon=True).start()
+                self._drains[process.pid] = drain = threading.Thread(target=_drain, args=(process,))
+                drain.start()
                 return found
         raise Failed(f"{name} did not come up; see {self.base / 'log'}")
 
@@ -220,7 +230,7 @@ class Scene:
             victim = pids.get(int(reached.read_text()), "a")
         if victim != "mount":
             self.processes[victim].send_signal(signal.SIGKILL)
-            self.processes[victim].wait()
+            self._end(self.processes[victim])
         self.check_nothing_lost()
         self.restart(victim)
         (self.base / "released").touch()
@@ -276,9 +286,9 @@ class Scene:
         assert len(set(self.receiver.deliveries)) == 1, "one message has one number"
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
+def _drain(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    process.stdout.read()
 
 
 def play(base: Path, victim: str, phase: str) -> tuple[dict[str, Any], int]:
