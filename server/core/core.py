@@ -46,6 +46,7 @@ class Core:
         live_rates: of each throttle by its number, the limit and the rate of now in bytes a
             second; empty while no engine runs.
         on_jobs_changed: called on the trio thread when the engine should look at the jobs.
+        on_throttles_changed: likewise, at the throttles.
     """
 
     def __init__(
@@ -73,18 +74,22 @@ class Core:
         self.users = Users(database, passwords, self.sessions, clock)
         self.credentials = Credentials(database, clock)
         self.storages = Storages(database, clock, private)
-        self.throttles = Throttles(database, clock)
+        self.throttles = Throttles(database, clock, self._throttles_changed)
         self.mail = MailStore(database, sealer, clock)
         self.s3_endpoints = S3Endpoints(database, sealer, clock)
         self.events = Events(database)
         self.webhook_keys = WebhookKeys(database, sealer, clock)
         self.on_jobs_changed: Callable[[], None] = lambda: None
+        self.on_throttles_changed: Callable[[], None] = lambda: None
         self.live_rates: Callable[[], dict[int, tuple[int | None, int]]] = dict
         self.jobs = Jobs(database, clock, self._jobs_changed)
         self.workers = Workers(database, clock, self._jobs_changed)
 
     def _jobs_changed(self) -> None:
         self.on_jobs_changed()
+
+    def _throttles_changed(self) -> None:
+        self.on_throttles_changed()
 
     def health(self) -> Health:
         """What answers, and for how long it has been up."""

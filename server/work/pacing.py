@@ -26,7 +26,6 @@ from server.core.schema import utc_now
 from server.core.storages import StorageKind, list_storages
 from server.core.throttles import Direction, Throttle, list_throttles
 from server.core.values import is_beneath
-from server.work.flow import UNPACED
 from server.work.shares import Demand, Shares
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class ThrottlePacer:
     @property
     def limits(self) -> flow.Limits:
         """The names of its limits, by direction."""
-        return {direction: tuple(named) for direction, named in self._limiters.items()}
+        return {direction: tuple(named) for direction, named in self._limiters.items() if named}
 
     def take(self, direction: flow.Direction, size: int, stop: threading.Event) -> None:
         """Waits until the bytes may go, or ``stop`` is set."""
@@ -94,6 +93,25 @@ class ThrottlePacer:
         limiter.withdraw(ticket)
 
 
+class _FollowingPacer(ThrottlePacer):
+    """Passes the limiters there are at the moment."""
+
+    def __init__(
+        self, pacing: Pacing, storage: str, paths: frozenset[str], job: JobLimit | None
+    ) -> None:
+        self._of = (storage, paths, job)
+        self._pacing = pacing
+        self._version = pacing.version
+        super().__init__(pacing.limiters(*self._of))
+
+    def take(self, direction: flow.Direction, size: int, stop: threading.Event) -> None:
+        """Waits until the bytes may go, or ``stop`` is set."""
+        if self._version != self._pacing.version:
+            self._version = self._pacing.version
+            self._limiters = self._pacing.limiters(*self._of)
+        super().take(direction, size, stop)
+
+
 @dataclass(frozen=True, slots=True)
 class JobLimit:
     """A job's own limit in bytes a second, over all that works on it together."""
@@ -115,6 +133,7 @@ class Pacing:
 
     Attributes:
         shares: what of each limit is ours, and what other processes' (`server.work.shares`).
+        version: another one whenever batches may have other limits to pass.
     """
 
     def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
@@ -122,6 +141,9 @@ class Pacing:
         self._clock = clock
         self._lock = threading.Lock()
         self.shares = Shares()
+        # Counts the times that throttles came or went.
+        self.version = 0
+        self._woken = trio.Event()
         self._throttles: dict[int, tuple[Throttle, Limiter]] = {}
         self._jobs: dict[int, tuple[JobLimit, Limiter]] = {}
         self._limits: dict[str, int | None] = {}
@@ -129,24 +151,34 @@ class Pacing:
         self._told: dict[tuple[str, str], int | None] = {}
 
     def pacer(self, storage: str, paths: Collection[str], job: JobLimit | None = None) -> Pacer:
-        """A pacer for one batch over these paths of a storage."""
-        limiters: dict[str, dict[str, Limiter]] = {"read": {}, "write": {}}
+        """A pacer for one batch over these paths of a storage; it follows throttles that are
+        set while the batch is under way."""
+        if job is not None:
+            with self._lock:
+                # All batches of a job share one, so that more of them are not faster.
+                self._jobs.setdefault(job.job_id, (job, Limiter(job.limit_bps)))
+                self._limits[job.name] = job.limit_bps
+                self.shares.set_limits(self._limits)
+        return _FollowingPacer(self, storage, frozenset(paths), job)
+
+    def limiters(
+        self, storage: str, paths: Collection[str], job: JobLimit | None
+    ) -> dict[str, dict[str, Limiter]]:
+        """What such a batch passes now, by direction and name."""
+        found: dict[str, dict[str, Limiter]] = {"read": {}, "write": {}}
         with self._lock:
             for throttle, limiter in self._throttles.values():
                 if throttle.storage == storage and any(
                     is_beneath(path, throttle.path) for path in paths
                 ):
-                    limiters[throttle.direction.value][_name(throttle)] = limiter
-            if job is not None:
-                # All batches of a job share one, so that more of them are not faster.
-                fresh = (job, Limiter(job.limit_bps))
-                limiter = self._jobs.setdefault(job.job_id, fresh)[1]
-                self._limits[job.name] = job.limit_bps
-                self.shares.set_limits(self._limits)
-                limiters[job.direction][job.name] = limiter
-        if not any(limiters.values()):
-            return UNPACED
-        return ThrottlePacer(limiters)
+                    found[throttle.direction.value][_name(throttle)] = limiter
+            if job is not None and job.job_id in self._jobs:
+                found[job.direction][job.name] = self._jobs[job.job_id][1]
+        return found
+
+    def wake(self) -> None:
+        """The throttles were changed; from the trio thread."""
+        self._woken.set()
 
     def live(self) -> dict[int, tuple[int | None, int]]:
         """(limit, rate) in bytes a second now, by the throttle's number; of all processes."""
@@ -166,7 +198,9 @@ class Pacing:
         await self.refresh()
         task_status.started()
         while True:
-            await trio.sleep(_LOOK_S)
+            with trio.move_on_after(_LOOK_S):
+                await self._woken.wait()
+            self._woken = trio.Event()
             try:
                 await self.refresh()
             except DatabaseError as error:
@@ -177,7 +211,10 @@ class Pacing:
         throttles, storages, open_jobs = await self._database.read(_look)
         now = self._clock()
         with self._lock:
-            gone = self._throttles.keys() - {throttle.id for throttle in throttles}
+            present = {throttle.id for throttle in throttles}
+            gone = self._throttles.keys() - present
+            if present != self._throttles.keys():
+                self.version += 1
             released = [self._throttles.pop(number)[1] for number in gone]
             for number in self._jobs.keys() - open_jobs:
                 del self._jobs[number]

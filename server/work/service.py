@@ -88,6 +88,7 @@ async def run_jobs(
         on_counted=core.metrics.worked,
     )
     core.on_jobs_changed = dispatcher.wake
+    core.on_throttles_changed = pacing.wake
     core.live_rates = pacing.live
     try:
         async with trio.open_nursery() as nursery:
@@ -97,4 +98,5 @@ async def run_jobs(
             task_status.started()
     finally:
         core.on_jobs_changed = lambda: None
+        core.on_throttles_changed = lambda: None
         core.live_rates = dict

@@ -37,9 +37,32 @@ async def test_a_throttle_covers_what_is_below_its_path(desk: Desk) -> None:
     throttles, pacing = Throttles(desk.database, desk.clock), Pacing(desk.database, desk.clock)
     await throttles.set(SYSTEM, "one", "shows/dune", Direction.READ, 1000)
     await pacing.refresh()
-    assert isinstance(pacing.pacer("one", ["shows/dune/sh010/a"]), ThrottlePacer)
-    assert pacing.pacer("one", ["shows/dunes/a"]) is UNPACED
-    assert pacing.pacer("two", ["shows/dune/a"]) is UNPACED
+    (throttle,) = await throttles.list(SYSTEM)
+    read = {"read": (f"throttle-{throttle.id}",)}
+    assert pacing.pacer("one", ["shows/dune/sh010/a"]).limits == read
+    assert pacing.pacer("one", ["shows/dunes/a"]).limits == {}
+    assert pacing.pacer("two", ["shows/dune/a"]).limits == {}
+
+
+async def test_a_throttle_holds_batches_that_are_under_way(desk: Desk) -> None:
+    throttles, pacing = Throttles(desk.database, desk.clock), Pacing(desk.database, desk.clock)
+    await pacing.refresh()
+    pacer, stop = pacing.pacer("two", ["a"]), threading.Event()
+    pacer.take("write", 1 << 30, stop)
+    made = await throttles.set(SYSTEM, "two", "", Direction.WRITE, 0)
+    await pacing.refresh()
+    held = threading.Thread(target=pacer.take, args=("write", 1 << 20, stop))
+    held.start()
+    limiter = pacing.limiters("two", ["a"], None)["write"][f"throttle-{made.id}"]
+
+    async def is_waiting() -> bool:
+        return limiter.snapshot()["waiting"] == 1
+
+    await desk.until_true(is_waiting)
+    await throttles.remove(SYSTEM, made.id)
+    await pacing.refresh()
+    await trio.to_thread.run_sync(held.join, 120)
+    assert not held.is_alive()
 
 
 async def test_a_schedule_changes_the_limit(desk: Desk) -> None:
@@ -101,7 +124,7 @@ async def test_a_jobs_own_limit_is_one_for_all_its_batches(desk: Desk) -> None:
     assert isinstance(first, ThrottlePacer)
     assert isinstance(second, ThrottlePacer)
     name = f"job-{job.id}"
-    assert first.limits == second.limits == {"read": (), "write": (name,)}
+    assert first.limits == second.limits == {"write": (name,)}
     limiter = first._limiters["write"][name]
     assert second._limiters["write"][name] is limiter
     await pacing.refresh()
