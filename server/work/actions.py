@@ -27,9 +27,9 @@ __all__ = ["clear", "open_storage", "run"]
 def open_storage(spec: StorageSpec) -> Storage:
     """The storage, open for one batch. StorageError when it cannot be reached."""
     if spec.kind == "directory":
-        return Directory(spec.root)
+        return Directory(spec.root, spec.reach)
     if spec.kind == "pixfs":
-        return PixfsMount(spec.root, backing=spec.settings.get("backing"))
+        return PixfsMount(spec.root, backing=spec.settings.get("backing"), reach=spec.reach)
     # Only who uses buckets waits for boto3.
     from server.work.bucket import Bucket
 

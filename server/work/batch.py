@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from server.core.access import Reach
 
 __all__ = ["Action", "Batch", "File", "Options", "Outcome", "Overwrite", "StorageSpec", "Verify"]
 
@@ -20,11 +23,13 @@ class StorageSpec:
         kind: "pixfs", "directory" or "s3".
         root: a folder's absolute path, or ``s3://bucket/prefix``.
         settings: endpoint, region, credentials of a bucket; ``backing`` of a mount.
+        reach: folders that links may lead to, None for the whole storage.
     """
 
     kind: Literal["pixfs", "directory", "s3"]
     root: str
     settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    reach: Reach | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,8 @@ class Batch:
     Attributes:
         id: names the job and the batch in it; lower-case letters, digits and dashes.
         attempt: counts from 1; no two write under the same hidden names.
-        lost: earlier attempts that were never heard of again, and may have left something.
+        lost: earlier attempts that may have left something: they were never heard of again, or
+            were stopped within a large file.
     """
 
     id: str

@@ -34,9 +34,11 @@ from server.work.errors import FileError, StorageError
 from server.work.storage import Attributes, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
+
+    from server.work.storage import Target
 
 log = logging.getLogger(__name__)
 
@@ -228,6 +230,10 @@ class ObjectTarget:
         self._size = 0
         self._reads_back = False
 
+    def holds(self, data: bytes) -> bool:
+        """Parts are compared as wholes, when they would be sent."""
+        return False
+
     def write(self, data: bytes) -> None:
         """Collects; uploads a part when there are enough bytes for one."""
         if not self._size and self._is_stored:
@@ -269,13 +275,16 @@ class ObjectTarget:
             part["ChecksumSHA256"] = answer["ChecksumSHA256"]
         self._parts.append(part)
 
+    def prepare(self) -> None:
+        """An object gets its attributes when it is begun."""
+
     def finish(self) -> None:
         """Uploads the last part, if there are parts at all."""
         if self._upload is not None and self._buffer:
             self._send_part(bytes(self._buffer))
             self._buffer.clear()
 
-    def digest(self) -> str:
+    def digest(self, check: Callable[[], None]) -> str:
         """Of what was sent and confirmed; ``commit`` then reads the object back."""
         self._reads_back = True
         return self._digest.hexdigest()
@@ -319,6 +328,12 @@ class ObjectTarget:
                 digest.update(data)
         if digest.hexdigest() != self._digest.hexdigest():
             raise FileError("verify-failed", "what landed is not what was read", is_transient=True)
+
+    def keep(self) -> bool:
+        """Leaves the parts that were uploaded, and the note that finds them."""
+        upload, self._upload = self._upload, None
+        self._buffer.clear()
+        return upload is not None
 
     def abandon(self) -> None:
         """Gives the parts up that were not completed."""
@@ -451,9 +466,20 @@ class Bucket:
         """Begins to read an object."""
         return ObjectSource(self, path, stored=stored)
 
-    def create(self, path: str, attributes: Attributes, *, part: str, stored: bool) -> ObjectTarget:
-        """Begins an object."""
+    def create(
+        self,
+        path: str,
+        attributes: Attributes,
+        *,
+        part: str,
+        stored: bool,
+        earlier: Sequence[str] = (),
+    ) -> ObjectTarget:
+        """Begins an object; an upload that was cut off is found by its note."""
         return ObjectTarget(self, path, attributes, stored=stored)
+
+    def settle(self, targets: Sequence[Target]) -> None:
+        """A completed object is durable."""
 
     def resume(self, key: str, metadata: dict[str, str]) -> tuple[str, dict[int, tuple[int, str]]]:
         """(id, parts by number as (size, etag)) of an upload to go on with, or of a new one.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from server.work.batch import StorageSpec
     from server.work.engine import Result
-    from server.work.flow import Pacer
+    from server.work.flow import Limits, Pacer
     from server.work.selection import Selection
     from server.work.storage import Storage
 
@@ -38,7 +38,8 @@ class Assignment:
 
     Attributes:
         valid_s: how long the result counts unless it is told otherwise.
-        pacers: of source and target; they stay in the process, other machines have their own.
+        pacers: of source and target; they stay in the process, others have their own for the
+            ``limits``: for source and target the names of limits by direction.
     """
 
     token: str
@@ -57,10 +58,11 @@ class Assignment:
     slice_s: float = 2.0
     cleared_task: int = 0
     pacers: tuple[Pacer, Pacer] = field(default=(UNPACED, UNPACED), compare=False)
+    limits: tuple[Limits, Limits] = ({}, {})
 
-    def flow(self) -> Flow:
-        """The flow it runs in."""
-        source, target = self.pacers
+    def flow(self, source: Pacer | None = None, target: Pacer | None = None) -> Flow:
+        """The flow it runs in, with its own pacers or these."""
+        source, target = source or self.pacers[0], target or self.pacers[1]
         return Flow(source=source, target=target, slice_s=self.slice_s, valid_s=self.valid_s)
 
     def batch(self) -> Batch:
@@ -118,6 +120,7 @@ def _files(assignment: Assignment, flow: Flow) -> Result:
     results: list[FileResult] = []
     message = ""
     ended: Any = "finished"
+    kept = False
     try:
         for outcome in run(assignment.batch(), flow):
             results.append(
@@ -133,14 +136,14 @@ def _files(assignment: Assignment, flow: Flow) -> Result:
                     outcome.is_transient,
                 )
             )
-    except StoppedError:
-        ended = "stopped"
+    except StoppedError as error:
+        ended, kept = "stopped", error.kept
     except StorageError as error:
-        ended, message = "storage", str(error)
+        ended, message, kept = "storage", str(error), error.kept
     except OSError as error:
         # Not of one file: the folders could not be synced, or the like.
         ended, message = "storage", file_error(error).reason
-    return Result(assignment.token, Report(tuple(results), ended, message))
+    return Result(assignment.token, Report(tuple(results), ended, message, kept))
 
 
 def _plan(assignment: Assignment) -> Result:

@@ -40,7 +40,7 @@ def fuzz(
         cwd=directory,  # it leaves a cache where it runs
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=800,
         check=False,
     )
 

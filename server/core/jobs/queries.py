@@ -25,7 +25,19 @@ if TYPE_CHECKING:
 
     from server.core.schema import AnyRow
 
-__all__ = ["MAX_PAGE", "FileError", "FileState", "Filter", "Job", "errors", "files", "get", "page"]
+__all__ = [
+    "MAX_PAGE",
+    "FileError",
+    "FileState",
+    "Filter",
+    "Job",
+    "errors",
+    "files",
+    "get",
+    "open_jobs",
+    "open_on",
+    "page",
+]
 
 MAX_PAGE = 1000
 
@@ -146,6 +158,26 @@ def get(connection: Connection, job_id: int, now: datetime) -> Job:
     if row is None:
         raise NotFound("there is no such job")
     return _job(row, _moving(connection).get(job_id, (0, 0)), now)
+
+
+def open_on(connection: Connection, storage_id: int) -> list[int]:
+    """The numbers of the jobs from or to a storage that have not ended, or still have a worker
+    busy; the oldest first."""
+    running = sa.select(tasks.c.job_id).where(tasks.c.state == sa.literal_column("'RUNNING'"))
+    is_open = jobs.c.state.in_((JobState.WAITING, JobState.RUNNING, JobState.PAUSED))
+    query = (
+        sa.select(jobs.c.id)
+        .where((jobs.c.source_id == storage_id) | (jobs.c.target_id == storage_id))
+        .where(is_open | jobs.c.id.in_(running))
+        .order_by(jobs.c.id)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def open_jobs(connection: Connection) -> set[int]:
+    """The numbers of all jobs that have not ended."""
+    is_open = jobs.c.state.in_((JobState.WAITING, JobState.RUNNING, JobState.PAUSED))
+    return set(connection.execute(sa.select(jobs.c.id).where(is_open)).scalars())
 
 
 def _moving(connection: Connection) -> dict[int, tuple[int, int]]:

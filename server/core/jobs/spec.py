@@ -43,6 +43,7 @@ class JobRequest:
         quiet_s: seconds in which nothing may have been written to the sources; 0 does not look.
         quiet_timeout_s: how long to wait for that.
         priority: 0 to 100; the highest goes first.
+        limit_bps: bytes a second it may move, all its batches together; None does not limit.
     """
 
     kind: JobKind
@@ -56,6 +57,7 @@ class JobRequest:
     quiet_s: float = 5.0
     quiet_timeout_s: float = 600.0
     priority: int = 50
+    limit_bps: int | None = None
     label: str = ""
     notify: Notify = field(default_factory=Notify)
 
@@ -80,6 +82,8 @@ class JobRequest:
             raise InvalidValue("quiet_s", "is a number of seconds up to 3600")
         if not 0 <= self.quiet_timeout_s <= 7 * 86400:
             raise InvalidValue("quiet_timeout_s", "is a number of seconds up to a week")
+        if self.limit_bps is not None and not 1 <= self.limit_bps < 1 << 50:
+            raise InvalidValue("limit_bps", "is a number of bytes a second, at least 1")
         if len(self.label) > 200:
             raise InvalidValue("label", "is 200 characters long at most")
         self._check_notify()
@@ -105,4 +109,4 @@ class JobRequest:
         """What of it goes into the job's spec column."""
         every = asdict(self)
         kept = ("sources", "destination", "overwrite", "verify", "stored")
-        return {key: every[key] for key in (*kept, "quiet_s", "quiet_timeout_s")}
+        return {key: every[key] for key in (*kept, "quiet_s", "quiet_timeout_s", "limit_bps")}

@@ -76,9 +76,10 @@ tasks = sa.Table(
     sa.Column("priority", sa.SmallInteger, nullable=False),
     # Counts the times it was given out.
     sa.Column("attempt", sa.Integer, nullable=False),
-    # The attempts that were never heard of again: what they left is cleared away by the next.
+    # The attempts that were never heard of again, or were stopped within a large file: what they
+    # left is cleared away, or gone on with, by the next.
     sa.Column("lost", sa.JSON, nullable=False),
-    # Times a storage could not be reached since a file was last finished.
+    # Times a storage could not be reached, or a worker was lost, since a file was last finished.
     sa.Column("setbacks", sa.Integer, nullable=False),
     sa.Column("not_before", UtcDateTime, nullable=False),
     # [number, path, target, size, mtime_ns, kind, version, tries] for each file.
