@@ -1,7 +1,8 @@
 """What stands between the HTTP server and the application, for every request of every face.
 
 The layers, outermost first: what trusted proxies say of the client, the request log (id, headers
-every answer carries, one log line), the Host allowlist, the body limit, the shielded send.
+every answer carries, one log line), the Host allowlist, the body limit (or, for uploads, the body
+as a stream), the shielded send.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import trio
 
 from server.problems import BODY_TOO_LARGE, UNKNOWN_HOST, Problem
+from server.streaming import StreamedBodies
 
 __all__ = ["ASGIApp", "Message", "Receive", "Scope", "Send", "host_name", "request_id", "wrap"]
 
@@ -38,13 +40,17 @@ def wrap(
     hosts: Collection[str],
     max_body_bytes: int,
     trusted_proxies: Collection[str] = (),
+    is_streamed: Callable[[Scope], bool] = lambda scope: False,
 ) -> ASGIApp:
     """Put the layers around ``app``.
 
     ``hosts`` are the names (no port, lower case) that a request's Host may carry;
-    ``trusted_proxies`` the addresses whose word on the client is taken.
+    ``trusted_proxies`` the addresses whose word on the client is taken; ``is_streamed`` tells the
+    requests whose bodies may be of any size, and are read as they come (``server.streaming``).
     """
-    inner = _HostAllowlist(_BodyLimit(_ShieldedSend(app), max_body_bytes), hosts)
+    shielded = _ShieldedSend(app)
+    bodies = StreamedBodies(shielded, _BodyLimit(shielded, max_body_bytes), is_streamed)
+    inner = _HostAllowlist(bodies, hosts)
     return _TrustedProxies(_RequestLog(inner), trusted_proxies)
 
 
