@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from server.core.catalog import Catalog
 from server.core.credentials import Credentials
 from server.core.events import Events
 from server.core.health import Health
@@ -75,6 +76,7 @@ class Core:
         self.on_jobs_changed: Callable[[], None] = lambda: None
         self.live_rates: Callable[[], dict[int, tuple[int | None, int]]] = dict
         self.jobs = Jobs(database, clock, self._jobs_changed)
+        self.catalog = Catalog(database, self.jobs, clock)
         self.workers = Workers(database, clock, self._jobs_changed)
 
     def _jobs_changed(self) -> None:

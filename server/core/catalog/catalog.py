@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from server.core.catalog import entities, listing, storages
+from server.core.permissions import Action, require
 from server.core.schema import utc_now
 
 if TYPE_CHECKING:
@@ -48,45 +50,62 @@ class Catalog:
 
     async def storages(self, actor: Actor) -> list[CatalogStorage]:
         """The storages the actor may see any part of, by id."""
-        raise NotImplementedError
+        require(actor, Action.SEE_FILES)
+        return await self._database.read(storages.list_visible, actor)
 
     async def storage(self, actor: Actor, storage_id: int) -> CatalogStorage:
         """One storage."""
-        raise NotImplementedError
+        require(actor, Action.SEE_FILES)
+        return await self._database.read(storages.get, actor, storage_id)
 
     async def add_storage(self, actor: Actor, wanted: StorageChange) -> CatalogStorage:
         """A new storage. NameTaken. Whether its root can be used is not looked at."""
-        raise NotImplementedError
+        require(actor, Action.MANAGE_STORAGES)
+        number = await self._database.write(storages.add, actor, wanted, self._clock())
+        return await self.storage(actor, number)
 
     async def change_storage(
         self, actor: Actor, storage_id: int, wanted: StorageChange
     ) -> CatalogStorage:
         """Changes what is not None; methods have calls of their own. NameTaken."""
-        raise NotImplementedError
+        require(actor, Action.MANAGE_STORAGES)
+        await self._database.write(storages.change, actor, storage_id, wanted, self._clock())
+        return await self.storage(actor, storage_id)
 
     async def remove_storage(self, actor: Actor, storage_id: int) -> None:
         """Forgets a storage and its entities; InUse while files belong to items."""
-        raise NotImplementedError
+        require(actor, Action.MANAGE_STORAGES)
+        await self._database.write(storages.remove, actor, storage_id, self._clock())
 
     async def add_method(self, actor: Actor, storage_id: int, wanted: MethodChange) -> Method:
         """Another method; one with the same URI and type is changed instead."""
-        raise NotImplementedError
+        require(actor, Action.MANAGE_STORAGES)
+        return await self._database.write(
+            storages.put_method, actor, storage_id, wanted, self._clock()
+        )
 
     async def change_method(
         self, actor: Actor, storage_id: int, method_id: int, wanted: MethodChange
     ) -> Method:
         """Changes what is not None."""
-        raise NotImplementedError
+        require(actor, Action.MANAGE_STORAGES)
+        return await self._database.write(
+            storages.put_method, actor, storage_id, wanted, self._clock(), method_id
+        )
 
     async def remove_method(self, actor: Actor, storage_id: int, method_id: int) -> None:
         """Removes a method; another one that can be written to becomes the storage's root."""
-        raise NotImplementedError
+        require(actor, Action.MANAGE_STORAGES)
+        await self._database.write(
+            storages.take_method, actor, storage_id, method_id, self._clock()
+        )
 
     # Files
 
     async def files(self, actor: Actor, query: FileQuery) -> FilePage:
         """A page of the files a query names."""
-        raise NotImplementedError
+        require(actor, Action.SEE_FILES)
+        return await self._database.read(listing.page, actor, query)
 
     async def file(
         self,
@@ -97,25 +116,33 @@ class Catalog:
         include_item: bool = False,
     ) -> CatalogFile:
         """One file; NotFound too when it is not on ``storage_id``."""
-        raise NotImplementedError
+        require(actor, Action.SEE_FILES)
+        return await self._database.read(
+            entities.get, actor, file_id, storage_id, include_item=include_item
+        )
 
     async def file_at(
         self, actor: Actor, path: str, *, storage_id: int | None = None, include_item: bool = False
     ) -> CatalogFile:
         """The file of a path; without a storage the first storage that has one counts."""
-        raise NotImplementedError
+        require(actor, Action.SEE_FILES)
+        return await self._database.read(
+            entities.file_at, actor, path, storage_id, include_item=include_item
+        )
 
     async def file_of_uri(
         self, actor: Actor, uri: str, *, storage_id: int | None = None, include_item: bool = False
     ) -> CatalogFile:
         """The file of an absolute URI, which a storage method must lead to."""
-        raise NotImplementedError
+        storage_id, path = await self.place_of(actor, storage_id=storage_id, path=None, uri=uri)
+        return await self.file_at(actor, path, storage_id=storage_id, include_item=include_item)
 
     async def place_of(
         self, actor: Actor, *, storage_id: int | None, path: str | None, uri: str | None
     ) -> tuple[int, str]:
         """(storage, path) that a storage id and a path, or a URI, stand for."""
-        raise NotImplementedError
+        require(actor, Action.SEE_FILES)
+        return await self._database.read(entities.place_of, actor, storage_id, path, uri)
 
     async def add_file(
         self,
@@ -128,15 +155,20 @@ class Catalog:
     ) -> CatalogFile:
         """An entity; no file is made. FileExists when there is one and ``create_only``; else
         that one gets the state, if one is given."""
-        raise NotImplementedError
+        require(actor, Action.CHANGE_FILES)
+        return await self._database.write(
+            entities.add, actor, storage_id, path, state, self._clock(), create_only=create_only
+        )
 
     async def remove_file(self, actor: Actor, file_id: int) -> None:
         """Removes the entity; the file itself stays."""
-        raise NotImplementedError
+        require(actor, Action.CHANGE_FILES)
+        await self._database.write(entities.remove, actor, file_id, self._clock())
 
     async def set_state(self, actor: Actor, file_id: int, state: FileState) -> CatalogFile:
         """Gives a file another state."""
-        raise NotImplementedError
+        require(actor, Action.CHANGE_FILES)
+        return await self._database.write(entities.set_state, actor, file_id, state, self._clock())
 
     async def set_path(
         self,
@@ -150,11 +182,22 @@ class Catalog:
     ) -> CatalogFile:
         """The entity of another place, which takes over the components; the old entity goes.
         With ``duplicate`` both stay, and belong to the same components."""
-        raise NotImplementedError
+        require(actor, Action.CHANGE_FILES)
+        return await self._database.write(
+            entities.set_path,
+            actor,
+            file_id,
+            storage_id,
+            path,
+            state,
+            self._clock(),
+            duplicate=duplicate,
+        )
 
     async def abandon(self, actor: Actor, file_id: int, item_id: int | None = None) -> None:
         """Disconnects a file from an item, or from all."""
-        raise NotImplementedError
+        require(actor, Action.CHANGE_FILES)
+        await self._database.write(entities.abandon, actor, file_id, item_id, self._clock())
 
     # Jobs
 
