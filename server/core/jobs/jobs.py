@@ -75,6 +75,11 @@ class Jobs:
         require(actor, Action.SEE_JOBS)
         return await self._database.read(_list, actor, wanted, self._clock(), limit, before)
 
+    async def count(self, actor: Actor, wanted: Filter) -> int:
+        """How many jobs there are that the actor may see."""
+        require(actor, Action.SEE_JOBS)
+        return await self._database.read(_count, actor, wanted)
+
     async def errors(
         self, actor: Actor, job_id: int, *, limit: int = 100, after: int = -1
     ) -> list[FileError]:
@@ -156,6 +161,17 @@ def _find(connection: Connection, field: str, name: str) -> Storage:
         return find_storage(connection, name)
     except NotFound:
         raise InvalidValue(field, "there is no such storage") from None
+
+
+def _count(connection: Connection, actor: Actor, wanted: Filter) -> int:
+    access = access_of_actor(connection, actor)
+    if access.everything:
+        return queries.count(connection, wanted)
+    return sum(
+        owner_id == actor.user_id
+        or all(access.includes(source_id, _base(path)) for path in sources)
+        for owner_id, source_id, sources in queries.places(connection, wanted)
+    )
 
 
 def _may_see(connection: Connection, actor: Actor, jobs: list[Job]) -> list[Job]:
