@@ -28,6 +28,7 @@ __all__ = ["DataError", "only_server", "open_core"]
 _DATABASE = "pixfs.sqlite"
 _KEY = "secrets.key"
 _LOCK = "server.lock"
+_SPOOL = "uploads"
 
 
 class DataError(PixfsError):
@@ -66,6 +67,7 @@ def open_core(config: ServerConfig, *, hash_cost: HashCost | None = None) -> Ite
                 window=timedelta(minutes=config.logins.window_minutes),
             ),
             hash_cost=hash_cost,
+            spool=directory / _SPOOL,
         )
     finally:
         database.close()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from importlib import metadata
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -24,7 +27,7 @@ from server.core.users import Users
 from server.core.webhook_keys import WebhookKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     from server.core.database import Database
@@ -45,6 +48,10 @@ class Core:
         live_rates: of each throttle by its number, the limit and the rate of now in bytes a
             second; empty while no engine runs.
         on_jobs_changed: called on the trio thread when the engine should look at the jobs.
+        pacer: the throttles' pacer for some paths of a storage (``server.work.flow.Pacer``); None
+            while no engine runs.
+        on_scan_wanted: called on the trio thread when a storage should be scanned soon.
+        spool: a directory of this machine for pieces on their way to a bucket.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class Core:
         lockout: LockoutPolicy | None = None,
         hash_cost: HashCost | None = None,
         clock: Callable[[], datetime] = utc_now,
+        spool: Path | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._monotonic = monotonic
@@ -75,6 +83,9 @@ class Core:
         self.webhook_keys = WebhookKeys(database, sealer, clock)
         self.on_jobs_changed: Callable[[], None] = lambda: None
         self.live_rates: Callable[[], dict[int, tuple[int | None, int]]] = dict
+        self.pacer: Callable[[str, Collection[str]], Any] | None = None
+        self.on_scan_wanted: Callable[[int], None] = lambda storage_id: None
+        self.spool = spool or Path(tempfile.gettempdir()) / f"pixfs-uploads-{os.geteuid()}"
         self.jobs = Jobs(database, clock, self._jobs_changed)
         self.catalog = Catalog(database, self.jobs, clock)
         self.workers = Workers(database, clock, self._jobs_changed)

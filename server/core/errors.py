@@ -90,6 +90,16 @@ class SizeMismatch(InvalidValue):
     hint = "send the file again, with its true length"
 
 
+class PackageError(InvalidValue):
+    """A package (DCP, IMF) is not what its ASSETMAP and packing lists say."""
+
+    code = "package-broken"
+    hint = "put all files of the package, whole, into the folder of its ASSETMAP"
+
+    def __init__(self, message: str) -> None:
+        super().__init__("assetmap", message)
+
+
 class InUse(CoreError):
     """Something cannot go because something else needs it."""
 

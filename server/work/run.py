@@ -17,8 +17,9 @@ from server.work.actions import clear, open_storage, run
 from server.work.batch import Batch, File, Options
 from server.work.errors import FileError, SelectionError, StoppedError, StorageError, file_error
 from server.work.flow import UNPACED, Flow
+from server.work.limited import Limited
 from server.work.quiesce import fingerprint, youngest
-from server.work.selection import select
+from server.work.selection import select, select_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,6 +62,8 @@ class Assignment:
     def flow(self) -> Flow:
         """The flow it runs in."""
         source, target = self.pacers
+        if self.spec.get("limit_bps"):
+            target = Limited(int(self.spec["limit_bps"]), target)
         return Flow(source=source, target=target, slice_s=self.slice_s, valid_s=self.valid_s)
 
     def batch(self) -> Batch:
@@ -77,6 +80,7 @@ class Assignment:
                 overwrite=self.spec["overwrite"],
                 verify=self.spec["verify"],
                 stored=bool(self.spec["stored"]),
+                expected=self.spec.get("expected", {}),
             ),
             files=tuple(
                 File(f.number, f.path, f.target, f.size, f.mtime_ns, _kind(f.kind), f.version)
@@ -131,6 +135,7 @@ def _files(assignment: Assignment, flow: Flow) -> Result:
                     outcome.code,
                     outcome.reason,
                     outcome.is_transient,
+                    outcome.digest,
                 )
             )
     except StoppedError:
@@ -149,7 +154,7 @@ def _plan(assignment: Assignment) -> Result:
     try:
         storage = open_storage(assignment.source)
         try:
-            found = select(storage, assignment.spec["sources"])
+            found = _found(assignment, storage)
         finally:
             storage.close()
     except SelectionError as error:
@@ -162,13 +167,24 @@ def _plan(assignment: Assignment) -> Result:
     return Result(assignment.token, Report(), looked=_looked(assignment, found))
 
 
+def _found(assignment: Assignment, storage: Storage) -> Selection:
+    sources = assignment.spec["sources"]
+    if not assignment.spec.get("exact"):
+        return select(storage, sources)
+    # What is gone already needs no deletion.
+    return select_exactly(storage, sources, may_be_gone=assignment.kind is JobKind.DELETE)
+
+
 def _looked(assignment: Assignment, found: Selection) -> Looked:
+    renamed = assignment.spec.get("rename", "")
     base = assignment.spec["destination"].strip("/")
     has_target = assignment.kind.has_target
 
     def goal(target: str) -> str:
         if not has_target:
             return ""
+        if renamed:
+            return str(renamed)
         return f"{base}/{target}" if base else target
 
     files = [

@@ -85,6 +85,7 @@ async def run_jobs(
     )
     core.on_jobs_changed = dispatcher.wake
     core.live_rates = pacing.live
+    core.pacer = pacing.pacer
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(pacing.run)
@@ -94,3 +95,4 @@ async def run_jobs(
     finally:
         core.on_jobs_changed = lambda: None
         core.live_rates = dict
+        core.pacer = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from server.core.catalog import entities, listing, storages
+from server.core.catalog import entities, listing, storages, work
 from server.core.permissions import Action, require
 from server.core.schema import utc_now
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         StorageChange,
         TransferOptions,
     )
+    from server.core.catalog.work import Part
     from server.core.database import Database
     from server.core.jobs import Job, Jobs
     from server.core.permissions import Actor
@@ -205,21 +206,39 @@ class Catalog:
         self, actor: Actor, file_id: int, target_id: int, options: TransferOptions
     ) -> Job:
         """Starts a copy, or a move, to another storage."""
-        raise NotImplementedError
+        require(actor, Action.CHANGE_FILES)
+        return await self._submit(actor, work.copy_file, file_id, target_id, options)
 
     async def delete_file(self, actor: Actor, file_id: int, options: JobOptions) -> Job:
         """Starts the deletion of a file; its entity goes with it."""
-        raise NotImplementedError
+        require(actor, Action.CHANGE_FILES)
+        return await self._submit(actor, work.delete_file, file_id, options)
 
     async def import_file(self, actor: Actor, file_id: int, options: ImportOptions) -> Job:
-        """Starts an import; InUse when the file is imported or being imported."""
-        raise NotImplementedError
+        """Starts an import; InUse when the file is imported or being imported, NameTaken when an
+        item has one of the external ids."""
+        return await self.import_parts(actor, file_id, (), options)
+
+    async def import_parts(
+        self, actor: Actor, file_id: int, parts: tuple[Part, ...], options: ImportOptions
+    ) -> Job:
+        """Starts an import of a package: the file is its ASSETMAP, the parts are what that
+        names."""
+        return await self._submit(actor, work.import_parts, file_id, parts, options)
 
     async def reindex(self, actor: Actor, file_id: int) -> Job:
         """Starts a job that looks at the file again: size, time, hash."""
-        raise NotImplementedError
+        require(actor, Action.CHANGE_FILES)
+        return await self._submit(actor, work.reindex, file_id)
+
+    async def _submit(self, actor: Actor, submit: Callable[..., int], *args: object) -> Job:
+        require(actor, Action.RUN_JOBS)
+        job_id = await self._database.write(submit, actor, *args, self._clock())
+        self._jobs.changed()
+        return await self._jobs.get(actor, job_id)
 
     @staticmethod
     def job_data(job: Job) -> Mapping[str, str]:
-        """A job's data for whoever started it: its metadata, and ``fileId``, ``item`` ..."""
-        raise NotImplementedError
+        """A job's data for whoever started it: its metadata, and ``fileId``, ``item`` ...; numbers
+        are without a prefix. Empty for a job of another face's."""
+        return work.job_data(job.spec)

@@ -281,13 +281,15 @@ scans = sa.Table(
     sa.Column("error", sa.Text, nullable=False),
 )
 
-# Uploads that come in pieces and are not complete.
+# Uploads that are not complete: what a crash leaves of them is known by their number.
 uploads = sa.Table(
     "uploads",
     metadata,
     id_column(),
-    # The client's; unique for each owner.
+    # The client's, unique for each owner; of an upload of one piece a number of our own.
     sa.Column("transfer_id", sa.String(255), nullable=False),
+    # One request brings all of it: nothing can follow after a crash.
+    sa.Column("is_whole", sa.Boolean, nullable=False),
     sa.Column("owner_id", BigId, sa.ForeignKey("users.id"), nullable=True),
     _storage_id(),
     sa.Column("path", sa.Text, nullable=False),
@@ -295,7 +297,7 @@ uploads = sa.Table(
     sa.Column("file_id", BigId, sa.ForeignKey("files.id", ondelete="CASCADE"), nullable=True),
     # The state the file gets, "" for CLOSED.
     sa.Column("state", sa.String(16), nullable=False),
-    # Bytes of the whole file.
+    # Bytes of the whole file; -1 while that is not known.
     sa.Column("size", sa.BigInteger, nullable=False),
     # 1 to 1000; the highest goes first.
     sa.Column("priority", sa.SmallInteger, nullable=False),

@@ -176,7 +176,7 @@ def get(connection: Connection, job_id: int, now: datetime) -> Job:
     """One job; NotFound."""
     row = connection.execute(_query().where(jobs.c.id == job_id)).first()
     if row is None:
-        raise NotFound("there is no such job")
+        raise NotFound("there is no such job", kind="Job", id=job_id)
     return _job(row, _moving(connection).get(job_id, (0, 0)), now)
 
 

@@ -347,6 +347,7 @@ def _make_uploads() -> None:
         "uploads",
         sa.Column("id", schema.BigId, sa.Identity(always=False), nullable=False),
         sa.Column("transfer_id", sa.String(length=255), nullable=False),
+        sa.Column("is_whole", sa.Boolean(), nullable=False),
         sa.Column("owner_id", schema.BigId, nullable=True),
         sa.Column("storage_id", schema.BigId, autoincrement=False, nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
