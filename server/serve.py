@@ -17,6 +17,7 @@ from hypercorn.config import Config
 
 from server.api.operations import OperationsFace
 from server.api.pixmover import PixMoverFace
+from server.api.vidispine import VidispineFace, is_streamed
 from server.app import Limits, create_app
 from server.asgi import ASGIApp, wrap
 
@@ -70,13 +71,14 @@ def build(
 ) -> ASGIApp:
     """The whole application as the server runs it, answering to the names of ``bind``."""
     limits = limits or Limits()
-    app = create_app(core, [OperationsFace(), PixMoverFace()], limits)
+    app = create_app(core, [OperationsFace(), PixMoverFace(), VidispineFace()], limits)
     hosts = LOOPBACK_NAMES | {bind.name} | {name.lower() for name in extra_hosts}
     return wrap(
         cast(ASGIApp, app),
         hosts=hosts,
         max_body_bytes=limits.max_body_bytes,
         trusted_proxies=trusted_proxies,
+        is_streamed=is_streamed,
     )
 
 

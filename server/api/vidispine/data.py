@@ -26,6 +26,7 @@ __all__ = ["ENDPOINTS"]
 ENDPOINTS = Endpoints("File data")
 
 _READ_BYTES = 1 << 20
+_USUAL_PRIORITY = 500
 _TRANSFER = (
     text("transferId", "Names the transfer; mandatory for one of several pieces."),
     number("transferPriority", "1 to 1000; the highest goes first."),
@@ -62,6 +63,7 @@ async def upload_file(call: Call) -> Answer:
             file_id=None,
             state=given.choice("state", FileState, FileState.NONE) if state else None,
             size=_content_length(call),
+            priority=_priority(call),
         ),
     )
 
@@ -85,6 +87,7 @@ async def upload_file_data(call: Call) -> Answer:
         file_id=file.id,
         state=None,
         size=_content_length(call),
+        priority=_priority(call),
     )
     return await _receive(call, upload)
 
@@ -92,7 +95,7 @@ async def upload_file_data(call: Call) -> Answer:
 async def _place(call: Call) -> tuple[int, str | None]:
     """Where a new file goes: its storage, and its path unless it is to be named after its id."""
     storage = storage_id(call)
-    path, uri = call.parameters.path("path"), call.parameters.path("uri")
+    path, uri = call.parameters.text("path"), call.parameters.text("uri")
     if storage is None and not uri:
         storage = await _only_storage(call)
     if path or uri:
@@ -138,7 +141,6 @@ def _content_length(call: Call) -> int | None:
 
 def _piece(call: Call) -> Piece | None:
     """The piece that the headers and the transfer's id describe; None for a whole file."""
-    priority = call.parameters.number("transferPriority", default=500, least=1, most=1000)
     transfer = call.parameters.text("transferId") or ""
     if len(transfer) > 200:
         raise InvalidValue("transferId", "at most 200 characters")
@@ -151,8 +153,12 @@ def _piece(call: Call) -> Piece | None:
         raise InvalidValue("index", "a piece has both headers, index and size")
     if offset > total:
         raise InvalidValue("index", "the piece begins after the file's end")
-    assert priority is not None
-    return Piece(transfer_id=transfer, offset=offset, total=total, priority=priority)
+    return Piece(transfer_id=transfer, offset=offset, total=total, priority=_priority(call))
+
+
+def _priority(call: Call) -> int:
+    priority = call.parameters.number("transferPriority", least=1, most=1000)
+    return _USUAL_PRIORITY if priority is None else priority
 
 
 def _header_number(call: Call, name: str) -> int | None:

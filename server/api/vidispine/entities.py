@@ -37,7 +37,7 @@ async def create_file(call: Call) -> Answer:
     body = read_document(
         await call.read_body(), call.headers.get("content-type", ""), "FileDocument"
     )
-    path, uri, state = given.path("path"), given.path("uri"), given.text("state")
+    path, uri, state = given.text("path"), given.text("uri"), given.text("state")
     storage = storage_id(call)
     if body is not None:
         path, uri = path or body.text_of("path"), uri or body.text_of("uri")
@@ -83,7 +83,7 @@ async def delete_file_entity(call: Call) -> Answer:
 async def set_file_path(call: Call) -> Answer:
     """Set new file path, after the file was moved by other means."""
     given = call.parameters
-    path, storage, state = given.path("path"), given.text("storage"), given.text("state")
+    path, storage, state = given.text("path"), given.text("storage"), given.text("state")
     if not path:
         raise InvalidValue("path", "this parameter is missing")
     file = await find_file(call)

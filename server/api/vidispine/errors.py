@@ -43,7 +43,7 @@ def _not_found(error: core.CoreError) -> ExceptionDocument:
     return ExceptionDocument(
         not_found=NotFoundFault(
             type=getattr(error, "kind", "") or None,
-            id=vx(number) if isinstance(number, int) else number,
+            id=vx(number) if isinstance(number, int) else number or None,
             context=None,
         )
     )

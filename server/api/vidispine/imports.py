@@ -55,7 +55,7 @@ _KEPT_TEXTS = ("thumbnailService", "settings")
 )
 async def import_file(call: Call) -> Answer:
     """Start an import job."""
-    options = await _options(call, call.parameters.path("filename") or "")
+    options = await _options(call, call.parameters.text("filename") or "")
     file = await find_file(call)
     job = await call.core.catalog.import_file(call.actor, file.id, options)
     return Answer(job_document(job, call.core.catalog.job_data(job)), [job_row(job)])

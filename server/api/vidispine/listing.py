@@ -198,7 +198,7 @@ def _query(call: Call, *, exclude_queued: bool) -> FileQuery | None:
         storages=storages,
         ids=numbers_of("id", given.words("id")),
         path=PathMatch(
-            given.path("path") or "",
+            given.text("path") or "",
             recursive=given.flag("recursive", True),
             wildcard=given.flag("wildcard", False),
             ignorecase=given.flag("ignorecase", False),

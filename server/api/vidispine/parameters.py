@@ -27,37 +27,33 @@ def _checked(name: str, value: str) -> str:
 
 
 class Parameters:
-    """Names and values; every reader raises InvalidValue that names the parameter."""
+    """Names and values; every reader raises InvalidValue that names the parameter.
+
+    Capitals in names do not matter: clients write ``jobMetadata`` and ``jobmetadata``.
+    """
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
         self._values: dict[str, list[str]] = {}
         for name, value in pairs:
-            self._values.setdefault(name, []).append(value)
+            self._values.setdefault(name.lower(), []).append(value)
 
     def has(self, *names: str) -> bool:
         """Whether one of the names was given a value."""
-        return any(self._values.get(name, [""]) != [""] for name in names)
+        return any(self._values.get(name.lower(), [""]) != [""] for name in names)
 
     def text(self, *names: str) -> str | None:
         """The value of the first of the names that was given; the last one when it was repeated."""
         for name in names:
-            if name in self._values:
-                return _checked(name, self._values[name][-1])
+            if given := self._values.get(name.lower()):
+                return _checked(name, given[-1])
         return None
-
-    def path(self, name: str) -> str | None:
-        """Like `text`, of a path or URI, which may hold bytes that are no text."""
-        given = self._values.get(name)
-        if given and "\0" in given[-1]:
-            raise InvalidValue(name, "a NUL is not taken")
-        return given[-1] if given else None
 
     def words(self, *names: str) -> tuple[str, ...]:
         """A list: the parameter repeated, its values joined by commas, or both."""
         found = [
             word.strip()
             for name in names
-            for value in self._values.get(name, [])
+            for value in self._values.get(name.lower(), [])
             for word in value.split(",")
             if word.strip()
         ]
@@ -65,7 +61,7 @@ class Parameters:
 
     def values(self, name: str) -> tuple[str, ...]:
         """A list whose values may hold commas: only the repeated ones are its members."""
-        return tuple(_checked(name, value) for value in self._values.get(name, []) if value)
+        return tuple(_checked(name, value) for value in self._values.get(name.lower(), []) if value)
 
     def flag(self, name: str, default: bool) -> bool:
         """A truth value in any case; an empty one is the default."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from server.api.contract import is_text
 from server.api.vidispine.addressing import unescape
 from server.api.vidispine.ids import number_of
 from server.api.vidispine.views import UriChoice, Views, priority_number
@@ -39,6 +40,9 @@ async def find_file(call: Call, *, include_item: bool = False) -> CatalogFile:
     async def of_uri(uri: str) -> CatalogFile:
         return await catalog.file_of_uri(actor, uri, storage_id=storage, include_item=include_item)
 
+    if not is_text(call.path.get("path", call.path.get("uri", ""))):
+        # The catalogue leaves such names out: no database would hold them.
+        raise NotFound("there is no such file", kind="File")
     if "path" in call.path:
         return await _escaped_once_or_twice(call.path["path"], at)
     return await _escaped_once_or_twice(call.path["uri"], of_uri)
@@ -52,7 +56,7 @@ async def _escaped_once_or_twice(
     try:
         return await find(text)
     except (NotFound, InvalidValue):
-        if again == text:
+        if again == text or not is_text(again):
             raise
     return await find(again)
 

@@ -86,14 +86,18 @@ class _Routes:
     ) -> tuple[Endpoint | None, dict[str, str], set[str]]:
         """The endpoint with the path's variable parts, and the methods this path takes.
 
-        Of the patterns that fit, the most exact one that takes the method counts.
+        Of the patterns that fit, only the most exact ones count: ``/storage/file`` is no storage.
         """
         if segments[:1] == ("API",):
             segments = segments[1:]
         methods: set[str] = set()
+        best: tuple[bool, ...] | None = None
         for pattern, endpoint in self._by_length.get(len(segments), ()):
+            if best is not None and pattern.precision != best:
+                break
             found = pattern.match(segments)
             if found is not None:
+                best = pattern.precision
                 methods.add(endpoint.method)
                 if method in (endpoint.method, "HEAD" if endpoint.method == "GET" else ""):
                     return endpoint, found, methods

@@ -218,7 +218,7 @@ def _row(document: StorageMethodDocument) -> tuple[object, ...]:
 def _method(call: Call) -> MethodChange:
     given = call.parameters
     return MethodChange(
-        uri=given.path("uri") or given.path("url"),
+        uri=given.text("uri") or given.text("url"),
         read=given.flag("read", True) if given.has("read") else None,
         write=given.flag("write", True) if given.has("write") else None,
         browse=given.flag("browse", True) if given.has("browse") else None,

@@ -57,7 +57,7 @@ async def copy_file(call: Call) -> Answer:
         notification_data=common.notification_data,
         metadata=common.metadata,
         move=given.flag("move", False),
-        filename=given.path("filename") or "",
+        filename=given.text("filename") or "",
         use_original_filename=given.flag("useOriginalFilename", False),
         time_requirement_s=given.number("timeRequirement", most=10**9),
         limit_bps=given.number("limitRate", least=1),
