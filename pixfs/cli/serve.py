@@ -83,6 +83,7 @@ def _serve(config: ServerConfig, bind: Bind, core: Core) -> int:
     from server.app import Limits
     from server.notify.egress import Egress
     from server.serve import Bind, Certificate, build, listen, serve_until_signalled
+    from server.work.catalogue import run_catalogue
     from server.work.service import make_engine, run_jobs
 
     certificate = None
@@ -116,7 +117,10 @@ def _serve(config: ServerConfig, bind: Bind, core: Core) -> int:
             on_ready=partial(_announce, f"{scheme}://{bound.name}:{bound.port}/"),
             graceful_s=config.network.graceful_s,
             certificate=certificate,
-            beside=(partial(run_jobs, core, engine, egress=egress),),
+            beside=(
+                partial(run_jobs, core, engine, egress=egress),
+                partial(run_catalogue, core),
+            ),
         )
     )
     return 0

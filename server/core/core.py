@@ -50,6 +50,7 @@ class Core:
         on_jobs_changed: called on the trio thread when the engine should look at the jobs.
         pacer: the throttles' pacer for some paths of a storage (``server.work.flow.Pacer``); None
             while no engine runs.
+        on_jobs_ended: called on the trio thread when jobs may have ended.
         on_scan_wanted: called on the trio thread when a storage should be scanned soon.
         spool: a directory of this machine for pieces on their way to a bucket.
     """
@@ -84,6 +85,7 @@ class Core:
         self.on_jobs_changed: Callable[[], None] = lambda: None
         self.live_rates: Callable[[], dict[int, tuple[int | None, int]]] = dict
         self.pacer: Callable[[str, Collection[str]], Any] | None = None
+        self.on_jobs_ended: Callable[[], None] = lambda: None
         self.on_scan_wanted: Callable[[int], None] = lambda storage_id: None
         self.spool = spool or Path(tempfile.gettempdir()) / f"pixfs-uploads-{os.geteuid()}"
         self.jobs = Jobs(database, clock, self._jobs_changed)

@@ -472,6 +472,23 @@ class Bucket:
                 told.add(folder)
                 yield Entry(folder, "folder", 0, 0, 0o755)
 
+    def entries(self, path: str) -> Iterator[Entry]:
+        """What is in one folder, sizes and times as in `walk`; names that no path can be are left
+        out."""
+        prefix = self._folder_key(path)
+        base = f"{path}/" if path else ""
+        for page in self._pages(Prefix=prefix, Delimiter="/"):
+            for found in page.get("CommonPrefixes", []):
+                name = found["Prefix"][len(prefix) :].rstrip("/")
+                if name != ".pixfs" and _is_normal(name):
+                    yield Entry(base + name, "folder", 0, 0, 0o755)
+            for found in page.get("Contents", []):
+                name = found["Key"][len(prefix) :]
+                if _is_normal(name):
+                    mtime_ns = int(found["LastModified"].timestamp()) * 10**9
+                    version = str(found["ETag"])
+                    yield Entry(base + name, "file", found["Size"], mtime_ns, version=version)
+
     def names(self, path: str) -> list[str]:
         """The names in one folder."""
         prefix = self._folder_key(path)

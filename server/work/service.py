@@ -74,6 +74,11 @@ async def run_jobs(
         account=core.mail.account,
         clock=core.clock,
     )
+
+    def ended() -> None:
+        outbox.wake()
+        core.on_jobs_ended()
+
     pacing = Pacing(core.database, core.clock)
     dispatcher = Dispatcher(
         core.database,
@@ -81,7 +86,7 @@ async def run_jobs(
         pacers=pacing.pacer,
         s3_settings=settings,
         clock=core.clock,
-        on_ended=outbox.wake,
+        on_ended=ended,
     )
     core.on_jobs_changed = dispatcher.wake
     core.live_rates = pacing.live

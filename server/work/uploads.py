@@ -20,10 +20,11 @@ from server.work.errors import FileError
 from server.work.storage import Attributes, part_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from server.core.catalog.uploads import Announced
+    from server.work.storage import Entry
     from server.work.storage import Storage as Place
 
 __all__ = ["Incoming", "PieceOfFile", "WholeFile", "complete", "discard", "hash_name"]
@@ -71,7 +72,7 @@ class WholeFile:
         self._target.commit(replace=replace)
         self._place.sync([split(self._path)[0]])
         entry = self._place.stat(self._path)
-        return Landed(entry.size, entry.mtime_ns, {hash_name: self._digest.hexdigest()})
+        return _landed(self._place, entry, {hash_name: self._digest.hexdigest()})
 
     def abandon(self) -> None:
         """Removes what was written."""
@@ -151,7 +152,12 @@ def complete(place: Place, upload: Announced, spool: Path, *, replace: bool) -> 
     entry = place.stat(upload.path)
     if not isinstance(place, Directory):
         (spool / upload.part).unlink(missing_ok=True)
-    return Landed(entry.size, entry.mtime_ns, hashes)
+    return _landed(place, entry, hashes)
+
+
+def _landed(place: Place, entry: Entry, hashes: Mapping[str, str]) -> Landed:
+    version = "" if isinstance(place, Directory) else entry.version
+    return Landed(entry.size, entry.mtime_ns, hashes, version)
 
 
 def _landed_before(place: Place, upload: Announced) -> Landed:
@@ -162,7 +168,7 @@ def _landed_before(place: Place, upload: Announced) -> Landed:
         raise FileError("not-found", "the upload's bytes are gone") from None
     if upload.size >= 0 and entry.size != upload.size:
         raise FileError("not-found", "the upload's bytes are gone")
-    return Landed(entry.size, entry.mtime_ns, {})
+    return _landed(place, entry, {})
 
 
 def _name(place: Directory, upload: Announced, fd: int, *, replace: bool) -> None:

@@ -454,6 +454,8 @@ async def test_a_page_tells_how_fresh_it_is(catalog: Catalog, database: Database
                 fresh_at=earlier,
                 cursor="",
                 files_seen=3,
+                names_refused=0,
+                root_id="",
                 error="",
             )
         )

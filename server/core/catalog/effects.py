@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from server.core.catalog import entities, items, rows
 from server.core.catalog.model import FileState
-from server.core.catalog.tables import component_files, file_hashes, files, import_queue
+from server.core.catalog.tables import component_files, file_hashes, files, folders, import_queue
 from server.core.catalog.uploads import Landed, note_landed, set_hashes
 from server.core.jobs.states import JobKind, JobState
 from server.core.jobs.tables import jobs, tasks
@@ -50,7 +50,7 @@ def job_ended(connection: Connection, job: AnyRow, now: datetime) -> None:
     if kind in (JobKind.COPY, JobKind.MOVE):
         about |= _copied(connection, job, about, now)
     elif kind is JobKind.DELETE:
-        _delete(connection, [about["file"]])
+        _delete(connection, [about["file"]], now)
     else:
         _indexed(connection, job, about["parts"], now)
         if kind is JobKind.IMPORT:
@@ -72,8 +72,12 @@ def _rows(connection: Connection, file_ids: list[int]) -> list[AnyRow]:
     return list(connection.execute(query).all())
 
 
-def _delete(connection: Connection, file_ids: list[int]) -> None:
-    rows.delete(connection, [entities.counted(row) for row in _rows(connection, file_ids)])
+def _delete(connection: Connection, file_ids: list[int], now: datetime) -> None:
+    gone = _rows(connection, file_ids)
+    rows.delete(connection, [entities.counted(row) for row in gone])
+    for row in gone:
+        here = (folders.c.storage_id == row.storage_id) & (folders.c.path == row.folder)
+        connection.execute(folders.update().where(here).values(taken_at=now))
 
 
 def _copied(
@@ -103,7 +107,7 @@ def _copied(
         for row in connection.execute(having).all():
             items.connect(connection, row.component_id, new)
         if job.kind == JobKind.MOVE:
-            _delete(connection, old)
+            _delete(connection, old, now)
     return {"new_file": new}
 
 

@@ -236,10 +236,11 @@ def enter(
     *,
     size: int = -1,
     changed_at: datetime | None = None,
+    version: str = "",
 ) -> int:
     """A new row for a place that is free; its number."""
     folder, name = rows.split(path)
-    new = rows.NewFile(folder, name, state, size, mtime_ns, changed_at)
+    new = rows.NewFile(folder, name, state, size, mtime_ns, changed_at, version=version)
     rows.insert(connection, storage_id, [new])
     number = id_at(connection, [storage_id], path)
     assert number is not None

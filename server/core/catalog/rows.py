@@ -49,6 +49,7 @@ class NewFile(NamedTuple):
     mtime_ns: int
     changed_at: datetime | None
     original_name: str = ""
+    version: str = ""
 
 
 COUNTED = (
@@ -113,6 +114,7 @@ def insert(connection: Connection, storage_id: int, new: Sequence[NewFile]) -> N
                 "has_item": False,
                 "changed_at": one.changed_at,
                 "missing_since": None,
+                "version": one.version,
                 "original_name": one.original_name,
             }
             for one in new

@@ -125,6 +125,8 @@ files = sa.Table(
     sa.Column("changed_at", UtcDateTime, nullable=True),
     # When a scan first missed it; NULL while it is there.
     sa.Column("missing_since", UtcDateTime, nullable=True),
+    # Of an object in a bucket: changes with its bytes. "" where size and time tell all.
+    sa.Column("version", sa.String(128), nullable=False),
     # What it was called when it was imported; "" when that is not known.
     sa.Column("original_name", sa.Text, nullable=False),
     sa.Index("uq_files_place", "storage_id", "folder", "name", unique=True),
@@ -260,6 +262,8 @@ folders = sa.Table(
     sa.Column("mtime_ns", sa.BigInteger, nullable=False),
     # When the files in it were last looked at one by one.
     sa.Column("looked_at", UtcDateTime, nullable=False),
+    # When a job last took files out of it: a look that was begun before may still show them.
+    sa.Column("taken_at", UtcDateTime, nullable=True),
     sa.Index("ix_folders_parent", "storage_id", "parent"),
     sqlite_with_rowid=False,
 )
@@ -277,7 +281,13 @@ scans = sa.Table(
     sa.Column("fresh_at", UtcDateTime, nullable=True),
     # The last folder the pass under way has finished; a restart goes on behind it.
     sa.Column("cursor", Bytewise, nullable=False),
+    # In this pass: files that are there, and names that cannot be catalogued.
     sa.Column("files_seen", sa.BigInteger, nullable=False),
+    sa.Column("names_refused", sa.BigInteger, nullable=False),
+    # What the root was when it was scanned first; another one that is empty is no storage whose
+    # files have gone, but one that is not mounted.
+    sa.Column("root_id", sa.String(64), nullable=False),
+    # Why the last pass came to nothing, or what of it could not be looked at.
     sa.Column("error", sa.Text, nullable=False),
 )
 

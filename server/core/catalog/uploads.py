@@ -89,11 +89,13 @@ class Landed:
 
     Attributes:
         hashes: hex by algorithm, of exactly these bytes.
+        version: of an object in a bucket.
     """
 
     size: int
     mtime_ns: int
     hashes: Mapping[str, str]
+    version: str = ""
 
 
 def begin(
@@ -313,7 +315,14 @@ def note_landed(
     number = entities.id_at(connection, [storage_id], path)
     if number is None:
         number = entities.enter(
-            connection, storage_id, path, state, found.mtime_ns, size=found.size, changed_at=now
+            connection,
+            storage_id,
+            path,
+            state,
+            found.mtime_ns,
+            size=found.size,
+            changed_at=now,
+            version=found.version,
         )
     else:
         row = connection.execute(sa.select(files).where(files.c.id == number)).one()
@@ -323,6 +332,7 @@ def note_landed(
             "mtime_ns": found.mtime_ns,
             "changed_at": now,
             "missing_since": None,
+            "version": found.version,
         }
         rows.change(connection, [(entities.counted(row), values)])
     set_hashes(connection, number, found.hashes)
