@@ -73,6 +73,9 @@ JOB_STATES: Mapping[JobState, str] = MappingProxyType(
     }
 )
 
+# Data of a job that are numbers of the core, which clients know as ids.
+_NUMBERS = frozenset({"fileId", "targetFileId", "item"})
+
 PRIORITIES: Mapping[str, int] = MappingProxyType(
     {"LOWEST": 10, "LOW": 30, "MEDIUM": 50, "HIGH": 70, "HIGHEST": 90, "IMMEDIATE": 100}
 )
@@ -254,10 +257,14 @@ def job_document(job: Job, data: Mapping[str, str], *, whole: bool = False) -> J
         status=JOB_STATES[job.state],
         type=JOB_TYPES[job.kind],
         priority=_priority_name(job.priority),
-        data=tuple(KeyValue(key=key, value=value) for key, value in data.items()),
+        data=tuple(KeyValue(key=key, value=_datum(key, value)) for key, value in data.items()),
         total_steps=1 if whole else None,
         log=JobLog(task=(_task(job),)) if whole else None,
     )
+
+
+def _datum(key: str, value: str) -> str:
+    return vx(int(value)) if key in _NUMBERS and value.isdecimal() else value
 
 
 def _task(job: Job) -> JobTask:
