@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from server.core.catalog import scans
-from server.core.errors import CoreError, DatabaseError
+from server.core.errors import CoreError, DatabaseError, NotFound
 from server.core.storages import StorageKind
 from server.work.errors import FileError, StorageError
 from server.work.essence import Essence
@@ -106,6 +106,15 @@ class Catalogue:
                     await self._wake.wait()
                 # Several wakings in a row are one.
                 await trio.sleep(min(1.0, _LEAST_GAP.total_seconds()))
+
+    async def scan_now(self, storage_id: int) -> None:
+        """One pass over a storage, whether it is due or not; NotFound when it cannot be scanned."""
+        now = self._core.clock()
+        for due in await self._core.database.read(scans.due, self._timing.interval, now):
+            if due.storage.id == storage_id:
+                await self._scan_storage(due.storage, is_ours=due.is_ours)
+                return
+        raise NotFound("there is no such storage", kind="Storage", id=storage_id)
 
     async def _due(self) -> list[Due]:
         now = self._core.clock()
