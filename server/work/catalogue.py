@@ -182,11 +182,18 @@ class Catalogue:
                 stop.set()
                 patience.deadline = trio.current_time() + _GRACE_S
 
+        failure: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch)
             with patience:
-                await trio.to_thread.run_sync(run, abandon_on_cancel=True)
+                # Not through the nursery, which would wrap it.
+                try:
+                    await trio.to_thread.run_sync(run, abandon_on_cancel=True)
+                except Exception as error:
+                    failure = error
             nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     async def _found_out(self, storage: Storage) -> Storage:
         """A directory of ours that is on a PixFS mount is told as what it is."""

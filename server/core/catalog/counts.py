@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["candidates", "hits", "total"]
 
+_AT_ONCE = 500
+
 
 def total(connection: Connection, storage_id: int) -> int:
     """The files of a storage."""
@@ -36,13 +38,18 @@ def hits(connection: Connection, scope: Scope, wanted: Place, query: FileQuery) 
         return _counted(connection, scope, wanted, query)
     found = _known(connection, scope, wanted, query)
     if query.exclude_queued:
-        # Few files are queued: those that would have been found are counted one by one.
-        open_query = replace(query, exclude_queued=False)
-        conditions = [*place(connection, scope, wanted), *filters(open_query)]
-        counting = sa.select(sa.func.count()).select_from(
-            import_queue.join(files, files.c.id == import_queue.c.file_id)
-        )
-        found -= int(connection.execute(counting.where(*conditions)).scalar() or 0)
+        found -= _queued(connection, scope, wanted, query)
+    return found
+
+
+def _queued(connection: Connection, scope: Scope, wanted: Place, query: FileQuery) -> int:
+    """How many of the files that would be found are queued for an import: few, so that each is
+    looked at."""
+    queue = [row.file_id for row in connection.execute(sa.select(import_queue.c.file_id))]
+    found = 0
+    for start in range(0, len(queue), _AT_ONCE):
+        some = replace(query, exclude_queued=False, ids=tuple(queue[start : start + _AT_ONCE]))
+        found += _counted(connection, scope, wanted, some)
     return found
 
 

@@ -335,17 +335,24 @@ def _record_folder(connection: Connection, storage_id: int, listing: Listing) ->
     base = f"{listing.path}/" if listing.path else ""
     there = {base + name for name in listing.folders}
     below = sa.select(folders.c.path).where(mine & (folders.c.parent == listing.path))
-    for row in connection.execute(below).all():
-        if row.path not in there:
-            _lose(connection, storage_id, row.path, listing.at)
+    known = {row.path for row in connection.execute(below)}
+    for path in sorted(known - there):
+        _lose(connection, storage_id, path, listing.at)
     this = mine & (folders.c.path == listing.path)
     is_outdated = _is_outdated(connection, storage_id, listing)
     mtime_ns = 0 if is_outdated else listing.mtime_ns
     values = {"mtime_ns": mtime_ns, "looked_at": listing.at}
+    place = {"storage_id": storage_id, "path": listing.path}
     if not connection.execute(folders.update().where(this).values(values)).rowcount:
         parent = None if not listing.path else rows.split(listing.path)[0]
-        values |= {"storage_id": storage_id, "path": listing.path, "parent": parent}
-        connection.execute(folders.insert().values(values))
+        connection.execute(folders.insert().values(values | place | {"parent": parent}))
+    # Known before they are visited: a scan that is cut off here goes on with them.
+    new = [
+        place | {"path": path, "parent": listing.path, "mtime_ns": 0, "looked_at": listing.at}
+        for path in sorted(there - known)
+    ]
+    if new:
+        connection.execute(folders.insert(), new)
 
 
 def _lose(connection: Connection, storage_id: int, path: str, now: datetime) -> None:
