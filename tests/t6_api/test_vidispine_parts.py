@@ -133,7 +133,7 @@ def every_document() -> Iterator[d.Document]:
     )
     progress = d.JobProgress(total=3, unit="bytes", value=1)
     task = d.JobTask(
-        step=1, attempts=1, status="STARTED", timestamp=AT, progress=progress, id="VX-1"
+        step=1, attempts=1, status="STARTED", timestamp=AT, progress=progress, id=1
     )
     job = d.JobDocument(
         job_id="VX-1",

@@ -161,7 +161,7 @@ class JobTask(Document):
     description: str | None = None
     progress: JobProgress | None = None
     error_message: str | None = None
-    id: str | None = None
+    id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

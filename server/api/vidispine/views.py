@@ -284,7 +284,7 @@ def _task(job: Job) -> JobTask:
         description=f"{job.kind} {job.label}".strip(),
         progress=progress,
         error_message=job.message or None,
-        id=vx(job.id),
+        id=job.id,
     )
 
 
