@@ -79,9 +79,7 @@ def _installed(name: str, pins: bytes, install: Callable[[Path], None]) -> Path:
 
 
 def _run(command: Sequence[str], cwd: Path | None = None) -> None:
-    subprocess.run(
-        command, cwd=cwd, check=True, capture_output=True, text=True, timeout=_INSTALL_S
-    )
+    subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True, timeout=_INSTALL_S)
 
 
 def _reason(error: Exception) -> str:

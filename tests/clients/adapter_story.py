@@ -3,9 +3,12 @@
 usage: adapter_story.py URL PASSWORD FIRST-ROOT SECOND-ROOT FRAME
 """
 
+from __future__ import annotations
+
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import requests
 from vidispine import Vidispine
@@ -14,15 +17,16 @@ from vidispine.errors import NotFound
 WAIT_S = 120
 
 
-def main(url, password, first_root, second_root, frame):
+def main(url: str, password: str, first_root: str, second_root: str, frame: str) -> None:
+    """Tell the story; any step that goes wrong ends it."""
     vs = Vidispine(url=url, user="admin", password=password)
     content = Path(frame).read_bytes()
 
-    def make_storage(root):
+    def make_storage(root: str) -> str:
         method = {"uri": f"{Path(root).as_uri()}/", "read": "true", "write": "true"}
         return vs.storage.create({"type": "LOCAL", "method": [method]})["id"]
 
-    def finish(job):
+    def finish(job: dict[str, Any]) -> dict[str, str]:
         until = time.monotonic() + WAIT_S
         while (found := vs.job.get(job["jobId"]))["status"] not in ("FINISHED", "FAILED_TOTAL"):
             assert time.monotonic() < until, found

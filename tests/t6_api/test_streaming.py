@@ -35,6 +35,11 @@ async def answer(send: Send, status: int, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
+async def send_for_ever(stream: trio.SocketStream) -> None:
+    while True:
+        await stream.send_all(b"x" * MIB)
+
+
 @asynccontextmanager
 async def connected(
     handle: ASGIApp, *, is_streamed: bool = True
@@ -147,8 +152,7 @@ async def test_a_body_that_never_ends_is_not_read_for_ever() -> None:
     async with connected(app) as stream:
         await stream.send_all(request(1 << 50))
         with pytest.raises(trio.BrokenResourceError):
-            while True:
-                await stream.send_all(b"x" * MIB)
+            await send_for_ever(stream)
 
 
 async def test_a_handler_is_told_when_its_client_goes() -> None:

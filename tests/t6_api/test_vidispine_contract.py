@@ -180,7 +180,9 @@ async def test_a_page_of_another_site_changes_nothing(server: Served) -> None:
 
 
 async def test_failures_tell_nothing(
-    server: Served, monkeypatch: pytest.MonkeyPatch, expect_logs: Any  # noqa: ANN401
+    server: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    expect_logs: Any,  # noqa: ANN401
 ) -> None:
     async def fail(*given: object, **more: object) -> None:
         raise RuntimeError("/srv/secret/path")

@@ -1,4 +1,4 @@
-"""Vidispine's uploads and downloads: whole, in pieces, in part, cut off, and what is left behind."""
+"""Vidispine's uploads and downloads: whole, in pieces, in part, cut off, and what is left."""
 
 from __future__ import annotations
 
@@ -68,7 +68,11 @@ async def test_an_upload_is_a_file_and_its_entity(
     content = pattern(3 * MIB + 17)
     made = await admin.upload(storage, "dune/sh 010/a.dpx", content)
     assert (root / "dune/sh 010/a.dpx").read_bytes() == content
-    assert (made["path"], made["state"], made["size"]) == ("dune/sh 010/a.dpx", "CLOSED", len(content))
+    assert (made["path"], made["state"], made["size"]) == (
+        "dune/sh 010/a.dpx",
+        "CLOSED",
+        len(content),
+    )
     assert made["hash"] == hashlib.sha1(content, usedforsecurity=False).hexdigest()
     listed = await admin.json("GET", "/storage/file", hash=made["hash"].upper(), algorithm="SHA-1")
     assert [file["id"] for file in listed["file"]] == [made["id"]]
@@ -174,9 +178,7 @@ async def test_a_client_that_vanishes_leaves_nothing_behind(
     assert (await admin.json("GET", "/storage/file"))["hits"] == 0
 
 
-async def test_a_body_without_a_length_is_taken(
-    admin: Vidispine, storage: str, root: Path
-) -> None:
+async def test_a_body_without_a_length_is_taken(admin: Vidispine, storage: str, root: Path) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for number in range(5):
             yield bytes([number]) * MIB
@@ -327,9 +329,7 @@ async def test_other_bytes_have_another_etag(admin: Vidispine, storage: str) -> 
     assert (await admin.call("GET", address)).headers["etag"] != first
 
 
-async def test_a_file_that_is_gone_is_not_found(
-    admin: Vidispine, storage: str, root: Path
-) -> None:
+async def test_a_file_that_is_gone_is_not_found(admin: Vidispine, storage: str, root: Path) -> None:
     made = await admin.upload(storage, "a", b"first")
     (root / "a").unlink()
     told = await admin.json("GET", f"/file/{made['id']}/data", status=404)

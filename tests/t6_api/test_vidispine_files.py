@@ -172,9 +172,7 @@ async def test_states_are_chosen_several_at_once(admin: Vidispine, storage: str)
     await admin.call("GET", "/storage/file", state="BROKEN", status=400)
 
 
-async def test_ids_and_storages_are_chosen(
-    admin: Vidispine, storage: str, tmp_path: Path
-) -> None:
+async def test_ids_and_storages_are_chosen(admin: Vidispine, storage: str, tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     other = await admin.make_storage(tmp_path / "two")
     ids = await add(admin, storage, "a", "b") + await add(admin, other, "c")
@@ -187,9 +185,7 @@ async def test_ids_and_storages_are_chosen(
     await admin.call("GET", "/storage/file", id="a-b", status=400)
 
 
-async def test_one_file_by_id_path_and_uri(
-    admin: Vidispine, storage: str, tmp_path: Path
-) -> None:
+async def test_one_file_by_id_path_and_uri(admin: Vidispine, storage: str, tmp_path: Path) -> None:
     name = "sh 010/ä+%;=.1001.dpx"
     (number,) = await add(admin, storage, name)
     uri = (tmp_path / "one" / name).as_uri()
@@ -296,9 +292,7 @@ async def test_an_entity_is_there_once(
     admin: Vidispine, storage: str, schema: xmlschema.XMLSchema
 ) -> None:
     (number,) = await add(admin, storage, "a")
-    answer = await admin.call(
-        "POST", f"/storage/{storage}/file", path="/a", status=409, accept=XML
-    )
+    answer = await admin.call("POST", f"/storage/{storage}/file", path="/a", status=409, accept=XML)
     schema.validate(answer.text)
     assert (
         f"<fileAlreadyExists><storageId>{storage}</storageId><fileId>{number}</fileId>"
@@ -354,9 +348,7 @@ async def test_an_entity_goes_and_its_file_stays(
     assert (tmp_path / "one/a").read_bytes() == b"here"
 
 
-async def test_a_new_path_is_a_new_entity(
-    admin: Vidispine, storage: str, tmp_path: Path
-) -> None:
+async def test_a_new_path_is_a_new_entity(admin: Vidispine, storage: str, tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     other = await admin.make_storage(tmp_path / "two")
     (number,) = await add(admin, storage, "a")
@@ -388,7 +380,9 @@ async def test_names_that_are_no_text_are_refused_and_looked_for_in_vain(
         assert answer.json().get("hits", 0) == 0
 
 
-async def test_importable_files(admin: Vidispine, storage: str, schema: xmlschema.XMLSchema) -> None:
+async def test_importable_files(
+    admin: Vidispine, storage: str, schema: xmlschema.XMLSchema
+) -> None:
     await add(admin, storage, "a", "b")
     for path in (
         "/storage/importable",

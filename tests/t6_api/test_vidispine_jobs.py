@@ -1,4 +1,4 @@
-"""Vidispine's jobs: copies, moves, deletions, imports, packages, and what lists and controls them."""
+"""Vidispine's jobs: copies, moves, deletions, imports, packages; lists and controls of them."""
 
 from __future__ import annotations
 
@@ -299,7 +299,9 @@ async def test_a_file_is_looked_at_again(
         await admin.until_finished({"jobId": answer.text.strip()})
     found = await admin.json("GET", f"/file/{made['id']}")
     assert found["size"] == 21
-    assert found["hash"] == hashlib.sha1(b"another, longer frame", usedforsecurity=False).hexdigest()
+    assert (
+        found["hash"] == hashlib.sha1(b"another, longer frame", usedforsecurity=False).hexdigest()
+    )
 
 
 async def test_a_storage_from_its_making_to_its_end(
