@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -200,6 +201,8 @@ class Essence:
         self._files = Files(core)
         self._limits: dict[int, trio.CapacityLimiter] = {}
         self._gates: dict[int, PriorityGate] = {}
+        # How many pieces of each transfer are under way.
+        self._pieces: Counter[int] = Counter()
 
     # Reading
 
@@ -263,7 +266,10 @@ class Essence:
         if not 0 <= piece.offset <= piece.total:
             raise InvalidValue("index", "lies beyond the end of the file")
         upload = await self._begin(actor, wanted, piece)
-        async with self._writing(upload, discard_after=False) as place:
+        async with (
+            self._of_transfer(upload),
+            self._writing(upload, discard_after=False) as place,
+        ):
             part = await self.on_thread(
                 upload.storage, PieceOfFile, place, upload, piece.offset, self._core.spool
             )
@@ -272,6 +278,32 @@ class Essence:
                 yield Writer(self, upload, part, wanted.size, piece.priority, finish)
             finally:
                 await self._quietly(upload.storage, part.abandon)
+
+    @asynccontextmanager
+    async def _of_transfer(self, upload: Announced) -> AsyncIterator[None]:
+        """A piece under way. A transfer whose only pieces have failed is no transfer."""
+        self._pieces[upload.id] += 1
+        try:
+            yield
+        except BaseException:
+            self._pieces[upload.id] -= 1
+            if not self._pieces[upload.id]:
+                with trio.CancelScope(shield=True):
+                    await self._drop_if_empty(upload)
+            raise
+        self._pieces[upload.id] -= 1
+        if not self._pieces[upload.id]:
+            self._pieces.pop(upload.id)
+
+    async def _drop_if_empty(self, upload: Announced) -> None:
+        self._pieces.pop(upload.id)
+        try:
+            if await self._core.database.write(records.forget_if_empty, upload.id):
+                place = await self.open_storage(upload.storage)
+                await self._drop(place, upload)
+                await self._quietly(upload.storage, place.close)
+        except CoreError as error:
+            log.info("a transfer's beginning stays for now: %s", error)
 
     async def _begin(self, actor: Actor, wanted: Upload, piece: Piece | None) -> Announced:
         require(actor, Action.CHANGE_FILES)

@@ -171,6 +171,19 @@ async def test_an_extension_also_finds_what_lies_in_folders_of_such_names(
     assert page.hits == 3
 
 
+async def test_an_extension_in_capitals_too(catalog: Catalog, database: Database) -> None:
+    storage = await make_storage(catalog)
+    enter(database, storage, "a.exr", "b.EXR", "c.Exr", "d.dpx", "noexr", "e.exr2")
+    for sort in (Sort(), Sort(SortKey.FILENAME, True)):
+        match = PathMatch("*.eXr", wildcard=True, ignorecase=True)
+        page = await catalog.files(SYSTEM, FileQuery(path=match, sort=(sort,)))
+        names = ["a.exr", "b.EXR", "c.Exr"]
+        assert [f.path for f in page.files] == names[:: -1 if sort.descending else 1]
+        assert page.hits == 3
+    match = PathMatch("*.none", wildcard=True, ignorecase=True)
+    assert (await catalog.files(SYSTEM, FileQuery(path=match))).hits == 0
+
+
 def fill(database: Database, storage_id: int, seed: int) -> None:
     """Files of every sort, with equal names, sizes and times among them."""
     picked = random.Random(seed)

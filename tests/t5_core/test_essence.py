@@ -185,6 +185,17 @@ async def test_pieces_must_fit_the_transfer_they_belong_to(desk: CatalogDesk) ->
     assert empty.size == 0
 
 
+async def test_a_first_piece_that_is_refused_leaves_nothing(desk: CatalogDesk) -> None:
+    storage = await desk.make_storage("one")
+    with pytest.raises(SizeMismatch):
+        await desk.send_piece(storage, "a.mov", "t", 5, b"123456", 10)
+    assert is_clean(desk)
+    await desk.send_piece(storage, "a.mov", "t", 0, b"12345", 10)
+    with pytest.raises(SizeMismatch):
+        await desk.send_piece(storage, "a.mov", "t", 5, b"123456", 10)
+    assert len(desk.hidden()) == 1
+
+
 async def test_a_transfer_nobody_goes_on_with_is_given_up(desk: CatalogDesk) -> None:
     storage = await desk.make_storage("one")
     await desk.send_piece(storage, "a.mov", "t", 0, b"12345", 10)

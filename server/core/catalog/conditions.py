@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from server.core.catalog.rows import split
-from server.core.catalog.tables import file_counts, file_hashes, files, import_queue
+from server.core.catalog.tables import (
+    file_counts,
+    file_hashes,
+    files,
+    import_queue,
+    storage_counts,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -75,8 +81,8 @@ def place(connection: Connection, scope: Scope, wanted: Place) -> list[_Conditio
             found.append(files.c.folder == wanted.folder)
     elif wanted.folder == "" and not wanted.deep:
         found.append(files.c.folder == "")
-    if wanted.extension is not None:
-        return [*found, files.c.extension == wanted.extension]
+    if wanted.extensions is not None:
+        return [*found, files.c.extension.in_(wanted.extensions)]
     if wanted.glob is not None:
         found += _glob(connection, scope, wanted, wanted.glob)
     return found
@@ -84,21 +90,30 @@ def place(connection: Connection, scope: Scope, wanted: Place) -> list[_Conditio
 
 def narrowed(connection: Connection, scope: Scope, wanted: Place) -> Place:
     """An extension's pattern also means what lies in folders of such names: only where there
-    are none is it the extension alone."""
-    if wanted.extension is None or wanted.glob is None:
+    are none is it the extensions alone, of which a storage has few."""
+    if wanted.extensions is None or wanted.glob is None:
         return wanted
-    folder = file_counts.c.folder
-    named = _like(connection, folder, wanted.glob) | _like(
-        connection, folder, wanted.glob.beneath()
+    glob, folder = wanted.glob, file_counts.c.folder
+    shown: sa.ColumnElement[Any] = folder
+    if wanted.ignorecase:
+        shown, glob = _lower(connection, folder, glob), glob.lower()
+    named = _like(connection, shown, glob) | _like(connection, shown, glob.beneath())
+    within = (file_counts.c.storage_id == scope.storage_id) & in_subtree(
+        folder, wanted.folder or ""
     )
-    query = sa.select(folder).where(
-        (file_counts.c.storage_id == scope.storage_id)
-        & in_subtree(folder, wanted.folder or "")
-        & named
-    )
-    if connection.execute(query.limit(1)).first() is None:
+    if connection.execute(sa.select(folder).where(within & named).limit(1)).first() is not None:
+        return replace(wanted, extensions=None)
+    if not wanted.ignorecase:
         return wanted
-    return replace(wanted, extension=None)
+    known = sa.select(storage_counts.c.extension).where(
+        storage_counts.c.storage_id == scope.storage_id
+    )
+    alike = {
+        row.extension
+        for row in connection.execute(known.distinct())
+        if row.extension.lower() == wanted.extensions[0].lower()
+    }
+    return replace(wanted, extensions=tuple(sorted(alike)))
 
 
 def _glob(connection: Connection, scope: Scope, wanted: Place, glob: Glob) -> list[_Condition]:

@@ -34,7 +34,7 @@ def total(connection: Connection, storage_id: int) -> int:
 
 def hits(connection: Connection, scope: Scope, wanted: Place, query: FileQuery) -> int:
     """The files of a query within a scope."""
-    if query.ids or query.hashes or (wanted.glob is not None and wanted.extension is None):
+    if query.ids or query.hashes or (wanted.glob is not None and wanted.extensions is None):
         return _counted(connection, scope, wanted, query)
     found = _known(connection, scope, wanted, query)
     if query.exclude_queued:
@@ -75,8 +75,8 @@ def _known(connection: Connection, scope: Scope, wanted: Place, query: FileQuery
     if query.filter != "all":
         has_item = table.c.has_item
         restricted.append(has_item if query.filter == "item" else sa.not_(has_item))
-    if wanted.extension is not None:
-        restricted.append(table.c.extension == wanted.extension)
+    if wanted.extensions is not None:
+        restricted.append(table.c.extension.in_(wanted.extensions))
     found = 0
     if wanted.folder is not None:
         found = _sum(connection, scope, wanted, restricted)

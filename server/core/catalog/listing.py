@@ -185,11 +185,12 @@ def _index(connection: Connection, part: _Part, query: FileQuery, key: SortKey) 
     near = counts.candidates(connection, part.scope, part.place)
     if near * 2 <= every:
         return "uq_files_place"
-    if part.place.extension is not None and key is SortKey.FILE_ID:
+    extensions = part.place.extensions
+    if extensions is not None and len(extensions) == 1 and key is SortKey.FILE_ID:
         return "ix_files_by_extension"
     if part.hits is not None and part.hits * 2 < every:
         # Few of all that are there: what restricts them most finds them.
-        if part.place.extension is not None:
+        if extensions is not None:
             return "ix_files_by_extension"
         if query.filter == "item":
             return "ix_files_with_item"

@@ -85,7 +85,7 @@ class Place:
     Attributes:
         file: exactly this path, or, if ``folder`` is set too, also this path.
         folder: what lies in this folder, and, if ``deep``, beneath it.
-        extension: only names that end in it.
+        extensions: only names that end in one of them; of a pattern that says nothing else.
         glob: a pattern; ``beneath`` adds what lies beneath a match, ``depth`` is the number of
             slashes a path must have.
         ignorecase: of the pattern.
@@ -94,7 +94,7 @@ class Place:
     file: str | None = None
     folder: str | None = None
     deep: bool = True
-    extension: str | None = None
+    extensions: tuple[str, ...] | None = None
     glob: Glob | None = None
     beneath: bool = False
     depth: int | None = None
@@ -161,10 +161,16 @@ def _pattern(
     segments: list[list[_Token]], glob: Glob, *, is_folder: bool, match: PathMatch
 ) -> Place:
     folder = "" if match.ignorecase else _plain_folder(segments)
-    if match.recursive and not is_folder and not match.ignorecase:
+    if match.recursive and not is_folder:
         extension = _extension(segments, folder)
         if extension is not None:
-            return Place(folder=folder, extension=extension, glob=glob, beneath=True)
+            return Place(
+                folder=folder,
+                extensions=(extension,),
+                glob=glob,
+                beneath=True,
+                ignorecase=match.ignorecase,
+            )
     depth = None
     if not match.recursive:
         depth = len(segments) if is_folder else len(segments) - 1

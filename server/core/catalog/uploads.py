@@ -38,6 +38,7 @@ __all__ = [
     "begin",
     "close",
     "forget",
+    "forget_if_empty",
     "landed",
     "left",
     "note_landed",
@@ -351,6 +352,15 @@ def set_hashes(connection: Connection, file_id: int, hashes: Mapping[str, str]) 
 def forget(connection: Connection, upload_id: int) -> None:
     """Ends an upload that came to nothing."""
     connection.execute(uploads.delete().where(uploads.c.id == upload_id))
+
+
+def forget_if_empty(connection: Connection, upload_id: int) -> bool:
+    """Ends an upload of which no piece is safe yet; whether it has."""
+    pieces = sa.select(upload_pieces.c.start).where(upload_pieces.c.upload_id == upload_id)
+    if connection.execute(pieces.limit(1)).first() is not None:
+        return False
+    forget(connection, upload_id)
+    return True
 
 
 def left(
