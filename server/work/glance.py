@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from server.core.catalog.entities import ns_of
+from server.core.catalog.rows import is_cataloguable
 from server.core.catalog.scans import Listing, Seen
 from server.work.bucket import Bucket
 from server.work.directory import Directory
@@ -22,11 +23,10 @@ if TYPE_CHECKING:
 
     from server.work.storage import Storage as Place
 
-__all__ = ["is_cataloguable", "look", "root_id"]
+__all__ = ["look", "root_id"]
 
 # A folder that changed less than this ago may change again without its time telling.
 _RACY_NS = 2 * 10**9
-_LONGEST_PATH = 1024
 
 
 def root_id(place: Place) -> str:
@@ -47,11 +47,6 @@ def look(place: Place, path: str, now: datetime) -> Listing:
     if isinstance(place, Bucket):
         return _look_into_bucket(place, path, now)
     raise StorageError("such a storage cannot be scanned")
-
-
-def is_cataloguable(path: str) -> bool:
-    """Whether a path can stand in documents: text without control characters, not too long."""
-    return len(path) <= _LONGEST_PATH and path.isprintable()
 
 
 def _look_into_directory(place: Directory, path: str, now: datetime) -> Listing:

@@ -288,6 +288,10 @@ BROKEN = {
     "missing": (lambda f: (f / "sound.mxf").unlink(), "chunks are missing: 'sound.mxf'"),
     "no list": (lambda f: (f / "PKL.xml").unlink(), "chunks are missing: 'PKL.xml'"),
     "short": (lambda f: (f / "sound.mxf").write_bytes(b"x"), "not the size"),
+    "a link": (
+        lambda f: ((f / "sound.mxf").unlink(), (f / "sound.mxf").symlink_to("/etc/passwd")),
+        "not the size",
+    ),
     "elsewhere": (lambda f: edit(f, ">sound.mxf<", ">sub/sound.mxf<"), "does not lie in"),
     "climbing": (lambda f: edit(f, ">sound.mxf<", ">../sound.mxf<"), "does not lie in"),
     "no xml": (lambda f: (f / "ASSETMAP.xml").write_bytes(b"\0"), "cannot be read"),

@@ -78,6 +78,17 @@ async def test_what_is_there_becomes_entities(desk: CatalogDesk) -> None:
     assert page.fresh_at == found.fresh_at is not None
 
 
+async def test_names_that_look_alike_are_told_apart(desk: CatalogDesk) -> None:
+    storage = await desk.make_storage("one")
+    names = ["caf\u00e9.dpx", "cafe\u0301.dpx", "A.dpx", "a.dpx", "a\u00a0b.dpx", "\u202eb.dpx"]
+    for name in names:
+        put(desk.base / "one" / name)
+    await desk.scan(storage)
+    assert sorted(await states(desk)) == sorted(names)
+    for name in names:
+        assert (await desk.catalog.file_at(SYSTEM, name)).path == name
+
+
 async def test_a_file_comes_to_rest_changes_goes_and_comes_back(desk: CatalogDesk) -> None:
     storage = await desk.make_storage("one")
     path = desk.base / "one/a.dpx"

@@ -196,7 +196,7 @@ def checked_place(
     checked = check_path("path", path)
     if not checked or path.endswith("/"):
         raise InvalidValue("path", "this is a folder's path, not a file's")
-    if not checked.isprintable() or any("\ud800" <= c <= "\udfff" for c in checked):
+    if not rows.is_cataloguable(checked):
         raise InvalidValue("path", "a catalogued name has no control characters")
     if not access.includes(storage_id, checked):
         raise no_file(path)

@@ -7,6 +7,7 @@ Functions run inside a writing transaction.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +31,7 @@ __all__ = [
     "delete",
     "extension_of",
     "insert",
+    "is_cataloguable",
     "join",
     "split",
 ]
@@ -37,6 +39,8 @@ __all__ = [
 # States that a scan may change by itself.
 _RESTLESS = frozenset({FileState.OPEN, FileState.MISSING, FileState.TO_APPEAR})
 _IDS_AT_ONCE = 500
+_LONGEST_PATH = 1024
+_UNTOLD = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
 class NewFile(NamedTuple):
@@ -83,6 +87,12 @@ def split(path: str) -> tuple[str, str]:
 def join(folder: str, name: str) -> str:
     """The path of a name in a folder."""
     return f"{folder}/{name}" if folder else name
+
+
+def is_cataloguable(path: str) -> bool:
+    """Whether a path can stand in the documents that lists are, and in every database: text
+    without control characters, line ends and what XML has no characters for, not too long."""
+    return len(path) <= _LONGEST_PATH and _UNTOLD.search(path) is None
 
 
 def extension_of(name: str) -> str:
