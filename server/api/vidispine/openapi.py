@@ -23,13 +23,13 @@ __all__ = ["document"]
 _TYPES = {str: "string", int: "integer", bool: "boolean"}
 _PATHS = {
     "storage": ("A storage's id.", "VX-1"),
-    "file": ("A file's id.", "VX-12"),
+    "file": ("A file's id.", "VX-1"),
     "path": ("A file's path in one segment: a slash in it is %2F.", "shots/a.0001.dpx"),
     "uri": ("A file's URI in one segment: a slash in it is %2F.", "file:///srv/a.dpx"),
-    "target": ("The target storage's id.", "VX-2"),
+    "target": ("The target storage's id.", "VX-1"),
     "state": ("A file's state.", "CLOSED"),
-    "method": ("A storage method's id.", "VX-3"),
-    "job": ("A job's id.", "VX-29"),
+    "method": ("A storage method's id.", "VX-1"),
+    "job": ("A job's id.", "VX-1"),
 }
 # Besides what an endpoint says of itself, whatever it is.
 _REFUSED = {
