@@ -1,7 +1,8 @@
 """What stands between the HTTP server and the application, for every request of every face.
 
 The layers, outermost first: what trusted proxies say of the client, the request log (id, headers
-every answer carries, one log line), the Host allowlist, the body limit, the shielded send.
+every answer carries, one log line), the Host allowlist, the body limit (or, for uploads, the body
+as a stream), the shielded send.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from server.problems import BODY_TOO_LARGE, UNKNOWN_HOST, Problem
+from server.streaming import StreamedBodies
 
 if TYPE_CHECKING:
     from server.readers import Readers
@@ -57,16 +59,20 @@ def wrap(
     trusted_proxies: Collection[str] = (),
     on_answered: Callable[[str, str, int, float], None] = lambda *_: None,
     readers: Readers | None = None,
+    is_streamed: Callable[[Scope], bool] = lambda scope: False,
 ) -> ASGIApp:
     """Put the layers around ``app``.
 
     ``hosts`` are the names (no port, lower case) that a request's Host may carry;
     ``trusted_proxies`` the addresses whose word on the client is taken; ``on_answered`` is called
     after each request with its face ("none" where none took it), method, status (0 when the
-    client went first) and seconds. What is written is noted in ``readers``.
+    client went first) and seconds. What is written is noted in ``readers``. ``is_streamed`` tells
+    the requests whose bodies may be of any size, and are read as they come
+    (``server.streaming``).
     """
-    inner = _HostAllowlist(_BodyLimit(_ShieldedSend(app, readers), max_body_bytes), hosts)
-    return _TrustedProxies(_RequestLog(inner, on_answered), trusted_proxies)
+    shielded = _ShieldedSend(app, readers)
+    bodies = StreamedBodies(shielded, _BodyLimit(shielded, max_body_bytes), is_streamed)
+    return _TrustedProxies(_RequestLog(_HostAllowlist(bodies, hosts), on_answered), trusted_proxies)
 
 
 def request_id(scope: Mapping[str, Any]) -> str:

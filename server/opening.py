@@ -26,6 +26,7 @@ __all__ = ["DataError", "database_url", "open_core"]
 
 _DATABASE = "pixfs.sqlite"
 _KEY = "secrets.key"
+_SPOOL = "uploads"
 
 
 class DataError(PixfsError):
@@ -68,6 +69,7 @@ def open_core(config: ServerConfig, *, hash_cost: HashCost | None = None) -> Ite
             ),
             hash_cost=hash_cost,
             private=_private(config, database),
+            spool=directory / _SPOOL,
         )
     finally:
         database.close()

@@ -15,6 +15,7 @@ from hypercorn.config import Config
 
 from server.api.operations import OperationsFace
 from server.api.pixmover import PixMoverFace
+from server.api.vidispine import VidispineFace, is_streamed
 from server.app import Limits, create_app
 from server.asgi import ASGIApp, wrap
 from server.readers import Readers, accepted_at
@@ -74,7 +75,7 @@ def build(
     writes is noted in ``readers``, which `serve` then needs too."""
     limits = limits or Limits()
     readers = readers or Readers()
-    app = create_app(core, [OperationsFace(monitors), PixMoverFace()], limits)
+    app = create_app(core, [OperationsFace(monitors), PixMoverFace(), VidispineFace()], limits)
     hosts = LOOPBACK_NAMES | {bind.name} | {name.lower() for name in extra_hosts}
     return wrap(
         cast(ASGIApp, app),
@@ -83,6 +84,7 @@ def build(
         trusted_proxies=trusted_proxies,
         on_answered=core.metrics.request,
         readers=readers,
+        is_streamed=is_streamed,
     )
 
 

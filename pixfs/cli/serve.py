@@ -88,6 +88,7 @@ def _serve(config: ServerConfig, bind: Bind, core: Core, hold: Hold) -> int:
     from server.notify.egress import Egress
     from server.readers import Readers
     from server.serve import Bind, Certificate, build, listen, serve_until_signalled
+    from server.work.catalogue import run_catalogue
     from server.work.service import make_engine, run_jobs
 
     certificate = None
@@ -128,7 +129,11 @@ def _serve(config: ServerConfig, bind: Bind, core: Core, hold: Hold) -> int:
         graceful_s=config.network.graceful_s,
         certificate=certificate,
         readers=readers,
-        beside=(hold.watch, partial(run_jobs, core, engine, egress=egress)),
+        beside=(
+            hold.watch,
+            partial(run_jobs, core, engine, egress=egress),
+            partial(run_catalogue, core),
+        ),
     )
     was_lost = False
     try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from importlib import metadata
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from server.core.catalog import Catalog
 from server.core.credentials import Credentials
 from server.core.events import Events
 from server.core.health import Health
@@ -24,7 +28,7 @@ from server.core.users import Users
 from server.core.webhook_keys import WebhookKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     from server.core.database import Database
@@ -47,6 +51,11 @@ class Core:
             second; empty while no engine runs.
         on_jobs_changed: called on the trio thread when the engine should look at the jobs.
         on_throttles_changed: likewise, at the throttles.
+        pacer: the throttles' pacer for some paths of a storage (``server.work.flow.Pacer``); None
+            while no engine runs.
+        on_jobs_ended: called on the trio thread when jobs may have ended.
+        on_scan_wanted: called on the trio thread when a storage should be scanned soon.
+        spool: a directory of this machine for pieces on their way to a bucket.
     """
 
     def __init__(
@@ -59,6 +68,7 @@ class Core:
         hash_cost: HashCost | None = None,
         private: Sequence[str] = (),
         clock: Callable[[], datetime] = utc_now,
+        spool: Path | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``private`` are the server's own directories and files, which no storage may show."""
@@ -82,7 +92,12 @@ class Core:
         self.on_jobs_changed: Callable[[], None] = lambda: None
         self.on_throttles_changed: Callable[[], None] = lambda: None
         self.live_rates: Callable[[], dict[int, tuple[int | None, int]]] = dict
+        self.pacer: Callable[[str, Collection[str]], Any] | None = None
+        self.on_jobs_ended: Callable[[], None] = lambda: None
+        self.on_scan_wanted: Callable[[int], None] = lambda storage_id: None
+        self.spool = spool or Path(tempfile.gettempdir()) / f"pixfs-uploads-{os.geteuid()}"
         self.jobs = Jobs(database, clock, self._jobs_changed)
+        self.catalog = Catalog(database, self.jobs, clock)
         self.workers = Workers(database, clock, self._jobs_changed)
 
     def _jobs_changed(self) -> None:

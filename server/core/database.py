@@ -198,6 +198,8 @@ def _sqlite_engine(url: URL, *, writes: bool) -> Engine:
         # answer has then promised what is gone.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        # SQLite's own lower() knows only the letters of ASCII.
+        connection.create_function("pixfs_lower", 1, str.lower, deterministic=True)
         if not writes:
             connection.execute("PRAGMA query_only = ON")
 

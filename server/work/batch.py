@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from server.core.access import Reach
 
 __all__ = ["Action", "Batch", "File", "Options", "Outcome", "Overwrite", "StorageSpec", "Verify"]
 
-Action = Literal["copy", "compress", "restore", "verify", "delete", "unlink-source", "rename"]
+Action = Literal[
+    "copy", "compress", "restore", "verify", "delete", "unlink-source", "rename", "index"
+]
 Overwrite = Literal["fail", "skip", "newer", "replace"]
 Verify = Literal["hash", "size"]
 
@@ -39,11 +43,13 @@ class Options:
     Attributes:
         verify: "hash" reads back what landed and compares; "size" trusts the storage.
         stored: move containers as they are stored, where both sides can.
+        expected: by path, the hash (``sha1:HEX``, ``sha256:HEX``) that "index" must find.
     """
 
     overwrite: Overwrite = "fail"
     verify: Verify = "hash"
     stored: bool = True
+    expected: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

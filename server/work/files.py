@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from server.core.s3_endpoints import S3Account
     from server.work.storage import Storage as Place
 
-__all__ = ["MAX_PAGE", "Files", "Space", "open_place"]
+__all__ = ["MAX_PAGE", "Files", "Space", "as_core_errors", "open_place"]
 
 T = TypeVar("T")
 
@@ -229,7 +229,7 @@ class Files:
         limit = self._limits.setdefault(storage.id, trio.CapacityLimiter(_THREADS))
 
         def run() -> T:
-            with _as_core_errors():
+            with as_core_errors():
                 place = open_place(storage, account, reach)
                 try:
                     return work(place)
@@ -298,7 +298,7 @@ _REFUSALS: dict[str, Callable[[str], CoreError]] = {
 
 
 @contextmanager
-def _as_core_errors() -> Iterator[None]:
+def as_core_errors() -> Iterator[None]:
     """Turn what files and storages are refused with into the core's errors."""
     try:
         yield

@@ -18,7 +18,7 @@ from server.work.batch import Batch, File, Options
 from server.work.errors import FileError, SelectionError, StoppedError, StorageError, file_error
 from server.work.flow import UNPACED, Flow
 from server.work.quiesce import fingerprint, youngest
-from server.work.selection import select
+from server.work.selection import select, select_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,6 +79,7 @@ class Assignment:
                 overwrite=self.spec["overwrite"],
                 verify=self.spec["verify"],
                 stored=bool(self.spec["stored"]),
+                expected=self.spec.get("expected", {}),
             ),
             files=tuple(
                 File(f.number, f.path, f.target, f.size, f.mtime_ns, _kind(f.kind), f.version)
@@ -134,6 +135,7 @@ def _files(assignment: Assignment, flow: Flow) -> Result:
                     outcome.code,
                     outcome.reason,
                     outcome.is_transient,
+                    outcome.digest,
                 )
             )
     except StoppedError as error:
@@ -152,7 +154,7 @@ def _plan(assignment: Assignment) -> Result:
     try:
         storage = open_storage(assignment.source)
         try:
-            found = select(storage, assignment.spec["sources"])
+            found = _found(assignment, storage)
         finally:
             storage.close()
     except SelectionError as error:
@@ -165,13 +167,24 @@ def _plan(assignment: Assignment) -> Result:
     return Result(assignment.token, Report(), looked=_looked(assignment, found))
 
 
+def _found(assignment: Assignment, storage: Storage) -> Selection:
+    sources = assignment.spec["sources"]
+    if not assignment.spec.get("exact"):
+        return select(storage, sources)
+    # What is gone already needs no deletion.
+    return select_exactly(storage, sources, may_be_gone=assignment.kind is JobKind.DELETE)
+
+
 def _looked(assignment: Assignment, found: Selection) -> Looked:
+    renamed = assignment.spec.get("rename", "")
     base = assignment.spec["destination"].strip("/")
     has_target = assignment.kind.has_target
 
     def goal(target: str) -> str:
         if not has_target:
             return ""
+        if renamed:
+            return str(renamed)
         return f"{base}/{target}" if base else target
 
     files = [

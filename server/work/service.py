@@ -75,6 +75,11 @@ async def run_jobs(
         clock=core.clock,
         on_tried=core.metrics.delivered,
     )
+
+    def ended() -> None:
+        outbox.wake()
+        core.on_jobs_ended()
+
     pacing = Pacing(core.database, core.clock)
     engine = engine or ThreadEngine()
     engine.share(pacing.shares)
@@ -84,12 +89,13 @@ async def run_jobs(
         pacers=pacing.pacer,
         s3_settings=settings,
         clock=core.clock,
-        on_ended=outbox.wake,
+        on_ended=ended,
         on_counted=core.metrics.worked,
     )
     core.on_jobs_changed = dispatcher.wake
     core.on_throttles_changed = pacing.wake
     core.live_rates = pacing.live
+    core.pacer = pacing.pacer
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(pacing.run)
@@ -100,3 +106,4 @@ async def run_jobs(
         core.on_jobs_changed = lambda: None
         core.on_throttles_changed = lambda: None
         core.live_rates = dict
+        core.pacer = None

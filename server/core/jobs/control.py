@@ -157,6 +157,10 @@ def retry(connection: Connection, actor: Actor, job_id: int, now: datetime) -> i
         message="",
         tasks_open=open_tasks,
     )
+    if job.spec.get("catalog"):
+        from server.core.catalog.effects import job_retried
+
+        job_retried(connection, job)
     record(connection, actor, "job.retried", now, job_id, files=count)
     if not open_tasks:
         _finish_again(connection, job, now)

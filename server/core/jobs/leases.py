@@ -86,6 +86,7 @@ class FileResult:
     code: str = ""
     reason: str = ""
     is_transient: bool = False
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +358,8 @@ def _count(
             add_error(connection, job.id, task.id, file, result.code, result.reason, now)
         elif goes_on:
             kept.append([file.number, result.size, result.mtime_ns, result.version])
+        elif task.action == "index" and result.state == "done":
+            kept.append([file.number, result.size, result.mtime_ns, result.digest])
     _add_to_job(connection, task, sums, size, stored)
     ended = task.files_ended + len(results)
     connection.execute(
