@@ -1,6 +1,7 @@
 """Decode a PXF container to the file in it, with numpy and Python's standard library alone.
 
-    python3 decode_standalone.py CONTAINER OUTPUT [--undone]
+    python3 decode_standalone.py CONTAINER OUTPUT
+
 The archive's insurance: nothing of the codec is needed, only this file and the folder standalone
 beside it, from which a decoder can be rewritten in any language. Here: the container, and rows of
 bytes made of samples. Names follow docs/format/container-v1.md. Checksums (XXH3) are verified where
@@ -121,7 +122,7 @@ def pack(samples: NDArray[Any], bits: int, packing: int, shift: int, flags: int)
     return packed.view("<u4" if packing == 3 else ">u4").astype(end + "u4").view(np.uint8)
 
 
-def blocks(container: bytes, undone: bool) -> Iterator[bytes]:
+def blocks(container: bytes) -> Iterator[bytes]:
     """The original, block after block."""
     magic, version, kind, size, _, total = struct.unpack_from("<8sHHIQQ", container)
     if magic != b"\x89PXF\r\n\x1a\n" or version != 1 or kind > 1:
@@ -161,9 +162,9 @@ def blocks(container: bytes, undone: bool) -> Iterator[bytes]:
         block, tiles[key][region] = tiles[key][region], None
         if not any(tiles[key]):
             del tiles[key]
-        if e["method"] and not undone:
+        if e["method"]:
             block = redo(e["method"], block, parameters)
-        if len(block) != size and not (e["method"] and undone):
+        if len(block) != size:
             raise ValueError(f"a block of {len(block)} bytes should have {size}")
         yield block
 
@@ -172,24 +173,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("container")
     parser.add_argument("output")
-    parser.add_argument("--undone", action="store_true", help="leave rows that were compressed so")
     options = parser.parse_args()
     with open(options.container, "rb") as file:
         container = file.read()
     digest, verdict = xxhash and xxhash.xxh3_128(), "not verified: there is no xxhash here"
     try:
         with open(options.output, "wb") as file:
-            for block in blocks(container, options.undone):
+            for block in blocks(container):
                 file.write(block)
                 if xxhash:
                     digest.update(block)
-    except NotImplementedError as error:
-        sys.exit(f"{error}\n{options.output} is incomplete; --undone writes the rows uncompressed")
     except (ValueError, LookupError, struct.error, zlib.error, lzma.LZMAError) as error:
         sys.exit(
             f"damaged, or no container of version 1: {error!r}\n{options.output} is incomplete"
         )
-    if xxhash and not options.undone and container[10] == 0:
+    if xxhash and container[10] == 0:
         if digest.digest() != container[32:48]:
             sys.exit(f"{options.output} is not the file that was encoded: its hash differs")
         verdict = "verified"

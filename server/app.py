@@ -10,11 +10,11 @@ from quart import Blueprint, Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from server.asgi import request_id
+from server.asgi import FACE, request_id
 from server.problems import INTERNAL, Problem, from_status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, MutableMapping, Sequence
 
     from server.core import Core
 
@@ -61,6 +61,11 @@ def create_app(core: Core, faces: Sequence[Face], limits: Limits | None = None) 
     )
     app.register_error_handler(HTTPException, _render_refusal)
     app.register_error_handler(Exception, _render_failure)
+
+    @app.before_request
+    async def note_face() -> None:
+        cast("MutableMapping[str, Any]", request.scope)[FACE] = request.blueprint
+
     for face in faces:
         app.register_blueprint(face.blueprint(core))
     return app

@@ -1,7 +1,8 @@
 """What stands between the HTTP server and the application, for every request of every face.
 
 The layers, outermost first: what trusted proxies say of the client, the request log (id, headers
-every answer carries, one log line), the Host allowlist, the body limit, the shielded send.
+every answer carries, one log line), the Host allowlist, the body limit (or, for uploads, the body
+as a stream), the shielded send.
 """
 
 from __future__ import annotations
@@ -11,13 +12,27 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from server.problems import BODY_TOO_LARGE, UNKNOWN_HOST, Problem
+from server.streaming import StreamedBodies
 
-__all__ = ["ASGIApp", "Message", "Receive", "Scope", "Send", "host_name", "request_id", "wrap"]
+if TYPE_CHECKING:
+    from server.readers import Readers
+
+__all__ = [
+    "FACE",
+    "ASGIApp",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "host_name",
+    "request_id",
+    "wrap",
+]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,6 +42,10 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
+# In the scope of a request: the face that answers it.
+FACE = "pixfs.face"
+# In the scope of a request: the other end of its connection, perhaps a proxy.
+_PEER = "pixfs.peer"
 _REQUEST_ID = "pixfs.request_id"
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 _ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -38,14 +57,22 @@ def wrap(
     hosts: Collection[str],
     max_body_bytes: int,
     trusted_proxies: Collection[str] = (),
+    on_answered: Callable[[str, str, int, float], None] = lambda *_: None,
+    readers: Readers | None = None,
+    is_streamed: Callable[[Scope], bool] = lambda scope: False,
 ) -> ASGIApp:
     """Put the layers around ``app``.
 
     ``hosts`` are the names (no port, lower case) that a request's Host may carry;
-    ``trusted_proxies`` the addresses whose word on the client is taken.
+    ``trusted_proxies`` the addresses whose word on the client is taken; ``on_answered`` is called
+    after each request with its face ("none" where none took it), method, status (0 when the
+    client went first) and seconds. What is written is noted in ``readers``. ``is_streamed`` tells
+    the requests whose bodies may be of any size, and are read as they come
+    (``server.streaming``).
     """
-    inner = _HostAllowlist(_BodyLimit(_ShieldedSend(app), max_body_bytes), hosts)
-    return _TrustedProxies(_RequestLog(inner), trusted_proxies)
+    shielded = _ShieldedSend(app, readers)
+    bodies = StreamedBodies(shielded, _BodyLimit(shielded, max_body_bytes), is_streamed)
+    return _TrustedProxies(_RequestLog(_HostAllowlist(bodies, hosts), on_answered), trusted_proxies)
 
 
 def request_id(scope: Mapping[str, Any]) -> str:
@@ -89,13 +116,21 @@ class _ShieldedSend:
     after ``Connection: close`` or HTTP/1.0 the socket then stays open for ever.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, readers: Readers | None) -> None:
         self._app = app
+        self._readers = readers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        peer = tuple(scope.get(_PEER) or ())
+        is_stream = not str(scope.get("http_version", "")).startswith("1")
+
         async def shielded_send(message: Message) -> None:
             with trio.CancelScope(shield=True):
-                await send(message)
+                if self._readers is None or len(peer) != 2:
+                    await send(message)
+                else:
+                    with self._readers.writing((peer[0], peer[1]), is_stream=is_stream):
+                        await send(message)
             if message.get("more_body", True):
                 # Between two messages is where a download whose client has gone must end: a
                 # body that never waits for anything else would be produced to its last byte.
@@ -182,7 +217,7 @@ class _TrustedProxies:
         self._trusted = frozenset(trusted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope.get("client")
+        client = scope[_PEER] = scope.get("client")
         if scope["type"] == "http" and client and client[0] in self._trusted:
             listed = b",".join(_headers(scope, b"x-forwarded-for")).decode("latin1")
             hops = [hop.strip() for hop in listed.split(",") if hop.strip()]
@@ -199,8 +234,9 @@ class _TrustedProxies:
 class _RequestLog:
     """Gives each request an id, sets the headers every answer carries, logs one line."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, on_answered: Callable[[str, str, int, float], None]) -> None:
         self._app = app
+        self._on_answered = on_answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -225,14 +261,16 @@ class _RequestLog:
         try:
             await self._app(scope, receive, marked_send)
         finally:
-            elapsed_ms = (time.monotonic() - started) * 1000
+            elapsed_s = time.monotonic() - started
+            face = scope.get(FACE) or "none"
+            self._on_answered(face, scope["method"], status, elapsed_s)
             log.info(
                 "%s %s %s %s %.1f ms",
                 scope[_REQUEST_ID],
                 scope["method"],
                 _one_line(scope["path"]),
                 status or "unanswered",
-                elapsed_ms,
+                elapsed_s * 1000,
             )
 
 

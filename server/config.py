@@ -77,9 +77,14 @@ class LoginLimits:
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """Section ``[requests]``: what a request may take."""
+    """Section ``[requests]``: what a request may take.
+
+    Attributes:
+        stall_s: for so long a client may read nothing of its answer.
+    """
 
     max_body_bytes: int = 1 << 20
+    stall_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,19 @@ class Notifications:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsAccess:
+    """Section ``[metrics]``: who may read ``/metrics``.
+
+    Attributes:
+        allow_networks: networks it answers; empty answers nobody.
+        token: must be sent as a bearer token when it is not "".
+    """
+
+    allow_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """The whole configuration of ``pixfs serve``."""
 
@@ -117,6 +135,7 @@ class ServerConfig:
     requests: RequestLimits = field(default_factory=RequestLimits)
     jobs: JobEngine = field(default_factory=JobEngine)
     notifications: Notifications = field(default_factory=Notifications)
+    metrics: MetricsAccess = field(default_factory=MetricsAccess)
 
     @property
     def data_directory(self) -> Path:

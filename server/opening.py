@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -18,20 +16,26 @@ from server.core.sessions import SessionPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from sqlalchemy.engine import URL
 
     from server.config import ServerConfig
     from server.core.passwords import HashCost
 
-__all__ = ["DataError", "only_server", "open_core"]
+__all__ = ["DataError", "database_url", "open_core"]
 
 _DATABASE = "pixfs.sqlite"
 _KEY = "secrets.key"
-_LOCK = "server.lock"
+_SPOOL = "uploads"
 
 
 class DataError(PixfsError):
     """The data directory or the database cannot be used."""
+
+
+def database_url(config: ServerConfig) -> URL | str:
+    """Where the configured database is."""
+    return config.data.database or sqlite_url(config.data_directory / _DATABASE)
 
 
 @contextmanager
@@ -45,9 +49,7 @@ def open_core(config: ServerConfig, *, hash_cost: HashCost | None = None) -> Ite
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         sealer = Sealer.from_file(directory / _KEY)
-        database = Database(
-            config.data.database or sqlite_url(directory / _DATABASE), backups=directory
-        )
+        database = Database(database_url(config), backups=directory)
     except OSError as error:
         raise DataError(f"{error.filename or directory}: {error.strerror}") from None
     except CoreError as error:
@@ -66,29 +68,16 @@ def open_core(config: ServerConfig, *, hash_cost: HashCost | None = None) -> Ite
                 window=timedelta(minutes=config.logins.window_minutes),
             ),
             hash_cost=hash_cost,
+            private=_private(config, database),
+            spool=directory / _SPOOL,
         )
     finally:
         database.close()
 
 
-@contextmanager
-def only_server(directory: Path) -> Iterator[None]:
-    """Be the only server of a data directory for the length of the block. Raises DataError.
-
-    The kernel drops the lock with the process, however that ends.
-    """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DataError(f"{error.filename or directory}: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"another pixfs serve is using {directory}; give this one --data DIR"
-            ) from None
-        yield
-    finally:
-        os.close(fd)
+def _private(config: ServerConfig, database: Database) -> list[str]:
+    """Where the server keeps passwords' hashes, keys and certificates."""
+    places = [str(config.data_directory), config.network.private_key]
+    if database.is_sqlite:
+        places.append(str(database.url.database))
+    return [place for place in places if place]

@@ -54,6 +54,7 @@ INTERNAL = Problem(
 
 _BY_STATUS = {
     400: ("bad-request", "check the request's syntax and parameters"),
+    403: ("forbidden", "ask whoever runs the server"),
     404: ("not-found", "check the path; /healthz tells whether the server is up"),
     405: ("method-not-allowed", "use one of the methods in the Allow header"),
     408: ("request-timeout", "send the body without long pauses"),

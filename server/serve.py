@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import ssl
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,12 +15,15 @@ from hypercorn.config import Config
 
 from server.api.operations import OperationsFace
 from server.api.pixmover import PixMoverFace
+from server.api.vidispine import VidispineFace, is_streamed
 from server.app import Limits, create_app
 from server.asgi import ASGIApp, wrap
+from server.readers import Readers, accepted_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
+    from server.api.operations import MonitorAccess
     from server.core import Core
 
 __all__ = ["Bind", "BindError", "Certificate", "build", "listen", "serve", "serve_until_signalled"]
@@ -67,16 +68,23 @@ def build(
     extra_hosts: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
     limits: Limits | None = None,
+    monitors: MonitorAccess | None = None,
+    readers: Readers | None = None,
 ) -> ASGIApp:
-    """The whole application as the server runs it, answering to the names of ``bind``."""
+    """The whole application as the server runs it, answering to the names of ``bind``; what it
+    writes is noted in ``readers``, which `serve` then needs too."""
     limits = limits or Limits()
-    app = create_app(core, [OperationsFace(), PixMoverFace()], limits)
+    readers = readers or Readers()
+    app = create_app(core, [OperationsFace(monitors), PixMoverFace(), VidispineFace()], limits)
     hosts = LOOPBACK_NAMES | {bind.name} | {name.lower() for name in extra_hosts}
     return wrap(
         cast(ASGIApp, app),
         hosts=hosts,
         max_body_bytes=limits.max_body_bytes,
         trusted_proxies=trusted_proxies,
+        on_answered=core.metrics.request,
+        readers=readers,
+        is_streamed=is_streamed,
     )
 
 
@@ -104,6 +112,7 @@ async def serve(
     stop: trio.Event,
     graceful_s: float = 10.0,
     certificate: Certificate | None = None,
+    readers: Readers | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve ``app`` until ``stop`` is set, then let running requests finish.
@@ -118,11 +127,15 @@ async def serve(
     async with trio.open_nursery() as nursery:
         await nursery.start(_run_hypercorn, app, config, stop, finished)
         task_status.started()
+        if readers is not None:
+            nursery.start_soon(readers.watch, port)
         await stop.wait()
         with trio.move_on_after(graceful_s + 1):
             await finished.wait()
         if not finished.is_set():
             log.warning("%d connections did not finish and were cut off", _cut_off(port))
+            await finished.wait()
+        nursery.cancel_scope.cancel()
 
 
 async def serve_until_signalled(
@@ -132,6 +145,7 @@ async def serve_until_signalled(
     on_ready: Callable[[], None],
     graceful_s: float,
     certificate: Certificate | None = None,
+    readers: Readers | None = None,
     beside: Sequence[Callable[..., Awaitable[None]]] = (),
 ) -> None:
     """``serve`` until SIGTERM or SIGINT; a second signal stops at once.
@@ -151,6 +165,7 @@ async def serve_until_signalled(
                     stop=stop,
                     graceful_s=graceful_s,
                     certificate=certificate,
+                    readers=readers,
                     task_status=task_status,
                 )
                 nursery.cancel_scope.cancel()  # ends the wait for signals below
@@ -200,6 +215,9 @@ def _config(listener_fd: int, graceful_s: float, certificate: Certificate | None
     # is complete, those that dribble their headers. read_timeout stays off: it would also end a
     # download during which the client rightly sends nothing.
     config.keep_alive_timeout = 15
+    # Of one connection: streams at once, bytes of headers.
+    config.h2_max_concurrent_streams = 32
+    config.h2_max_header_list_size = config.h11_max_incomplete_size = 1 << 15
     config.include_server_header = False
     return config
 
@@ -227,30 +245,10 @@ def _cut_off(port: int) -> int:
     """Shut down every connection accepted at ``port``; how many there were.
 
     Hypercorn shields its writes, so a client that has stopped reading would hold the server for
-    ever: only shutting its socket down ends that write. The sockets are Hypercorn's own and it
-    hands them to nobody, hence the look through the process's descriptors.
+    ever: only shutting its socket down ends that write.
     """
     count = 0
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            fd = os.dup(int(name))
-        except OSError:  # the listing's own descriptor, closed again by now
-            continue
-        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-            os.close(fd)
-            continue
-        with socket.socket(fileno=fd) as connection:
-            if _is_accepted_at(connection, port):
-                connection.shutdown(socket.SHUT_RDWR)
-                count += 1
+    for connection, _ in accepted_at(port):
+        connection.shutdown(socket.SHUT_RDWR)
+        count += 1
     return count
-
-
-def _is_accepted_at(connection: socket.socket, port: int) -> bool:
-    if connection.family not in (socket.AF_INET, socket.AF_INET6):
-        return False
-    try:
-        connection.getpeername()
-    except OSError:  # a listening socket, or a peer that has gone
-        return False
-    return bool(connection.getsockname()[1] == port)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-TIMEOUT_S = 60
+TIMEOUT_S = 180
 
 
 def fuse_available() -> str | None:

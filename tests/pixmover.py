@@ -20,7 +20,7 @@ class PixMover:
 
     def __init__(self, port: int, **options: Any) -> None:  # noqa: ANN401
         self.http = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}/pixmover/v1", timeout=30, **options
+            base_url=f"http://127.0.0.1:{port}/pixmover/v1", timeout=120, **options
         )
 
     async def __aenter__(self) -> Self:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TIMEOUT_S = 60
+TIMEOUT_S = 180
 
 
 @contextmanager

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WAIT_S = 60
+WAIT_S = 180
 PIXFS = (sys.executable, "-m", "pixfs.cli")
 
 

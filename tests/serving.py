@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from server.asgi import ASGIApp
+    from server.readers import Readers
 
 LOOPBACK = Bind("127.0.0.1", 0)
 
@@ -29,7 +30,10 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    app: ASGIApp, graceful_s: float = 5.0, certificate: Certificate | None = None
+    app: ASGIApp,
+    graceful_s: float = 5.0,
+    certificate: Certificate | None = None,
+    readers: Readers | None = None,
 ) -> AsyncIterator[Served]:
     """Serve ``app`` at a free port of the loopback for the length of the block."""
     stop, stopped = trio.Event(), trio.Event()
@@ -44,6 +48,7 @@ async def served(
             stop=stop,
             graceful_s=graceful_s,
             certificate=certificate,
+            readers=readers,
             task_status=task_status,
         )
         stopped.set()
@@ -58,7 +63,7 @@ async def served(
 
 async def exchange(port: int, sent: bytes) -> bytes:
     """Send raw bytes and return all that comes back until the server closes the connection."""
-    with trio.fail_after(20):
+    with trio.fail_after(120):
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             await stream.send_all(sent)
             return await read_to_eof(stream)

@@ -21,6 +21,7 @@ _METRICS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], Any]], ...] =
     ("queued_files", "gauge", "files that wait to be compressed", lambda s: s["queued"]),
     ("deferred_files", "gauge", "files that wait for space", lambda s: s["deferred"]),
     ("converting_files", "gauge", "conversions under way", lambda s: s["converting"]),
+    ("looking", "gauge", "1 while a walk looks for raw files", lambda s: s["looking"]),
     ("nodes", "gauge", "inodes in use", lambda s: s["nodes"]),
     ("cache_bytes", "gauge", "decoded bytes held", lambda s: s["cache"]["bytes"]),
     ("cache_hits_total", "counter", "blocks found decoded", lambda s: s["cache"]["hits"]),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from server.config import ServerConfig
     from server.core import Core
+    from server.exclusive import Hold
     from server.serve import Bind
 
 NAME = "serve"
@@ -58,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped: 0 after a stop that was asked for, 1 when it cannot listen, 2 usage."""
     # Imported here: the other verbs need not wait for the web framework.
-    from server.opening import only_server, open_core
+    from server.exclusive import only_server
+    from server.opening import open_core
     from server.serve import Bind, BindError
 
     config = _configured(args)
@@ -71,18 +73,22 @@ def run(args: argparse.Namespace) -> int:
         level=logging.INFO if args.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    with only_server(config.data_directory), open_core(config) as core:
+    with only_server(config) as hold, open_core(config) as core:
         try:
-            return _serve(config, bind, core)
+            return _serve(config, bind, core, hold)
         except BindError as error:
             print(f"pixfs serve: {error}; choose another with --bind", file=sys.stderr)
             return 1
 
 
-def _serve(config: ServerConfig, bind: Bind, core: Core) -> int:
+def _serve(config: ServerConfig, bind: Bind, core: Core, hold: Hold) -> int:
+    from server.api.operations import MonitorAccess
     from server.app import Limits
+    from server.exclusive import LostHold
     from server.notify.egress import Egress
+    from server.readers import Readers
     from server.serve import Bind, Certificate, build, listen, serve_until_signalled
+    from server.work.catalogue import run_catalogue
     from server.work.service import make_engine, run_jobs
 
     certificate = None
@@ -93,32 +99,49 @@ def _serve(config: ServerConfig, bind: Bind, core: Core) -> int:
         egress = Egress(config.notifications.allow_networks)
     except ValueError as error:
         raise ConfigError(f"notifications.allow_networks: {error}") from None
+    try:
+        monitors = MonitorAccess(config.metrics.allow_networks, config.metrics.token)
+    except ValueError as error:
+        raise ConfigError(f"metrics.allow_networks: {error}") from None
     engine = make_engine(config.jobs.threads, config.jobs.scheduler)
     listener = listen(bind)
     password = core.users.add_first_admin()
     if password is not None:
         print(f"first start: log in as admin with the password {password}", flush=True)
         print("it is not shown again; change it with: pixfs user passwd admin", flush=True)
+    readers = Readers(config.requests.stall_s)
     app = build(
         core,
         bind,
         extra_hosts=config.network.allow_hosts,
         trusted_proxies=config.network.trusted_proxies,
         limits=Limits(max_body_bytes=config.requests.max_body_bytes),
+        monitors=monitors,
+        readers=readers,
     )
     scheme = "https" if certificate else "http"
     bound = Bind(bind.host, listener.getsockname()[1])
-    trio.run(
-        partial(
-            serve_until_signalled,
-            app,
-            listener,
-            on_ready=partial(_announce, f"{scheme}://{bound.name}:{bound.port}/"),
-            graceful_s=config.network.graceful_s,
-            certificate=certificate,
-            beside=(partial(run_jobs, core, engine, egress=egress),),
-        )
+    serve = partial(
+        serve_until_signalled,
+        app,
+        listener,
+        on_ready=partial(_announce, f"{scheme}://{bound.name}:{bound.port}/"),
+        graceful_s=config.network.graceful_s,
+        certificate=certificate,
+        readers=readers,
+        beside=(
+            hold.watch,
+            partial(run_jobs, core, engine, egress=egress),
+            partial(run_catalogue, core),
+        ),
     )
+    was_lost = False
+    try:
+        trio.run(serve)
+    except* LostHold:
+        was_lost = True
+    if was_lost:
+        raise LostHold("the database let go of this server; start it again")
     return 0
 
 

@@ -125,7 +125,7 @@ class StoredTree:
         directory = self._volume.opendir(node)
         names = []
         try:
-            for name, _, child in directory.entries(0):
+            for name, _, child, *_ in directory.entries(0):
                 if child is not None:
                     self._volume.release_refs(child, 1)
                     names.append(name)

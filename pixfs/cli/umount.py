@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAME = "umount"
 HELP = "unmount after finishing the queue"
 
-# The daemon's own heartbeat holds the mount for an instant every other second.
+# The daemon's heartbeat holds the mount for an instant every other second.
 _BUSY_RETRIES = 20
 _BUSY_PAUSE_S = 0.05
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 VERBS = (
     "mount",
     "umount",
+    "health",
     "status",
     "compress",
     "restore",

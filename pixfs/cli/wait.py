@@ -1,4 +1,5 @@
-"""Wait until a mount has nothing queued and nothing being converted.
+"""Wait until a mount has nothing queued, nothing being converted, and has looked through
+what was there when it was mounted.
 
 Files that cannot be converted now (open, hard-linked, no space) are not waited for.
 """
@@ -31,10 +32,10 @@ def run(args: argparse.Namespace) -> int:
     """Wait; 0 when the queue is empty, 1 when it was not in time."""
     started = time.monotonic()
     progress = ProgressLine(NAME)
-    while pending := _pending(args.mount):
+    while (pending := _pending(args.mount)) is not None:
         if args.timeout is not None and time.monotonic() - started >= args.timeout:
             progress.clear()
-            print(f"pixfs wait: {pending} files are still pending", file=sys.stderr)
+            print(f"pixfs wait: {_told(pending)}", file=sys.stderr)
             return 1
         progress.show(pending, None, "files pending")
         time.sleep(_POLL_S)
@@ -42,6 +43,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pending(mount: str) -> int:
+def _pending(mount: str) -> int | None:
+    """Files queued or being converted; None when there are none and none will come by
+    themselves: a walk that has found nothing yet has not ended."""
     stats = read_stats(mount)
-    return int(stats["queued"]) + int(stats["converting"])
+    pending = int(stats["queued"]) + int(stats["converting"])
+    return pending if pending or stats["looking"] else None
+
+
+def _told(pending: int) -> str:
+    if not pending:
+        return "the mount is still looking for files to compress"
+    return f"{pending} files are still pending"

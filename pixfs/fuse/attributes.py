@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pyfuse3
 
+from pixfs.volume.attributes import BLKSIZE
+
 if TYPE_CHECKING:
     import os
 
@@ -38,6 +40,34 @@ def entry_attributes(inode: Inode, stat: Stat) -> pyfuse3.EntryAttributes:
     entry.st_mtime_ns = stat.mtime_ns
     entry.st_ctime_ns = stat.ctime_ns
     return entry
+
+
+class ListedAttributes:
+    """What readdir says of one entry after the other, in a structure that is filled anew for each
+    of them; one thread at a time."""
+
+    def __init__(self) -> None:
+        self._entry = pyfuse3.EntryAttributes()
+        self._entry.entry_timeout = ENTRY_TIMEOUT_S
+        self._entry.attr_timeout = ATTR_TIMEOUT_S
+        self._entry.st_blksize = BLKSIZE
+
+    def of(self, inode: Inode, st: os.stat_result, length: int) -> pyfuse3.EntryAttributes:
+        """Attributes of an inode whose backing shows ``st``; good until the next call."""
+        entry = self._entry
+        entry.st_ino = inode.number
+        entry.generation = inode.generation
+        entry.st_mode = st.st_mode
+        entry.st_nlink = st.st_nlink
+        entry.st_uid = st.st_uid
+        entry.st_gid = st.st_gid
+        entry.st_rdev = st.st_rdev
+        entry.st_size = length
+        entry.st_blocks = st.st_blocks
+        entry.st_atime_ns = st.st_atime_ns
+        entry.st_mtime_ns = st.st_mtime_ns
+        entry.st_ctime_ns = st.st_ctime_ns
+        return entry
 
 
 def bare_attributes(number: int, mode: int) -> pyfuse3.EntryAttributes:

@@ -16,7 +16,12 @@ import pyfuse3
 import trio
 
 from pixfs.fuse import xattrs
-from pixfs.fuse.attributes import bare_attributes, entry_attributes, statvfs_data
+from pixfs.fuse.attributes import (
+    ListedAttributes,
+    bare_attributes,
+    entry_attributes,
+    statvfs_data,
+)
 from pixfs.fuse.handles import HandleTable, OpenDirectory, OpenFile
 from pixfs.fuse.inodes import ROOT_NUMBER, Inode, InodeTable
 from pixfs.fuse.pacing import Pacing
@@ -307,7 +312,9 @@ class Operations(pyfuse3.Operations):
     @answered
     async def flush(self, fh: int) -> None:
         file = self._files.get(fh)
-        await self._io(file, file.file.flush)
+        if file.file.is_writable:
+            # Nothing can be late of a file that is only read: closing it costs no thread.
+            await self._io(file, file.file.flush)
 
     @answered
     async def fsync(self, fh: int, datasync: bool) -> None:
@@ -351,29 +358,22 @@ class Operations(pyfuse3.Operations):
     def _fill(
         self, directory: DirHandle, inode: Inode, start: int, token: pyfuse3.ReaddirToken
     ) -> None:
-        for name, cookie, node in directory.entries(start):
-            if node is None:
+        attributes = ListedAttributes()
+        for name, cookie, node, st, length in directory.entries(start):
+            if node is None or st is None:
                 number = inode.number if name == b"." else inode.parent
-                entry = bare_attributes(number, modes.S_IFDIR)
-                fits = pyfuse3.readdir_reply(token, name, entry, cookie)
-            else:
-                fits = self._reply_entry(inode, name, cookie, node, token)
-            if not fits:
+                if not pyfuse3.readdir_reply(
+                    token, name, bare_attributes(number, modes.S_IFDIR), cookie
+                ):
+                    return
+                continue
+            # The kernel counts each entry that it is told of as looked up.
+            known = self.inodes.remember(node, node.ino, inode.number)
+            entry = attributes.of(known, st, length)
+            if not pyfuse3.readdir_reply(token, name, entry, cookie):
+                self.inodes.forget(known.number, 1)
+                self._volume.release_refs(node, 1)
                 return
-
-    def _reply_entry(
-        self, inode: Inode, name: bytes, cookie: int, node: Node, token: pyfuse3.ReaddirToken
-    ) -> bool:
-        """Answer one entry, which the kernel then counts as looked up; False when it is full."""
-        try:
-            known, entry = self._enter(node, inode.number)
-        except FileNotFoundError:
-            return True
-        if pyfuse3.readdir_reply(token, name, entry, cookie):
-            return True
-        self.inodes.forget(known.number, 1)
-        self._volume.release_refs(node, 1)
-        return False
 
     @answered
     async def releasedir(self, fh: int) -> None:

@@ -19,14 +19,15 @@ VERIFY = b"user.pixfs.verify"
 # POSIX ACLs are not enforced by the mount (permissions are the mode bits), so they are neither
 # shown nor taken: an ACL that is stored and ignored would be a false promise.
 _UNSUPPORTED_PREFIX = b"system.posix_acl_"
-# File capabilities mean nothing on a nosuid mount, and the kernel asks for them before every
-# single write: they are answered here, as absent.
-_CAPABILITY = b"security.capability"
+# Neither means anything on a mount: file capabilities because it is nosuid, SELinux labels because
+# a FUSE mount has one label for all its files. But the kernel asks for the one before every single
+# write and `ls -l` for the other with every single file: they are answered here, as absent.
+_ABSENT = (b"security.capability", b"security.selinux")
 
 
 def check_get(name: bytes) -> None:
     """Raise the OSError that reading this name gets, if the mount does not carry it."""
-    if name == _CAPABILITY:
+    if name in _ABSENT:
         raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
     if name.startswith(_UNSUPPORTED_PREFIX):
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
@@ -34,7 +35,7 @@ def check_get(name: bytes) -> None:
 
 def check_set(name: bytes) -> None:
     """Raise the OSError that setting this name gets, if the mount does not carry it."""
-    if name == _CAPABILITY or name.startswith(_UNSUPPORTED_PREFIX):
+    if name in _ABSENT or name.startswith(_UNSUPPORTED_PREFIX):
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
     if name == PID:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
@@ -49,4 +50,4 @@ def check_remove(name: bytes) -> None:
 
 def visible(names: list[bytes]) -> list[bytes]:
     """The names of a backing file that the mount lists."""
-    return [n for n in names if n != _CAPABILITY and not n.startswith(_UNSUPPORTED_PREFIX)]
+    return [n for n in names if n not in _ABSENT and not n.startswith(_UNSUPPORTED_PREFIX)]

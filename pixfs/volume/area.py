@@ -2,6 +2,7 @@
 
     .pixfs/                 0700, on the backing root; invisible through the volume
         lock                held while a volume starts, so that two do not clean at once
+        names               its bytes are locked while a volume changes names in a directory
         tmp/<volume>/       one directory for each running volume
             lock            held as long as that volume runs
             new-<n>         a temporary that has just been created
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
 HIDDEN = b".pixfs"
 TMP = b"tmp"
 LOCK = b"lock"
+NAMES = b"names"
 LOST_FOUND = b"lost+found"
 INCOMING = b"incoming"
+REDO_DATA, REDO_TARGET = b".data", b".target"
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -104,8 +107,13 @@ class Area:
             _keep_private(self.hidden_fd)
             self.tmp_fd = open_or_make(self.hidden_fd, TMP)
             try:
-                with self.starting():
-                    self._make_own()
+                self.names_fd = backing.open_lockfile(self.hidden_fd, NAMES)
+                try:
+                    with self.starting():
+                        self._make_own()
+                except OSError:
+                    backing.close(self.names_fd)
+                    raise
             except OSError:
                 backing.close(self.tmp_fd)
                 raise
@@ -118,6 +126,7 @@ class Area:
         backing.mkdir(self.tmp_fd, self.name, 0o700)
         self.fd = backing.open_directory(self.tmp_fd, self.name)
         try:
+            self.dev = backing.fstat(self.fd).st_dev
             self._lock_fd = backing.open_lockfile(self.fd, LOCK)
             try:
                 backing.try_lock(self._lock_fd, exclusive=True)
@@ -128,7 +137,6 @@ class Area:
         except OSError:
             backing.close(self.fd)
             raise
-        self.dev = backing.fstat(self.fd).st_dev
 
     @contextmanager
     def starting(self) -> Iterator[None]:
@@ -162,7 +170,35 @@ class Area:
     def redo_names(self) -> tuple[bytes, bytes]:
         """(data, target) names for one rewrite in place."""
         number = next(self._numbers)
-        return b"redo-%d.data" % number, b"redo-%d.target" % number
+        return b"redo-%d" % number + REDO_DATA, b"redo-%d" % number + REDO_TARGET
+
+    def has_company(self) -> bool:
+        """Whether other volumes have a directory here: running ones, and dead ones that nobody
+        has cleared away yet."""
+        return any(name != self.name for name in backing.list_directory(self.tmp_fd))
+
+    def is_rewritten_elsewhere(self, key: Key) -> bool:
+        """Whether another volume, running or dead, has a redo record of this inode."""
+        return any(
+            self._has_record(name, key)
+            for name in backing.list_directory(self.tmp_fd)
+            if name != self.name
+        )
+
+    def _has_record(self, volume: bytes, key: Key) -> bool:
+        # Whatever goes away meanwhile is no record any more.
+        with suppress(FileNotFoundError, NotADirectoryError):
+            fd = backing.open_directory(self.tmp_fd, volume)
+            try:
+                for name in backing.list_directory(fd):
+                    if not name.endswith(REDO_TARGET):
+                        continue
+                    with suppress(FileNotFoundError):
+                        if backing.stat_at(fd, name).st_ino == key.ino:
+                            return True
+            finally:
+                backing.close(fd)
+        return False
 
     def sync(self) -> None:
         """Makes the names in the area durable."""
@@ -176,7 +212,7 @@ class Area:
                     backing.unlink(self.fd, LOCK)
                     backing.rmdir(self.tmp_fd, self.name)
         finally:
-            for fd in (self._lock_fd, self.fd, self.tmp_fd, self.hidden_fd):
+            for fd in (self._lock_fd, self.fd, self.names_fd, self.tmp_fd, self.hidden_fd):
                 backing.close(fd)
 
 

@@ -15,10 +15,13 @@ import fcntl
 import os
 import signal
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from pixfs.volume.attributes import Buffer
+
+# What a directory lists: a name, the inode's number, whether it is a regular file.
+Found: TypeAlias = tuple[bytes, int, bool]
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -33,6 +36,8 @@ _F_SETSIG = 10
 _FS_IOC_FSGETXATTR = 0x801C581F
 _FS_IOC_FSSETXATTR = 0x401C5820
 _FSXATTR = struct.Struct("=IIIII8s")
+# struct flock: type, whence, start, length, pid.
+_FLOCK = struct.Struct("@hhqqi4x")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,6 +67,19 @@ def open_root(path: bytes) -> int:
 def open_path(dir_fd: int, name: bytes) -> int:
     """O_PATH descriptor of what ``name`` is in that directory; a symlink is not followed."""
     return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+
+
+def open_listed(dir_fd: int, name: bytes) -> int:
+    """Readable descriptor of a regular file just found in a directory.
+
+    Should it have become something else meanwhile: a symlink is not followed, a fifo does not
+    wait for its other end.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        return os.open(name, flags | os.O_NOATIME, dir_fd=dir_fd)
+    except PermissionError:
+        return os.open(name, flags, dir_fd=dir_fd)
 
 
 def open_directory(dir_fd: int, name: bytes) -> int:
@@ -99,11 +117,6 @@ def dup(fd: int) -> int:
     return os.dup(fd)
 
 
-def replace_fd(new_fd: int, fd: int) -> None:
-    """Puts what ``new_fd`` refers to behind the number ``fd``, at once for all threads."""
-    os.dup2(new_fd, fd, inheritable=False)
-
-
 def close(fd: int) -> None:
     """Closes a descriptor."""
     os.close(fd)
@@ -138,6 +151,11 @@ def pread_nowait(fd: int, size: int, offset: int) -> memoryview | None:
     if count < size and offset + count < os.fstat(fd).st_size:
         return None
     return memoryview(buf)[:count]
+
+
+def will_read(fd: int) -> None:
+    """All of the file is going to be read soon: a hint, which starts the reading."""
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def pwrite(fd: int, buf: Buffer, offset: int) -> int:
@@ -310,6 +328,15 @@ def list_directory(fd: int) -> list[bytes]:
     return [os.fsencode(name) for name in os.listdir(fd)]
 
 
+def scan_directory(fd: int) -> list[Found]:
+    """What is in a directory, as the directory itself tells; without . and .."""
+    with os.scandir(fd) as entries:
+        return [
+            (os.fsencode(entry.name), entry.inode(), entry.is_file(follow_symlinks=False))
+            for entry in entries
+        ]
+
+
 def mkdir(dir_fd: int, name: bytes, mode: int) -> None:
     """Creates a directory."""
     os.mkdir(name, mode, dir_fd=dir_fd)
@@ -397,3 +424,17 @@ def end_lease(fd: int) -> None:
 def unlock(fd: int) -> None:
     """Gives a flock back."""
     fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def lock_byte(fd: int, offset: int) -> None:
+    """Waits for the exclusive lock of one byte of a file open for writing.
+
+    It belongs to the open file, not to the process (F_OFD_SETLKW): two volumes of one process
+    exclude each other, and closing another descriptor of the file gives nothing back.
+    """
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0))
+
+
+def unlock_byte(fd: int, offset: int) -> None:
+    """Gives back what ``lock_byte`` took."""
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, offset, 1, 0))

@@ -15,10 +15,11 @@ import codec
 from codec import CodecError
 from pixfs.volume import backing
 from pixfs.volume.attributes import Signature
-from pixfs.volume.errors import from_codec, oserror
-from pixfs.volume.heads import Head, Kind
+from pixfs.volume.errors import OvertakenError, from_codec, oserror
+from pixfs.volume.heads import Head, Kind, read_head
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
     from concurrent.futures import Executor
 
@@ -83,8 +84,20 @@ class Content:
     def _close(self) -> None:
         backing.close(self.fd)
 
+    def is_overtaken(self) -> bool:
+        """Whether another volume made something else of the inode, in place.
+
+        Raw bytes and wraps stay what they are for as long as the inode has a name.
+        """
+        return False
+
+    def look(self) -> tuple[os.stat_result, Head]:
+        """Attributes of what is stored, and what it is now. Raises OSError."""
+        st = backing.fstat(self.fd)
+        return st, self.head
+
     def read(self, offset: int, size: int) -> Buffer:
-        """Logical bytes; short at the end of the file."""
+        """Logical bytes; short at the end of the file. OvertakenError: load it anew."""
         raise NotImplementedError
 
     def read_cached(self, offset: int, size: int) -> Buffer | None:
@@ -104,10 +117,9 @@ class RawContent(Content):
     def length(self) -> int:
         return max(0, backing.fstat(self.fd).st_size - self.base)
 
-    def become_wrap(self) -> None:
-        """The header of an open wrap has been put before the (so far empty) file."""
-        self.head = Head(Kind.WRAP, 0)
-        self.base = codec.WRAP_SIZE
+    def look(self) -> tuple[os.stat_result, Head]:
+        st = backing.fstat(self.fd)
+        return st, Head(self.kind, max(0, st.st_size - self.base))
 
     def become_raw(self) -> None:
         """The file has been emptied, header and all."""
@@ -131,7 +143,25 @@ class RawContent(Content):
         return backing.pread_nowait(self.fd, size, offset + self.base)
 
 
-class BadContent(Content):
+class _FixedContent(Content):
+    """What is only ever replaced as a whole, or seen to have been changed by its signature."""
+
+    def __init__(self, fd: int, head: Head) -> None:
+        super().__init__(fd, head)
+        # Without the ctime, which a swap and a change of mode set.
+        self._signature = Signature.of(backing.fstat(fd))[:4]
+
+    def is_overtaken(self) -> bool:
+        return Signature.of(backing.fstat(self.fd))[:4] != self._signature
+
+    def look(self) -> tuple[os.stat_result, Head]:
+        st = backing.fstat(self.fd)
+        if Signature.of(st)[:4] == self._signature:
+            return st, self.head
+        return read_head(self.fd)
+
+
+class BadContent(_FixedContent):
     """Bytes that are no longer what was written: every read is EIO."""
 
     def read(self, offset: int, size: int) -> Buffer:
@@ -141,7 +171,7 @@ class BadContent(Content):
         return None
 
 
-class ContainerContent(Content):
+class ContainerContent(_FixedContent):
     """A PXF container, decoded block by block through the volume's cache.
 
     Raises CodecError when made from a container whose header or index does not hold.
@@ -163,8 +193,8 @@ class ContainerContent(Content):
         self.reader = codec.Reader(fd)
         if self.reader.original_length != head.length:
             raise codec.DamagedError("header", "its length is not the index's")
-        # Without the ctime, which a swap sets: the hash of the original stands for it.
-        self.identity = (*Signature.of(backing.fstat(fd))[:4], self.reader.hash)
+        # The hash of the original stands for the ctime.
+        self.identity = (*self._signature, self.reader.hash)
         self._cache = cache
         self._stats = stats
         self._readahead = readahead
@@ -183,12 +213,17 @@ class ContainerContent(Content):
         return block
 
     def read(self, offset: int, size: int) -> Buffer:
+        if self.is_overtaken():
+            # Blocks of what it was may still be in the cache.
+            raise OvertakenError
         end = min(offset + size, self.length)
         if offset >= end:
             return b""
         try:
             return self._gather(offset, end)
         except CodecError as error:
+            if self.is_overtaken():
+                raise OvertakenError from error
             raise self._report(error) from error
 
     def _gather(self, offset: int, end: int) -> Buffer:
@@ -206,6 +241,8 @@ class ContainerContent(Content):
         return b"".join(parts)
 
     def read_cached(self, offset: int, size: int) -> Buffer | None:
+        if self.is_overtaken():
+            return None
         end = min(offset + size, self.length)
         if offset >= end:
             return b""

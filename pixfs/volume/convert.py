@@ -34,7 +34,7 @@ from pixfs.volume.locks import exclusive
 from pixfs.volume.metadata import copy_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pixfs.throttle import Limiter
     from pixfs.volume.area import Temp
@@ -227,6 +227,9 @@ class Converter:
             try:
                 copy_metadata(source.fd, temp.fd)
             except OSError as error:
+                if error.errno in (*_NO_SPACE, errno.EIO):
+                    # The storage failed, not the attribute.
+                    raise
                 raise MetadataError(f"an attribute cannot be carried over: {error}") from error
             backing.fsync(temp.fd)
             self._core.on_step("synced")
@@ -237,19 +240,26 @@ class Converter:
     def _commit(
         self, file: LogicalFile, source: _Source, temp: Temp, encoded: codec.Encoded
     ) -> None:
-        content: ContainerContent | None = self._content(file, temp, encoded)
+        content = self._content(file, temp, encoded)
+
+        def placed() -> None:
+            # Where nobody has the file open, the next opening makes a content of its own.
+            if file.content is not None:
+                file.install(content)
+
+        installed = False
         try:
             with file.mutex:
                 self._core.on_step("locked")
                 if file.writers or file.generation != source.generation:
                     raise BusyError("changed while it was compressed")
-                with self._alone(source):
-                    self._place(file, source, temp)
-                if file.content is not None and content is not None:
-                    file.install(content)
-                    content = None
+                try:
+                    with self._alone(source):
+                        self._place(file, source, temp, placed)
+                finally:
+                    installed = file.content is content
         finally:
-            if content is not None:
+            if not installed:
                 content.retire()
 
     @contextmanager
@@ -266,11 +276,13 @@ class Converter:
             finally:
                 backing.end_lease(source.fd)
 
-    def _place(self, file: LogicalFile, source: _Source, temp: Temp) -> None:
+    def _place(
+        self, file: LogicalFile, source: _Source, temp: Temp, placed: Callable[[], None]
+    ) -> None:
         if Signature.of(backing.fstat(source.fd)) != source.signature:
             raise BusyError("changed from outside while it was compressed")
         try:
-            swap.place(self._core, file.node, temp, source.signature, strict=True)
+            swap.place(self._core, file.node, temp, source.signature, strict=True, placed=placed)
         except RestoreConflictError as error:
             raise BusyError("renamed or replaced while it was compressed") from error
 

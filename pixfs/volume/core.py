@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pixfs.volume.policy import Policy
 
 
+def _nobody(node: Node) -> None:
+    """Nobody wants to know."""
+
+
 def _no_step(step: str) -> None:
     """Nobody watches."""
 
@@ -36,6 +40,7 @@ class Core:
             file system that is read-only.
         throttle: the limits that conversions keep to, and whoever serves users' requests.
         readahead: decodes blocks a sequential reader will want; None when not started.
+        on_reading: called when somebody has begun to read through a file.
         on_step: called with a step's name between the steps of a conversion, restore or swap
             (`docs/internals/volume.md` lists them).
     """
@@ -47,6 +52,7 @@ class Core:
     on_content_changed: Callable[[Node], None] | None = None
     area: Area | None = None
     readahead: Executor | None = None
+    on_reading: Callable[[Node], None] = _nobody
     on_step: Callable[[str], None] = _no_step
     stats: Stats = field(default_factory=Stats)
     heads: HeadCache = field(default_factory=HeadCache)

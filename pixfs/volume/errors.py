@@ -7,6 +7,8 @@ ConversionRefusedError      a conversion that cannot happen (now); never leaves 
 ├── MetadataError           ENOTSUP an attribute could not be carried over
 └── UnconvertibleError      EBUSY   hard-linked, no known name, other file system ...
 RestoreConflictError        the name no longer is the file that was to be replaced (ESTALE)
+StaleNodeError              no name leads to the node's inode any more (ESTALE)
+OvertakenError              another volume changed the file in place: look again (ESTALE)
 """
 
 from __future__ import annotations
@@ -56,6 +58,20 @@ class UnconvertibleError(ConversionRefusedError):
 
 class RestoreConflictError(OSError):
     """The file to be replaced is no longer the one behind its name."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
+class StaleNodeError(OSError):
+    """A node lost its inode behind the volume's back; whoever holds it looks the name up again."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
+class OvertakenError(OSError):
+    """Another volume emptied or rewrote in place what was being read as a container."""
 
     def __init__(self) -> None:
         super().__init__(errno.ESTALE, os.strerror(errno.ESTALE))

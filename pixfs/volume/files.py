@@ -13,15 +13,16 @@ import logging
 import os
 import stat
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import codec
 from codec import CodecError
-from pixfs.volume import backing, rewrite
+from pixfs.volume import backing, recovery, rewrite
 from pixfs.volume.attributes import Signature, Stat
 from pixfs.volume.contents import BadContent, ContainerContent, Content, RawContent
-from pixfs.volume.errors import RestoreConflictError, oserror
+from pixfs.volume.errors import OvertakenError, RestoreConflictError, oserror
 from pixfs.volume.heads import Head, Kind, begins_like_container, read_head
 from pixfs.volume.locks import lock_shared
 from pixfs.volume.slot import ContentSlot
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+# For a whole frame to be copied on slow storage.
+_REWRITE_PATIENCE_S = 30.0
 
 
 class LogicalFile:
@@ -73,7 +77,9 @@ class LogicalFile:
         with self.mutex:
             content = self._load()
             try:
-                unchanged = self.writers > 0 or self._view() == self._seen
+                st, head = self.look()
+                self._check_not_replaced(st)
+                unchanged = self.writers > 0 or (head.length, st.st_mtime_ns) == self._seen
                 if writable or flags & os.O_TRUNC:
                     self._begin_writing(content)
                 if flags & os.O_TRUNC:
@@ -135,6 +141,18 @@ class LogicalFile:
                 self._handles -= 1
                 self._rest()
 
+    def is_idle(self) -> bool:
+        """Whether no handle is open and nobody is changing or converting the file; at once."""
+        if self._handles or self.conversion.locked() or not self.mutex.acquire(blocking=False):
+            return False
+        self.mutex.release()
+        return True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a handle is open, so that what is stored may be changing at any moment."""
+        return self._handles > 0
+
     def shut(self) -> None:
         """Closes everything, whoever still has a handle: the volume is closing."""
         with self.mutex:
@@ -151,15 +169,36 @@ class LogicalFile:
 
     def _load(self) -> Content:
         content = self._slot.current
-        if content is None:
-            fd = backing.reopen(self.node.fd, os.O_RDONLY)
-            try:
-                content = self.content_of(fd)
-            except BaseException:
-                backing.close(fd)
-                raise
-            self.install(content)
-        return content
+        if content is not None and not content.is_overtaken():
+            return content
+        fd = backing.reopen(self.node.fd, os.O_RDONLY)
+        try:
+            self._wait_for_rewrite(fd)
+            loaded = self.content_of(fd)
+        except BaseException:
+            backing.close(fd)
+            raise
+        self.install(loaded)
+        if content is not None:
+            if self.writers:
+                self._begin_writing(loaded)
+            if self._core.on_content_changed is not None:
+                self._core.on_content_changed(self.node)
+        return loaded
+
+    def _wait_for_rewrite(self, fd: int) -> None:
+        """A file with several names is rewritten in place: what it is cannot be told while
+        another volume is at that. If that one has died, its record is carried through here."""
+        area = self._core.area
+        if area is None or backing.fstat(fd).st_nlink < 2:
+            return
+        deadline = time.monotonic() + _REWRITE_PATIENCE_S
+        while area.has_company() and area.is_rewritten_elsewhere(self.node.key):
+            with area.starting():
+                recovery.recover(area)
+            if time.monotonic() > deadline:
+                raise oserror(errno.EBUSY)
+            time.sleep(0.005)
 
     def describe(self) -> str:
         """The file's path, quoted, for the log."""
@@ -196,16 +235,17 @@ class LogicalFile:
         wfd = backing.reopen(self.node.fd, os.O_RDWR)
         try:
             lock_shared(wfd)
-            self._check_not_replaced(wfd)
+            self._check_not_replaced(backing.fstat(wfd))
         except BaseException:
             backing.close(wfd)
             raise
         content.wfd = wfd
 
-    def _check_not_replaced(self, fd: int) -> None:
-        # Another volume on the same backing directory may have swapped the file while this
-        # one waited for the lock: the inode at hand then has lost its name.
-        if backing.fstat(fd).st_nlink == 0 and self._core.nodes.names(self.node):
+    def _check_not_replaced(self, st: os.stat_result) -> None:
+        # Another volume on the same backing directory may have swapped, replaced or removed the
+        # file, perhaps while this one waited for the lock: who asks has to look its name up
+        # again. A file that was removed through this volume has no names any more.
+        if st.st_nlink == 0 and self._core.nodes.names(self.node):
             raise RestoreConflictError
 
     # The content
@@ -230,13 +270,10 @@ class LogicalFile:
         content = self._slot.enter()
         if content is not None:
             try:
-                st = backing.fstat(content.fd)
-                if isinstance(content, RawContent):
-                    return st, Head(content.kind, max(0, st.st_size - content.base))
-                return st, content.head
+                return content.look()
             finally:
                 content.leave()
-        st = backing.fstat(self.node.fd)
+        st = self._core.nodes.stat(self.node)
         if st.st_size == 0:
             return st, Head(Kind.RAW, 0)
         head = self._core.heads.get(Signature.of(st))
@@ -244,7 +281,7 @@ class LogicalFile:
 
     def _sniff(self, st: os.stat_result) -> tuple[os.stat_result, Head]:
         try:
-            fd = backing.reopen(self.node.fd, os.O_RDONLY)
+            fd = self._core.nodes.open_to_read(self.node)
         except PermissionError:
             # An unprivileged daemon cannot look into a file its user cannot read.
             return st, Head(Kind.RAW, st.st_size)
@@ -256,8 +293,11 @@ class LogicalFile:
         return st, head
 
     def stat(self) -> Stat:
-        """Attributes as users see them."""
+        """Attributes as users see them. ESTALE for a file nobody has open here that lost its
+        name to another volume."""
         st, head = self.look()
+        if self._handles == 0:
+            self._check_not_replaced(st)
         return Stat.of(st, self.node.ino, head.length)
 
     def _view(self) -> tuple[int, int]:
@@ -268,6 +308,14 @@ class LogicalFile:
 
     def read(self, offset: int, size: int) -> Buffer:
         """Logical bytes; short at the end. EIO where they cannot be given back exactly."""
+        try:
+            return self._read(offset, size)
+        except OvertakenError:
+            with self.mutex:
+                self._load()
+            return self._read(offset, size)
+
+    def _read(self, offset: int, size: int) -> Buffer:
         with self._slot.pinned() as content:
             try:
                 return content.read(offset, size)
@@ -353,8 +401,11 @@ class LogicalFile:
             if isinstance(content, RawContent):
                 self._begin_writing(content)
                 self._drop_privileges(content.wfd)
-                backing.ftruncate(content.wfd, 0)
-                content.become_raw()
+                # Another volume that has it open as a wrap could not tell that it is none now.
+                keeps_header = content.kind is Kind.WRAP and self._has_company()
+                backing.ftruncate(content.wfd, content.base if keeps_header else 0)
+                if not keeps_header:
+                    content.become_raw()
             else:
                 self._empty_container()
         self.fsync_failed = False
@@ -363,7 +414,7 @@ class LogicalFile:
         wfd = backing.reopen(self.node.fd, os.O_RDWR)
         try:
             lock_shared(wfd)
-            self._check_not_replaced(wfd)
+            self._check_not_replaced(backing.fstat(wfd))
             self._drop_privileges(wfd)
             rfd = backing.reopen(wfd, os.O_RDONLY)
             try:
@@ -397,19 +448,12 @@ class LogicalFile:
         length = max(size, offset + len(buf) if len(buf) else 0)
         if not begins_like_container(content.wfd, length, offset, buf):
             return content
-        if content.length == 0:
-            self._begin_wrap(content)
-            return content
+        # Beside and swapped in, an empty file, too: another volume that has it open takes what
+        # it holds for raw bytes, and would give out the header as such.
         return rewrite.wrap(self._core, self)
 
-    def _begin_wrap(self, content: RawContent) -> None:
-        with self.frozen():
-            try:
-                backing.pwrite_all(content.wfd, codec.make_wrap_header(), 0)
-            except OSError:
-                backing.ftruncate(content.wfd, 0)
-                raise
-            content.become_wrap()
+    def _has_company(self) -> bool:
+        return self._core.area is not None and self._core.area.has_company()
 
     def _drop_privileges(self, fd: int) -> None:
         """Clears suid and, where it means group execution, sgid, as a write does natively."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import codec
 from codec import CodecError
 from pixfs.volume import backing, recovery
-from pixfs.volume.area import HIDDEN, INCOMING, LOCK, LOST_FOUND, TMP, Area
+from pixfs.volume.area import HIDDEN, INCOMING, LOCK, LOST_FOUND, NAMES, TMP, Area
 from pixfs.volume.heads import Kind, read_head
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _check_area(root_fd: int) -> Iterator[Problem]:
         return
     try:
         for name in backing.list_directory(hidden_fd):
-            if name == LOCK:
+            if name in (LOCK, NAMES):
                 continue
             try:
                 inner_fd = backing.open_directory(hidden_fd, name)

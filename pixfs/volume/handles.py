@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 
 from pixfs.volume import backing
 from pixfs.volume.errors import oserror
+from pixfs.volume.listing import BATCH, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pixfs.volume.attributes import Buffer
     from pixfs.volume.core import Core
     from pixfs.volume.files import LogicalFile
+    from pixfs.volume.listing import Lister
     from pixfs.volume.nodes import Node
 
+_DOTS = 2
 _SEQUENTIAL_READS = 2
 # The kernel's own read-ahead asks for the pieces of a sequence in any order.
 _REORDERED_BYTES = 1 << 20
@@ -47,6 +50,7 @@ class Handle:
         self._released = False
         self._next_offset = 0
         self._in_sequence = 0
+        self._is_noticed = False
         self.keep_cache = True
         if created_fd >= 0:
             self._file.open_created(created_fd, writable=self._writable)
@@ -80,12 +84,20 @@ class Handle:
         self._next_offset = offset + size
         if self._in_sequence >= _SEQUENTIAL_READS:
             self._file.read_ahead(self._next_offset)
+            if not self._is_noticed:
+                self._is_noticed = True
+                self._core.on_reading(self.node)
 
     def write(self, offset: int, buf: Buffer) -> int:
         """Writes; a compressed file is restored first. Returns the bytes written, fewer than
         asked only if an error stopped it (the next call meets that error)."""
         self._check(self._writable)
         return self._file.write(offset, memoryview(buf).cast("B"), append=self._append)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether it was opened for writing."""
+        return self._writable
 
     def truncate(self, size: int) -> None:
         """Sets the size through this handle; EINVAL if it is not open for writing."""
@@ -123,47 +135,47 @@ class Handle:
 class DirHandle:
     """One opening of a directory: a list of its names that stays as it is until rewound."""
 
-    def __init__(
-        self, node: Node, lookup: Callable[[Node, bytes], Node], hidden: frozenset[bytes]
-    ) -> None:
-        """``lookup`` gives an entry's node with one lookup more; ``hidden`` names are left
-        out."""
+    def __init__(self, node: Node, lister: Lister, hidden: frozenset[bytes]) -> None:
+        """``hidden`` names are left out."""
         if not node.is_dir:
             raise oserror(errno.ENOTDIR)
         self.node = node
-        self._lookup = lookup
+        self._lister = lister
         self._hidden = hidden
         self._lock = threading.Lock()
         self._fd = backing.reopen(node.fd, os.O_RDONLY | os.O_DIRECTORY)
-        self._names: list[bytes] | None = None
+        self._found: list[backing.Found] | None = None
 
-    def entries(self, start: int) -> Iterator[tuple[bytes, int, Node | None]]:
-        """(name, cookie, node) from cookie ``start`` on (0: the beginning, read anew).
+    def entries(self, start: int) -> Iterator[Entry]:
+        """The entries from cookie ``start`` on (0: the beginning, read anew).
 
-        A cookie is where to go on after that entry. "." and ".." come first, without a node.
-        Each other node carries one lookup more, which is then the caller's to release; an
-        entry is looked up when it is asked for, and left out if it has gone meanwhile.
+        "." and ".." come first, without a node. Each other node carries one lookup more, which
+        is then the caller's to release; an entry is looked at shortly before it is asked for,
+        and left out if it has gone meanwhile.
         """
-        names = self._list(start)
-        for index in range(start, len(names)):
-            name = names[index]
-            if index < 2:
-                yield name, index + 1, None
-                continue
+        found = self._list(start)
+        for index in range(start, _DOTS):
+            yield Entry(found[index][0], index + 1)
+        for first in range(max(start, _DOTS), len(found), BATCH):
+            entries = self._lister.look(self.node, found[first : first + BATCH], first)
+            given = 0
             try:
-                node = self._lookup(self.node, name)
-            except FileNotFoundError:
-                continue
-            yield name, index + 1, node
+                for entry in entries:
+                    given += 1
+                    yield entry
+            finally:
+                self._lister.release(entries[given:])
 
-    def _list(self, start: int) -> list[bytes]:
+    def _list(self, start: int) -> list[backing.Found]:
         with self._lock:
             if self._fd < 0:
                 raise oserror(errno.EBADF)
-            if start == 0 or self._names is None:
-                listed = backing.list_directory(self._fd)
-                self._names = [b".", b"..", *(n for n in listed if n not in self._hidden)]
-            return self._names
+            if start == 0 or self._found is None:
+                listed = backing.scan_directory(self._fd)
+                if self._hidden:
+                    listed = [found for found in listed if found[0] not in self._hidden]
+                self._found = [(b".", 0, False), (b"..", 0, False), *listed]
+            return self._found
 
     def fsync(self) -> None:
         """Makes the directory's entries durable."""

@@ -10,9 +10,7 @@ from __future__ import annotations
 import enum
 import threading
 import time
-from collections import OrderedDict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import codec
 from codec import CodecError
@@ -23,8 +21,11 @@ if TYPE_CHECKING:
 
     from pixfs.volume.attributes import Buffer, Signature
 
-_REMEMBERED = 1 << 16
+_REMEMBERED = 1 << 17
 _SETTLED_NS = 2 * 10**9
+
+MIN_SIZE = 8
+"""Bytes below which a file is raw whatever is in it: it cannot hold the magic."""
 
 
 class Kind(enum.Enum):
@@ -36,8 +37,7 @@ class Kind(enum.Enum):
     BAD = "bad"
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """A file's kind, its logical length in bytes and, if bad, why."""
 
     kind: Kind
@@ -79,20 +79,24 @@ def begins_like_container(fd: int, size: int, offset: int, buf: Buffer) -> bool:
 
 
 class HeadCache:
-    """Heads by signature, so that listing a directory of frames again reads no file."""
+    """Heads by signature, so that listing a directory of frames again reads no file; the ones
+    remembered longest ago make room. Any thread may call anything."""
 
     def __init__(self, limit: int = _REMEMBERED) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._heads: OrderedDict[Signature, Head] = OrderedDict()
+        self._heads: dict[tuple[int, int], tuple[Signature, Head]] = {}
+
+    def knows(self, dev: int, ino: int) -> bool:
+        """Whether the head of some state of this inode is remembered."""
+        return (dev, ino) in self._heads
 
     def get(self, signature: Signature) -> Head | None:
         """The head of the file with exactly this signature, if remembered."""
-        with self._lock:
-            head = self._heads.get(signature)
-            if head is not None:
-                self._heads.move_to_end(signature)
-            return head
+        remembered = self._heads.get(signature[:2])
+        if remembered is None or remembered[0] != signature:
+            return None
+        return remembered[1]
 
     def put(self, signature: Signature, head: Head) -> None:
         """Remembers a head, unless the file changed so lately that it could change again
@@ -100,7 +104,6 @@ class HeadCache:
         if time.time_ns() - signature.ctime_ns < _SETTLED_NS:
             return
         with self._lock:
-            self._heads[signature] = head
-            self._heads.move_to_end(signature)
+            self._heads[signature[:2]] = (signature, head)
             if len(self._heads) > self._limit:
-                self._heads.popitem(last=False)
+                del self._heads[next(iter(self._heads))]

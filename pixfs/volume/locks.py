@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from pixfs.volume import backing
@@ -28,26 +28,69 @@ _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 class DirectoryLocks:
     """A lock for each directory, striped by its inode.
 
-    Held by every operation that looks at or changes what a name in that directory is, for the
-    length of a few system calls. Two directories are always taken in stripe order.
+    ``holding`` is for looking at what a name in that directory is, ``changing`` for making it
+    something else; both for the length of a few system calls. Two directories are always taken
+    in stripe order. Inside the process the two are the same; ``changing`` also excludes the
+    changes that other volumes of the same backing directory make, by the lock of one byte of a
+    file they share, where the storage has such locks.
     """
 
     def __init__(self) -> None:
         self._stripes = tuple(threading.RLock() for _ in range(_STRIPES))
+        # How often the thread that holds a stripe has it locked against other volumes.
+        self._depths = [0] * _STRIPES
+        self._shared_fd = -1
+
+    def share(self, fd: int) -> None:
+        """From now on other volumes are excluded, too, by locks of ``fd`` (the caller's); -1:
+        no longer."""
+        self._shared_fd = fd
 
     @contextmanager
     def holding(self, *keys: Key) -> Iterator[None]:
-        """Holds the locks of these directories."""
-        stripes = sorted({hash(key) % _STRIPES for key in keys})
-        taken = []
+        """Nobody in this process changes names in these directories meanwhile."""
+        with ExitStack() as held:
+            for stripe in _stripes(keys):
+                held.enter_context(self._stripes[stripe])
+            yield
+
+    @contextmanager
+    def changing(self, *keys: Key) -> Iterator[None]:
+        """No volume but this changes names in these directories meanwhile, and no other thread
+        of this one. OSError when the lock cannot be had for a reason other than that the
+        storage has none."""
+        with self.holding(*keys), ExitStack() as held:
+            for stripe in _stripes(keys):
+                held.enter_context(self._locked(stripe))
+            yield
+
+    @contextmanager
+    def _locked(self, stripe: int) -> Iterator[None]:
+        fd = self._shared_fd
+        if fd < 0 or self._depths[stripe] or not _lock_byte(fd, stripe):
+            yield
+            return
+        self._depths[stripe] += 1
         try:
-            for stripe in stripes:
-                self._stripes[stripe].acquire()
-                taken.append(self._stripes[stripe])
             yield
         finally:
-            for lock in reversed(taken):
-                lock.release()
+            self._depths[stripe] -= 1
+            backing.unlock_byte(fd, stripe)
+
+
+def _stripes(keys: tuple[Key, ...]) -> list[int]:
+    # The same in every process: what two volumes exclude each other by.
+    return sorted({(key.dev * 31 + key.ino) % _STRIPES for key in keys})
+
+
+def _lock_byte(fd: int, offset: int) -> bool:
+    try:
+        backing.lock_byte(fd, offset)
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            return False
+        raise
+    return True
 
 
 def lock_shared(fd: int) -> None:

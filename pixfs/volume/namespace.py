@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import stat
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pixfs.volume import backing
@@ -17,13 +19,16 @@ from pixfs.volume.area import HIDDEN
 from pixfs.volume.attributes import Key
 from pixfs.volume.errors import oserror
 from pixfs.volume.handles import DirHandle, Handle
+from pixfs.volume.listing import Lister
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pixfs.volume.attributes import Owner
     from pixfs.volume.core import Core
     from pixfs.volume.nodes import Node
+
+log = logging.getLogger(__name__)
 
 _FORBIDDEN_NAMES = (b".", b"..")
 
@@ -36,6 +41,7 @@ class Namespace:
         self._core = core
         self._root = root
         self._on_renamed = on_renamed
+        self._lister = Lister(core)
 
     def lookup(self, parent: Node, name: bytes) -> Node:
         """The node of a name, with one lookup more. ENOENT, ENOTDIR."""
@@ -67,7 +73,7 @@ class Namespace:
     ) -> tuple[Node, Handle]:
         """Creates and opens a regular file, or opens the one that is there (unless O_EXCL)."""
         self._check_new(parent, name)
-        with self._core.directories.holding(parent.key):
+        with self._core.directories.changing(parent.key):
             try:
                 fd = backing.create(parent.fd, name)
             except FileExistsError:
@@ -81,12 +87,25 @@ class Namespace:
             except BaseException:
                 if fd >= 0:
                     backing.close(fd)
+                    self._unmake(parent, name)
                 raise
         try:
             return node, Handle(self._core, node, flags, created_fd=fd)
         except BaseException:
+            if fd >= 0:
+                with self._core.directories.changing(parent.key):
+                    if self._still_there(node, parent, name):
+                        self._unmake(parent, name)
+                        self._core.nodes.drop_name(node, parent, name)
             self._core.nodes.forget(node, 1)
             raise
+
+    def _unmake(self, parent: Node, name: bytes) -> None:
+        """An open that fails leaves no file of its making behind."""
+        try:
+            backing.unlink(parent.fd, name)
+        except OSError as error:
+            log.warning("an empty file stays after an open that failed: %s", error)
 
     def _own_created(self, parent: Node, name: bytes, fd: int, mode: int, owner: Owner) -> None:
         try:
@@ -94,14 +113,14 @@ class Namespace:
             backing.chmod(fd, stat.S_IMODE(mode))
         except BaseException:
             backing.close(fd)
-            backing.unlink(parent.fd, name)
+            self._unmake(parent, name)
             raise
 
     def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, owner: Owner) -> Node:
         """Creates a special file, or an empty regular one."""
         self._check_new(parent, name)
         mode &= ~owner.umask
-        with self._core.directories.holding(parent.key):
+        with self._core.directories.changing(parent.key):
             backing.mknod(parent.fd, name, mode, rdev)
             return self._adopt_made(parent, name, stat.S_IMODE(mode), owner, backing.unlink)
 
@@ -109,7 +128,7 @@ class Namespace:
         """Creates a directory; it inherits set-group-id."""
         self._check_new(parent, name)
         mode = stat.S_IMODE(mode & ~owner.umask)
-        with self._core.directories.holding(parent.key):
+        with self._core.directories.changing(parent.key):
             backing.mkdir(parent.fd, name, mode)
             if backing.fstat(parent.fd).st_mode & stat.S_ISGID:
                 mode |= stat.S_ISGID
@@ -118,7 +137,7 @@ class Namespace:
     def symlink(self, parent: Node, name: bytes, target: bytes, owner: Owner) -> Node:
         """Creates a symlink."""
         self._check_new(parent, name)
-        with self._core.directories.holding(parent.key):
+        with self._core.directories.changing(parent.key):
             backing.symlink(target, parent.fd, name)
             return self._adopt_made(parent, name, None, owner, backing.unlink)
 
@@ -160,7 +179,7 @@ class Namespace:
             if node.file is not None:
                 # A swap looks at the link count: it must not change between that and the swap.
                 stack.enter_context(node.file.changing())
-            stack.enter_context(self._core.directories.holding(parent.key))
+            stack.enter_context(self._core.directories.changing(parent.key))
             backing.link(node.fd, parent.fd, name)
             return self._adopt(parent, name)
 
@@ -169,24 +188,16 @@ class Namespace:
     def unlink(self, parent: Node, name: bytes) -> None:
         """Removes a name of anything but a directory; an open file lives on."""
         self._check_existing(parent, name)
-        with self._core.directories.holding(parent.key):
-            node = self._find(parent, name)
-            try:
-                backing.unlink(parent.fd, name)
-                self._lost(node, parent, name)
-            finally:
-                self._unpin(node)
+        with self._core.directories.changing(parent.key), self._found(parent, name) as node:
+            backing.unlink(parent.fd, name)
+            self._lost(node, parent, name)
 
     def rmdir(self, parent: Node, name: bytes) -> None:
         """Removes an empty directory."""
         self._check_existing(parent, name)
-        with self._core.directories.holding(parent.key):
-            node = self._find(parent, name)
-            try:
-                backing.rmdir(parent.fd, name)
-                self._lost(node, parent, name)
-            finally:
-                self._unpin(node)
+        with self._core.directories.changing(parent.key), self._found(parent, name) as node:
+            backing.rmdir(parent.fd, name)
+            self._lost(node, parent, name)
 
     def rename(
         self, parent: Node, name: bytes, parent2: Node, name2: bytes, flags: int = 0
@@ -196,21 +207,20 @@ class Namespace:
         self._check_existing(parent2, name2)
         if flags & ~(backing.RENAME_NOREPLACE | backing.RENAME_EXCHANGE):
             raise oserror(errno.EINVAL)
-        with self._core.directories.holding(parent.key, parent2.key):
+        with self._core.directories.changing(parent.key, parent2.key):
             # At hand even if nobody has looked it up: under its new name the policy may
             # want it compressed.
             node = self._adopt(parent, name)
-            node2 = self._find(parent2, name2)
             try:
-                backing.rename(parent.fd, name, parent2.fd, name2, flags)
-                self._moved(node, parent, name, parent2, name2)
-                if node2 is not None and node2 is not node:
-                    if flags & backing.RENAME_EXCHANGE:
-                        self._moved(node2, parent2, name2, parent, name)
-                    else:
-                        self._lost(node2, parent2, name2)
+                with self._core.nodes.held(node), self._found(parent2, name2) as node2:
+                    backing.rename(parent.fd, name, parent2.fd, name2, flags)
+                    self._moved(node, parent, name, parent2, name2)
+                    if node2 is not None and node2 is not node:
+                        if flags & backing.RENAME_EXCHANGE:
+                            self._moved(node2, parent2, name2, parent, name)
+                        else:
+                            self._lost(node2, parent2, name2)
             finally:
-                self._unpin(node2)
                 self._core.nodes.forget(node, 1)
 
     def _moved(self, node: Node, parent: Node, name: bytes, to: Node, name2: bytes) -> None:
@@ -232,6 +242,20 @@ class Namespace:
             self._core.nodes.drop_name(node, parent, name)
             self._on_renamed(node)
 
+    @contextmanager
+    def _found(self, parent: Node, name: bytes) -> Iterator[Node | None]:
+        """The node of a name that is going to be removed or moved, if the node is in use: with
+        a descriptor, so that it outlives its name and its number is not given away."""
+        node = self._find(parent, name)
+        if node is None:
+            yield None
+            return
+        try:
+            with self._core.nodes.held(node):
+                yield node
+        finally:
+            self._core.nodes.unpin(node)
+
     def _find(self, parent: Node, name: bytes) -> Node | None:
         """The node of a name if it is in use, pinned."""
         try:
@@ -240,16 +264,12 @@ class Namespace:
             return None
         return self._core.nodes.find(Key(st.st_dev, st.st_ino))
 
-    def _unpin(self, node: Node | None) -> None:
-        if node is not None:
-            self._core.nodes.unpin(node)
-
     # Listing
 
     def opendir(self, node: Node) -> DirHandle:
         """Opens a directory for listing."""
         hidden = frozenset({HIDDEN}) if node is self._root else frozenset()
-        return DirHandle(node, self.lookup, hidden)
+        return DirHandle(node, self._lister, hidden)
 
     # The hidden area
 

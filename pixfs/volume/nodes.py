@@ -1,24 +1,39 @@
 """Nodes and the table that keeps one of them for each backing inode in use.
 
-A node is what a kernel inode is to the volume: it holds an O_PATH descriptor, is found by
-(device, inode), counts the lookups its users hold and closes when they are forgotten. A
+A node is what a kernel inode is to the volume: it is found by (device, inode), knows the names it
+was looked up under, counts the lookups its users hold and ends when they are forgotten. A
 conversion moves a node to another backing inode without anybody noticing.
+
+Most nodes are merely listed, and there may be a million of them, so a node opens its O_PATH
+descriptor when it is first needed: by one of its names, and only if that still leads to the inode.
+While it has one, the inode cannot be freed and its number cannot come back as another file; before
+a name is removed through the volume its node is therefore made to have one. What happens to a
+node without a descriptor behind the volume's back is found out when it is next used: ESTALE, which
+makes the kernel look the name up again.
 """
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pixfs.volume import backing
 from pixfs.volume.attributes import Key
+from pixfs.volume.descriptors import Descriptor, Kept, Unowned, unless_kept
+from pixfs.volume.errors import StaleNodeError
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from pixfs.volume.files import LogicalFile
+
+    Name = tuple["Node", bytes]
+
+
+_LOST = (FileNotFoundError, NotADirectoryError, StaleNodeError)
 
 
 class Node:
@@ -27,19 +42,59 @@ class Node:
     Attributes:
         kind: the file type bits of st_mode (``stat.S_IFREG`` ...).
         ino: the backing inode number when the node was first seen; kept for its life.
+        known_file: the file behind a regular node if anybody has asked for it yet.
     """
 
-    __slots__ = ("fd", "file", "ino", "key", "kind", "lookups", "names", "pins")
+    __slots__ = (
+        "_table",
+        "descriptor",
+        "gone",
+        "holds",
+        "ino",
+        "key",
+        "kind",
+        "known_file",
+        "lookups",
+        "names",
+        "pins",
+    )
 
-    def __init__(self, fd: int, st: os.stat_result) -> None:
-        self.fd = fd
-        self.kind = stat.S_IFMT(st.st_mode)
-        self.key = Key(st.st_dev, st.st_ino)
-        self.ino = st.st_ino
+    def __init__(self, table: NodeTable, key: Key, kind: int) -> None:
+        self._table = table
+        self.kind = kind
+        self.ino = key.ino
+        self.key = key
         self.lookups = 0
         self.pins = 0
-        self.names: dict[tuple[Node, bytes], None] = {}
-        self.file: LogicalFile | None = None
+        self.holds = 0
+        self.names: tuple[Name, ...] = ()
+        self.known_file: LogicalFile | None = None
+        self.descriptor: Descriptor | None = None
+        self.gone = False
+
+    @property
+    def fd(self) -> int:
+        """The O_PATH descriptor, opened if need be. ESTALE if no name leads to the inode any
+        more. Pass it on, do not store it as a plain number (`Descriptor`)."""
+        descriptor = self.descriptor
+        return descriptor if descriptor is not None else self._table.open(self)
+
+    @property
+    def file(self) -> LogicalFile | None:
+        """The file behind a regular node, None for everything else."""
+        if self.known_file is not None or self.kind != stat.S_IFREG:
+            return self.known_file
+        return self._table.file_of(self)
+
+    def may_drop_descriptor(self) -> bool:
+        """Whether nothing rests on the descriptor: it can be opened again by name, and neither
+        a handle nor a conversion is at the file."""
+        if self.holds > 0 or not self.names:
+            return False
+        if self.kind == stat.S_IFDIR:
+            # Its pins are children that know it as their parent.
+            return True
+        return self.pins == 0 and (self.known_file is None or self.known_file.is_idle())
 
     @property
     def is_dir(self) -> bool:
@@ -54,39 +109,156 @@ class Node:
 
 
 class NodeTable:
-    """All nodes in use. Its lock is the innermost: nothing else is taken under it.
+    """All nodes in use. Its lock is the innermost: nothing else is waited for under it.
 
     ``lookups`` are references of the volume's users, ``pins`` those of the volume itself (an
     open handle, a queued conversion, a child that knows the node as its parent). A node with
     neither is closed.
     """
 
-    def __init__(self, new_file: Callable[[Node], LogicalFile]) -> None:
+    def __init__(
+        self, new_file: Callable[[Node], LogicalFile], kept_descriptors: int | None = None
+    ) -> None:
+        """``kept_descriptors`` bounds how many idle nodes keep theirs."""
         self._lock = threading.Lock()
         self._nodes: dict[Key, Node] = {}
         self._new_file = new_file
+        self._kept = Kept(kept_descriptors)
 
     def adopt(self, fd: int, parent: Node | None, name: bytes) -> Node:
         """The node of the inode behind ``fd`` (taken over), known as ``name`` in ``parent``;
         one lookup more."""
-        try:
-            st = backing.fstat(fd)
-        except OSError:
-            backing.close(fd)
-            raise
+        with unless_kept(Descriptor(fd)) as found:
+            st = backing.fstat(found.descriptor)
+            while True:
+                with self._lock:
+                    key = Key(st.st_dev, st.st_ino)
+                    node = self._nodes.get(key)
+                    if node is None or _is_known_as(node, st, parent, name):
+                        node = self._count(node, key, st, parent, name)
+                        if node.descriptor is None:
+                            self._keep(node, found)
+                        return node
+                self._identify(node)
+
+    def adopt_listed(
+        self, parent: Node, entries: Sequence[tuple[bytes, os.stat_result]]
+    ) -> list[Node | None]:
+        """The nodes of entries just found in a directory, without opening them; one lookup more
+        of each. None for one that `adopt` has to be asked for. The caller holds the lock of the
+        directory."""
+        nodes: list[Node | None] = []
         with self._lock:
-            node = self._nodes.get(Key(st.st_dev, st.st_ino))
-            if node is None:
-                node = Node(fd, st)
-                if node.is_regular:
-                    node.file = self._new_file(node)
-                self._nodes[node.key] = node
-            else:
+            for name, st in entries:
+                key = Key(st.st_dev, st.st_ino)
+                node = self._nodes.get(key)
+                if node is None or _is_known_as(node, st, parent, name):
+                    nodes.append(self._count(node, key, st, parent, name))
+                else:
+                    nodes.append(None)
+        return nodes
+
+    def _count(
+        self,
+        node: Node | None,
+        key: Key,
+        st: os.stat_result,
+        parent: Node | None,
+        name: bytes,
+    ) -> Node:
+        if node is None:
+            node = self._nodes[key] = Node(self, key, stat.S_IFMT(st.st_mode))
+        node.lookups += 1
+        if parent is not None:
+            self._add_name(node, parent, name)
+        return node
+
+    def _identify(self, node: Node) -> None:
+        """Makes a node without a descriptor have one, or takes it out of the table: it bears the
+        number of an inode that has gone."""
+        try:
+            self.open(node)
+        except OSError:
+            with self._lock:
+                if node.descriptor is None and self._nodes.get(node.key) is node:
+                    del self._nodes[node.key]
+
+    def open(self, node: Node) -> Descriptor:
+        """The node's descriptor, opened by one of its names. ESTALE."""
+        for parent, name in self.names(node):
+            try:
+                fd = backing.open_path(parent.fd, name)
+            except _LOST:
+                continue
+            with unless_kept(Descriptor(fd)) as found:
+                st = backing.fstat(found.descriptor)
+                with self._lock:
+                    if node.descriptor is not None:
+                        return node.descriptor
+                    if not node.gone and _is_inode(node, st):
+                        self._keep(node, found)
+                        return found.descriptor
+        with self._lock:
+            if node.descriptor is not None:
+                return node.descriptor
+        raise StaleNodeError
+
+    def stat(self, node: Node) -> os.stat_result:
+        """Attributes of the backing inode; does not open it for that."""
+        if node.descriptor is None:
+            for parent, name in self.names(node)[:1]:
+                try:
+                    st = backing.stat_at(parent.fd, name)
+                except _LOST:
+                    break
+                if _is_inode(node, st):
+                    return st
+        return backing.fstat(node.fd)
+
+    def open_to_read(self, node: Node) -> int:
+        """A readable descriptor of a regular node, for the caller to close; the node does not
+        come to keep one. ESTALE, EACCES."""
+        if node.descriptor is None:
+            for parent, name in self.names(node)[:1]:
+                try:
+                    fd = backing.open_listed(parent.fd, name)
+                except _LOST:
+                    break
+                try:
+                    if _is_inode(node, backing.fstat(fd)):
+                        return fd
+                except BaseException:
+                    backing.close(fd)
+                    raise
                 backing.close(fd)
-            node.lookups += 1
-            if parent is not None:
-                self._add_name(node, parent, name)
-            return node
+        return backing.reopen(node.fd, os.O_RDONLY)
+
+    @contextmanager
+    def held(self, node: Node) -> Iterator[None]:
+        """The node has a descriptor and keeps it meanwhile, whatever becomes of its names; none
+        if it has lost its inode before. The caller has a lookup or a pin of the node."""
+        with self._lock:
+            node.holds += 1
+        try:
+            with suppress(StaleNodeError):
+                _ = node.fd
+            yield
+        finally:
+            with self._lock:
+                node.holds -= 1
+
+    def file_of(self, node: Node) -> LogicalFile:
+        """The one file of a regular node, made when it is first asked for."""
+        with self._lock:
+            if node.known_file is None:
+                node.known_file = self._new_file(node)
+            return node.known_file
+
+    def _keep(self, node: Node, found: Unowned) -> None:
+        found.is_kept = True
+        node.descriptor = found.descriptor
+        for idle in self._kept.add(node):
+            idle.descriptor = None
 
     def find(self, key: Key) -> Node | None:
         """The node of a backing inode if it is in use; adds one pin, to be unpinned."""
@@ -139,7 +311,7 @@ class NodeTable:
             parts: list[bytes] = []
             seen = {node}
             while node.names:
-                node, name = next(iter(node.names))
+                node, name = node.names[0]
                 parts.append(name)
                 if node in seen:
                     break
@@ -149,23 +321,21 @@ class NodeTable:
     def move(self, node: Node, fd: int, key: Key) -> None:
         """Puts another backing inode (O_PATH ``fd``, taken over) behind the node.
 
-        The descriptor keeps its number, so whoever uses it meanwhile sees one inode or the
-        other. The caller holds the lock of the directory, so no lookup comes between.
+        Whoever uses its descriptor meanwhile sees the one inode or the other. The caller holds
+        the lock of the directory, so no lookup comes between.
         """
+        found = Unowned(Descriptor(fd))
         with self._lock:
-            try:
-                backing.replace_fd(fd, node.fd)
-            finally:
-                backing.close(fd)
             if self._nodes.get(node.key) is node:
                 del self._nodes[node.key]
             node.key = key
             self._nodes[key] = node
+            self._keep(node, found)
 
-    def all(self) -> list[Node]:
-        """Every node in use."""
+    def files(self) -> list[LogicalFile]:
+        """The files of all nodes in use that anybody has asked for."""
         with self._lock:
-            return list(self._nodes.values())
+            return [node.known_file for node in self._nodes.values() if node.known_file]
 
     def count(self) -> int:
         """Nodes in use."""
@@ -176,19 +346,19 @@ class NodeTable:
         """Closes every node, whoever still refers to it."""
         with self._lock:
             for node in self._nodes.values():
-                backing.close(node.fd)
-                node.fd = -1
-                node.names.clear()
+                self._end(node)
             self._nodes.clear()
+            self._kept.clear()
 
     def _add_name(self, node: Node, parent: Node, name: bytes) -> None:
-        if (parent, name) not in node.names:
-            node.names[parent, name] = None
+        known = (parent, name)
+        if known not in node.names:
+            node.names = (*node.names, known)
             parent.pins += 1
 
     def _drop_name(self, node: Node, parent: Node, name: bytes) -> None:
         if (parent, name) in node.names:
-            del node.names[parent, name]
+            node.names = tuple(known for known in node.names if known != (parent, name))
             parent.pins -= 1
             self._close_unused(parent)
 
@@ -196,13 +366,31 @@ class NodeTable:
         unused = [node]
         while unused:
             node = unused.pop()
-            if node.lookups > 0 or node.pins > 0 or node.fd < 0:
+            if node.lookups > 0 or node.pins > 0 or node.gone:
                 continue
-            backing.close(node.fd)
-            node.fd = -1
             if self._nodes.get(node.key) is node:
                 del self._nodes[node.key]
+            self._kept.discard(node)
             for parent, _ in node.names:
                 parent.pins -= 1
                 unused.append(parent)
-            node.names.clear()
+            self._end(node)
+
+    def _end(self, node: Node) -> None:
+        if node.descriptor is not None:
+            node.descriptor.close()
+        node.descriptor = None
+        node.names = ()
+        node.gone = True
+
+
+def _is_inode(node: Node, st: os.stat_result) -> bool:
+    return node.key == (st.st_dev, st.st_ino) and node.kind == stat.S_IFMT(st.st_mode)
+
+
+def _is_known_as(node: Node, st: os.stat_result, parent: Node | None, name: bytes) -> bool:
+    """Whether the node with this inode's number is this inode: certainly so while it has a
+    descriptor, else only by a name it is known by."""
+    if node.descriptor is not None:
+        return True
+    return (parent, name) in node.names and node.kind == stat.S_IFMT(st.st_mode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from pixfs.volume.nodes import Node
 
 log = logging.getLogger(__name__)
+
+# Of the converting threads; a request then gets three times the share of each of them.
+_NICENESS = 5
+_NICEST = 19
 
 
 class ConversionQueue:
@@ -166,12 +171,14 @@ class ConversionQueue:
             return dropped
 
     def snapshot(self) -> dict[str, int]:
-        """Nodes pending, deferred and being converted."""
+        """Nodes pending, deferred and being converted; ``looking`` is 1 while a walk may still
+        queue more, and then 0."""
         with self._changed:
             return {
                 "queued": len(self._due) - len(self._deferred),
                 "deferred": len(self._deferred),
                 "converting": sum(self._active.values()),
+                "looking": int(bool(self._walking or self._overflowed)),
             }
 
 
@@ -197,6 +204,7 @@ class Workers:
             thread.join()
 
     def _run(self) -> None:
+        _yield_to_requests()
         while (node := self._queue.take()) is not None:
             try:
                 self._work(node)
@@ -204,3 +212,14 @@ class Workers:
                 log.exception("a conversion thread met an unexpected error and goes on")
             finally:
                 self._queue.done(node)
+
+
+def _yield_to_requests() -> None:
+    """Makes this thread, and those that it starts, one that runs when the others do not want to:
+    whoever copies a sequence in must not wait for the encoder."""
+    thread = threading.get_native_id()
+    try:
+        niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
+        os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))
+    except OSError as error:
+        log.info("converting at the same priority as requests: %s", error)

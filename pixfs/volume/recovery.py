@@ -22,7 +22,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pixfs.volume import backing, swap
-from pixfs.volume.area import LOCK, LOST_FOUND, open_or_make
+from pixfs.volume.area import LOCK, LOST_FOUND, REDO_DATA, REDO_TARGET, open_or_make
 
 if TYPE_CHECKING:
     from pixfs.volume.area import Area
@@ -109,7 +109,7 @@ def _is_ours(fd: int, name: bytes) -> bool:
 
 
 def _finish(area: Area, fd: int, base: bytes, names: set[bytes]) -> None:
-    data, target = base + b".data", base + b".target"
+    data, target = base + REDO_DATA, base + REDO_TARGET
     if data not in names:
         # Either the record was never completed or its rewrite was.
         backing.unlink(fd, target)

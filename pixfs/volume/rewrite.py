@@ -24,7 +24,7 @@ from pixfs.volume.locks import exclusive, lock_shared, unlock
 from pixfs.volume.metadata import copy_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pixfs.volume.area import Area, Temp
     from pixfs.volume.core import Core
@@ -106,29 +106,33 @@ def _place(
 ) -> RawContent:
     node = file.node
     if backing.fstat(node.fd).st_nlink > 1:
+        if isinstance(file.content, RawContent) and area.has_company():
+            # Nothing tells its reader there that raw bytes have moved behind a header.
+            raise oserror(errno.EBUSY)
         return _place_in_place(core, area, file, temp, wrap_it=wrap_it)
     content = _raw_content(temp.fd, wrap_it=wrap_it)
     try:
         # Before anybody else can find it under its name.
         lock_shared(content.wfd)
-        if not _swap(core, node, temp, old):
+        if not _swap(core, node, temp, old, lambda: file.install(content)):
             file.fsync_failed = True
     except BaseException:
-        content.retire()
+        if file.content is not content:
+            content.retire()
         raise
-    file.install(content)
     return content
 
 
-def _swap(core: Core, node: Node, temp: Temp, old: Signature) -> bool:
+def _swap(core: Core, node: Node, temp: Temp, old: Signature, placed: Callable[[], None]) -> bool:
     """Puts ``temp`` in the place of a file with one name or, open but unlinked, with none;
     returns whether that is durable."""
     try:
-        return swap.place(core, node, temp, old, strict=False)
+        return swap.place(core, node, temp, old, strict=False, placed=placed)
     except RestoreConflictError:
         if core.nodes.names(node) or backing.fstat(node.fd).st_nlink:
             raise
     swap.place_unnamed(core, node, temp)
+    placed()
     return True
 
 

@@ -13,6 +13,7 @@ _COUNTERS = (
     "bytes_in",
     "bytes_out",
     "tiles_decoded",
+    "frames_prefetched",
     "eio",
     "leftovers_cleaned",
 )

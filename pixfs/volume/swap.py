@@ -3,8 +3,8 @@
 The caller has written, checked and fsynced the temporary, holds the file's ``mutex`` and the
 exclusive flock of the old inode. What happens here, in this order:
 
-    1. under the directory's lock: the name still is the old inode, with the old signature and
-       no other link;
+    1. under the directory's lock, which excludes other volumes, too: the name still is the old
+       inode, with the old signature and no other link;
     2. name and temporary are exchanged in one step (renameat2 RENAME_EXCHANGE);
     3. what came out is the old inode, unchanged; if not, they are exchanged back;
     4. the node is moved to the new inode, the directory's mtime is put back;
@@ -27,6 +27,8 @@ from pixfs.volume.attributes import Key, Signature
 from pixfs.volume.errors import RestoreConflictError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pixfs.volume.area import Area, Temp
     from pixfs.volume.core import Core
     from pixfs.volume.nodes import Node
@@ -36,8 +38,19 @@ log = logging.getLogger(__name__)
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-def place(core: Core, node: Node, temp: Temp, old: Signature, *, strict: bool) -> bool:
+def place(
+    core: Core,
+    node: Node,
+    temp: Temp,
+    old: Signature,
+    *,
+    strict: bool,
+    placed: Callable[[], None],
+) -> bool:
     """Replaces the file under the node's name by ``temp``.
+
+    ``placed`` is called once the new file stands under the name, before the old inode loses its
+    last one: whoever has the file open has to be moved then, or would see a link count of 0.
 
     ``strict`` also compares the ctime, which a conversion needs: it holds nothing while it
     encodes. A restore holds the file's ``mutex`` from beginning to end, so that a changed ctime
@@ -53,6 +66,7 @@ def place(core: Core, node: Node, temp: Temp, old: Signature, *, strict: bool) -
         # A rename meanwhile leaves another name to try.
         tried.add(untried[0])
         if _exchange(core, node, temp, old, parent, name, strict=strict):
+            placed()
             return _settle(core, temp, parent)
     raise RestoreConflictError
 
@@ -80,14 +94,12 @@ def place_in_place(core: Core, area: Area, node: Node, temp: Temp) -> None:
     wfd = backing.reopen(node.fd, os.O_RDWR)
     try:
         st = backing.fstat(wfd)
-        _reserve(wfd, st, backing.fstat(temp.fd).st_size)
         data, target = area.redo_names()
-        backing.link(node.fd, area.fd, target)
         try:
-            temp.rename(data)
-            area.sync()
+            backing.preallocate(wfd, backing.fstat(temp.fd).st_size)
+            _record(area, node, temp, data, target)
         except OSError:
-            backing.unlink(area.fd, target)
+            _give_back(wfd, st)
             raise
         temp.placed()
         core.on_step("redo-recorded")
@@ -133,14 +145,23 @@ def _copy(source: int, sink: int) -> None:
     backing.ftruncate(sink, offset)
 
 
-def _reserve(wfd: int, st: os.stat_result, wanted: int) -> None:
+def _record(area: Area, node: Node, temp: Temp, data: bytes, target: bytes) -> None:
+    backing.link(node.fd, area.fd, target)
     try:
-        backing.preallocate(wfd, wanted)
+        temp.rename(data)
+        area.sync()
     except OSError:
-        # Gives back what was reserved behind the end.
+        backing.unlink(area.fd, target)
+        raise
+
+
+def _give_back(wfd: int, st: os.stat_result) -> None:
+    """A rewrite in place that did not begin leaves no blocks behind the end and no new mtime."""
+    try:
         backing.ftruncate(wfd, st.st_size)
         backing.utimens(wfd, None, st.st_mtime_ns)
-        raise
+    except OSError as error:
+        log.warning("blocks reserved for a rewrite were not given back: %s", error)
 
 
 def _exchange(
@@ -158,7 +179,8 @@ def _exchange(
     The node keeps such a name: a file without names is one that was unlinked through the
     volume, not one that was replaced behind its back.
     """
-    with core.directories.holding(parent.key):
+    # Between the exchange and the move the name leads to an inode that is not yet the node's.
+    with core.nodes.held(node), core.directories.changing(parent.key):
         if not _leads_to(parent, name, old, strict=strict):
             return False
         core.on_step("checked")

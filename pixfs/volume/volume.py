@@ -23,6 +23,7 @@ from pixfs.volume.handles import DirHandle, Handle
 from pixfs.volume.namespace import Namespace
 from pixfs.volume.nodes import Node, NodeTable
 from pixfs.volume.policy import Policy
+from pixfs.volume.prefetch import Prefetcher
 from pixfs.volume.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Volume:
         self.policy = policy if policy is not None else Policy()
         self._lock = threading.Lock()
         self._closed = False
+        self._prefetcher: Prefetcher | None = None
         path = os.path.realpath(os.fsencode(backing_path))
         self._core = Core(
             policy=self.policy,
@@ -101,11 +103,15 @@ class Volume:
             log.warning("nothing will be compressed or restored: %s", error)
         else:
             self._core.area = area
+            self._core.directories.share(area.names_fd)
             with area.starting():
                 self._core.stats.add("leftovers_cleaned", recovery.recover(area))
         self._core.readahead = ThreadPoolExecutor(
             self.policy.encode_threads, thread_name_prefix="pixfs-readahead"
         )
+        prefetcher = Prefetcher(self._core, self._namespace)
+        self._prefetcher = prefetcher
+        self._core.on_reading = prefetcher.being_read
         self._scheduler.start()
 
     def close(self, drain: bool = True) -> None:
@@ -124,12 +130,14 @@ class Volume:
                 return
             self._closed = True
         self._scheduler.close(drain=drain)
+        if self._prefetcher is not None:
+            self._prefetcher.close()
         if self._core.readahead is not None:
             self._core.readahead.shutdown(wait=True, cancel_futures=True)
-        for node in self._core.nodes.all():
-            if node.file is not None:
-                node.file.shut()
+        for file in self._core.nodes.files():
+            file.shut()
         if self._core.area is not None:
+            self._core.directories.share(-1)
             try:
                 self._core.area.close()
             except OSError as error:
@@ -180,6 +188,11 @@ class Volume:
     def wait_idle(self, timeout_s: float | None = None) -> bool:
         """Waits until idle; False if that takes longer than ``timeout_s`` (real time)."""
         return self._scheduler.queue.wait_idle(timeout_s)
+
+    def wait_prefetched(self, timeout_s: float | None = None) -> bool:
+        """Waits until the frames that readers are expected to want next are decoded; False if
+        that takes longer than ``timeout_s`` (real time)."""
+        return self._prefetcher is None or self._prefetcher.wait_idle(timeout_s)
 
     def convert_now(self, node: Node) -> None:
         """Compresses a file and returns when that is done, or when it is known that the file
@@ -265,10 +278,14 @@ class Volume:
     # Attributes
 
     def stat(self, node: Node) -> Stat:
-        """Attributes as users see them: logical size, stored blocks."""
+        """Attributes as users see them: logical size, stored blocks. ESTALE for what another
+        volume on the same directory has replaced or removed: look the name up again."""
         if node.file is not None:
             return node.file.stat()
-        return Stat.of(backing.fstat(node.fd), node.ino)
+        st = self._core.nodes.stat(node)
+        if st.st_nlink == 0 and self._core.nodes.names(node):
+            raise oserror(errno.ESTALE)
+        return Stat.of(st, node.ino)
 
     def chmod(self, node: Node, mode: int) -> None:
         """Sets permission bits."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+from benchmarks import catalog_bench
 from benchmarks.errors import BenchError
 
 
@@ -16,19 +17,29 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     codec_parser = verbs.add_parser("codec", help="ratio and one-thread speed beside peers")
     mount_parser = verbs.add_parser("mount", help="a mount beside the directory under it")
+    jobs_parser = verbs.add_parser("jobs", help="a job of many small frames beside cp -r")
+    catalog_parser = verbs.add_parser("catalog", help="pages of a list of a million files")
+    catalog_bench.add_arguments(catalog_parser)
     try:
-        from benchmarks import codec_bench, mount_bench
+        from benchmarks import codec_bench, jobs, mount_bench
     except ImportError as error:
         # imagecodecs is an extra that only benchmarks need.
         print(f"scripts/bench: {error}; run .venv/bin/pip install -e '.[bench]'", file=sys.stderr)
         return 2
     codec_bench.add_arguments(codec_parser)
     mount_bench.add_arguments(mount_parser)
+    jobs.add_arguments(jobs_parser)
     options = parser.parse_args()
     # A plain exit runs the clean-up that unmounts; the default action would not.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        return codec_bench.run(options) if options.verb == "codec" else mount_bench.run(options)
+        runs = {
+            "codec": codec_bench.run,
+            "mount": mount_bench.run,
+            "jobs": jobs.run,
+            "catalog": catalog_bench.run,
+        }
+        return runs[options.verb](options)
     except BenchError as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
     except subprocess.CalledProcessError as error:

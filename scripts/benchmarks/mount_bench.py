@@ -14,7 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks import machine, workloads
+import numpy as np
+
+from benchmarks import listings, machine, workloads
 from benchmarks.docs import replace_section
 from benchmarks.errors import BenchError, NotLosslessError
 from benchmarks.mount_report import Metric, Results, render
@@ -37,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backing", type=Path, help="measure on this file system ($TMPDIR)")
     parser.add_argument("--frames", type=int, default=16, help="frames of a sequence (16)")
     parser.add_argument("--size", default="2048x1556", help="pixels, WIDTHxHEIGHT (2048x1556)")
+    parser.add_argument(
+        "--files", type=int, default=10_000, help="small frames that are listed (10000)"
+    )
+    parser.add_argument(
+        "--known", type=int, default=0, help="files to find on a mount in the end (0: left out)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds; the best counts (3)")
     parser.add_argument("--level", default="balanced", help="PixFS level (balanced)")
     parser.add_argument(
@@ -67,9 +75,12 @@ def run(options: argparse.Namespace) -> int:
                 mounted.callback(place.stop)
                 place.start()
             results = _measure(places, frames, options.rounds)
+            _list(places, options.files, options.rounds, results)
+            known = _know(_raw(places), options.known) if options.known else ""
     finally:
         _remove(folder)
     text = render(results, [place.name for place in places], frames, _cold_method())
+    text += known and f"\n\n{known}"
     print(text)
     if options.json:
         document = {"machine": facts, "frames": len(frames), "results": results.as_json()}
@@ -167,10 +178,70 @@ def _read(
     random = workloads.random_preads(target, count, plan)
     results.add(place.name, Metric.RANDOM, touched / random)
     _cool(place, results)
-    for metric in (Metric.READ_COLD, Metric.READ_WARM):
-        results.add(place.name, metric, amount / workloads.read_frames(target, count))
+    for number in _scattered(count):
+        frame_s = workloads.read_whole(workloads.frame_path(target, number))
+        results.add(place.name, Metric.FRAME, frame_s * 1e3)
+    _cool(place, results)
+    results.add(place.name, Metric.READ_COLD, amount / workloads.read_frames(target, count))
+    if isinstance(place, PixFSMount) and place.compresses:
+        results.add(place.name, Metric.AHEAD, 100 * place.frames_prefetched() / count)
+    results.add(place.name, Metric.READ_WARM, amount / workloads.read_frames(target, count))
     if not workloads.same_frames(target, frames):
         raise NotLosslessError(f"{place.name} gave back other bytes than were written")
+
+
+def _scattered(count: int) -> list[int]:
+    """Every frame once, in an order that shows no step."""
+    return [int(n) for n in np.random.default_rng(7).permutation(count)]
+
+
+def _list(places: Sequence[Place], files: int, rounds: int, results: Results) -> None:
+    """List folders that nobody has listed before."""
+    count = listings.most_files(files)
+    for number in range(rounds):
+        _progress(f"listing, round {number + 1} of {rounds}")
+        for place in places:
+            folder = listings.fill(place, f"listed{number}", count)
+            _forget(place)
+            results.add(place.name, Metric.LIST, count / listings.list_long(folder))
+            _forget(place)
+            results.add(place.name, Metric.FIND, count / listings.find(folder))
+    for place in places:
+        if place.pid is not None:
+            results.add(place.name, Metric.PEAK, listings.memory(place.pid, "VmHWM") / 1e6)
+
+
+def _raw(places: Sequence[Place]) -> Place:
+    return next(p for p in places if isinstance(p, PixFSMount) and not p.compresses)
+
+
+def _forget(place: Place) -> None:
+    """Have the kernel forget what files there are, and a mount with it."""
+    os.sync()
+    if _may_drop_caches():
+        Path("/proc/sys/vm/drop_caches").write_text("2\n")
+    else:
+        place.stop()
+        place.start()
+
+
+def _know(place: Place, count: int) -> str:
+    """Find more files than a process may open; what that took."""
+    _progress(f"finding {count} files")
+    folder = listings.fill_many(place, "known", count)
+    _forget(place)
+    pid = place.pid
+    if pid is None:
+        raise BenchError(f"{place.name} is no mount")
+    before = listings.memory(pid)
+    seconds = listings.find(folder)
+    grown = (listings.memory(pid) - before) / count
+    descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+    return (
+        f"{place.name}: find went through {count:,} files in {seconds:.1f} s, {count / seconds:.0f}"
+        f" a second; the daemon grew by {grown:.0f} bytes for each and had {descriptors}"
+        " descriptors open afterwards."
+    )
 
 
 def _await_encoded(paths: Sequence[Path]) -> None:

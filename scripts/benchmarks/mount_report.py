@@ -18,11 +18,16 @@ class Metric(Enum):
     WRITE = ("write and close, MB/s", False)
     WRITE_SYNC = ("write, fsync and close, MB/s", False)
     READ_COLD = ("sequential read, cold, MB/s", False)
+    AHEAD = ("frames decoded ahead of that, %", False)
     READ_WARM = ("sequential read, warm, MB/s", False)
     RANDOM = ("random preads 4 KiB-1 MiB, cold, MB/s", False)
+    FRAME = ("a whole frame at random, cold, ms", True)
     FIRST = ("first frame after mounting, cold, ms", True)
     HEAD = ("open, read 2 KiB, close, cold, us", True)
     ENCODE = ("written until compressed, MB/s", False)
+    LIST = ("ls -l, files/s", False)
+    FIND = ("find, files/s", False)
+    PEAK = ("largest resident memory, MB", True)
     RATIO = ("size on disk: logical/stored", False)
 
     def __init__(self, label: str, smaller_is_better: bool) -> None:
@@ -53,7 +58,7 @@ class Results:
         best, worst = max(found), min(found)
         if metric.smaller_is_better:
             best, worst = worst, best
-        return abs(worst / best - 1)
+        return abs(worst / best - 1) if best else 0.0
 
     def as_json(self) -> dict[str, dict[str, list[float]]]:
         """All figures, by place and label."""

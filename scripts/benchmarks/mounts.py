@@ -6,6 +6,7 @@ interrupted leaves no mount behind.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -38,6 +39,11 @@ class Place:
         """Whether files change their form some time after they were written."""
         return False
 
+    @property
+    def pid(self) -> int | None:
+        """The process that serves it, if there is one."""
+        return None
+
 
 class PassThrough(Place):
     """A program that mirrors a directory: what FUSE alone costs."""
@@ -66,6 +72,10 @@ class PassThrough(Place):
                 raise BenchError(f"{self._script} did not mount {self.root}")
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int | None:
+        return self._daemon.pid if self._daemon is not None else None
+
     def stop(self) -> None:
         daemon, self._daemon = self._daemon, None
         if daemon is None:
@@ -88,6 +98,14 @@ class PixFSMount(Place):
         self.root.mkdir()
         self._log = folder / "daemon.log"
         self._options = options
+
+    @property
+    def pid(self) -> int | None:
+        return int(os.getxattr(self.root, "user.pixfs.pid"))
+
+    def frames_prefetched(self) -> int:
+        """Frames decoded ahead since it was mounted."""
+        return int(json.loads(os.getxattr(self.root, "user.pixfs.stats"))["frames_prefetched"])
 
     @property
     def compresses(self) -> bool:

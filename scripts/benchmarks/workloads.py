@@ -91,6 +91,13 @@ def random_preads(folder: Path, count: int, plan: Sequence[Access]) -> float:
             os.close(descriptor)
 
 
+def read_whole(path: Path) -> float:
+    """Open a frame, read all of it and close it, as a viewer that jumps there does: seconds."""
+    start = time.perf_counter()
+    path.read_bytes()
+    return time.perf_counter() - start
+
+
 def read_heads(folder: Path, count: int) -> list[float]:
     """Open each frame, read its DPX header and close it, as a file browser does; seconds each."""
     seconds = []

@@ -1,8 +1,4 @@
-"""Compress rows again exactly as a file had them: for decode_standalone.py, from redo-v1.md.
-
-Run-length codes are made here, zlib streams by the zlib of this Python: one that cuts its data
-otherwise than zlib 1.2 and 1.3, or a file of another library (libdeflate), cannot be redone here.
-"""
+"""Compress rows again exactly as a file had them: for decode_standalone.py, from redo-v1.md."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from standalone import libdeflate, zlib_deflate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +25,7 @@ COUNTS = {  # what stands before a run of n elements, and before a literal of n
 
 
 def redo(method: int, rows: bytes, parameters: bytes) -> bytes:
-    """The bytes of the file's chunks. NotImplementedError where zlib cannot make them."""
+    """The bytes of the file's chunks."""
     if not 1 <= method <= 6 or parameters[0] != 1:
         raise ValueError("these rows are compressed in an unknown way")
     _, detail_size, setting_size, k, row_bytes, n = struct.unpack_from("<BBBBII", parameters)
@@ -77,14 +74,14 @@ def filtered(method: int, data: NDArray[Any], row_bytes: int, detail: bytes) -> 
     return out.reshape(-1).view(np.uint8)
 
 
-def deflated(data: NDArray[Any], setting: bytes) -> bytes:
+def deflated(rows: NDArray[Any], setting: bytes) -> bytes:
     head, (make, level, memory, is_filtered) = setting[:2], setting[2:]
+    data = rows.tobytes()
     if make:
-        raise NotImplementedError(f"libdeflate made this file at level {level}; zlib cannot")
-    window, strategy = (head[0] >> 4) + 8, zlib.Z_FILTERED if is_filtered else 0
-    maker = zlib.compressobj(level, zlib.DEFLATED, -window, memory, strategy)
-    body = maker.compress(data.tobytes()) + maker.flush()
-    return head + body + struct.pack(">I", zlib.adler32(data.tobytes()))
+        body = libdeflate.compress(data, level, make)
+    else:
+        body = zlib_deflate.compress(data, level, memory, (head[0] >> 4) + 8, is_filtered == 1)
+    return head + body + struct.pack(">I", zlib.adler32(data))
 
 
 def run_lengths(

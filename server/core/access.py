@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from server.core.permissions import Actor
 
-__all__ = ["Access", "AllowedPath", "access_of", "access_of_actor"]
+__all__ = ["Access", "AllowedPath", "Reach", "access_of", "access_of_actor"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -25,6 +25,26 @@ class AllowedPath:
 
     storage: str
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The folders of one storage that somebody may work in; a plain value that workers get."""
+
+    folders: tuple[str, ...]
+
+    def includes(self, path: str) -> bool:
+        """Whether this path may be worked on."""
+        return any(is_beneath(path, folder) for folder in self.folders)
+
+    def shows(self, path: str) -> bool:
+        """Whether it may be seen that this path is there: it is allowed, or leads to one."""
+        return self.includes(path) or any(is_beneath(folder, path) for folder in self.folders)
+
+    def takes(self, path: str, location: str) -> bool:
+        """Whether what ``path`` was asked for and found at may be used. ``location`` is where it
+        really is: the same, or where links led. Links lead only to what is allowed itself."""
+        return self.includes(location) or (location == path and self.shows(location))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +61,18 @@ class Access:
 
     def includes(self, storage_id: int, path: str) -> bool:
         """Whether the user may work on this path."""
-        return self.everything or any(
-            is_beneath(path, folder) for folder in self.paths.get(storage_id, ())
-        )
+        return self.everything or self._folders(storage_id).includes(path)
 
     def shows(self, storage_id: int, path: str) -> bool:
         """Whether the user may see that this path is there: it is allowed, or leads to one."""
-        return self.includes(storage_id, path) or any(
-            is_beneath(folder, path) for folder in self.paths.get(storage_id, ())
-        )
+        return self.everything or self._folders(storage_id).shows(path)
+
+    def reach(self, storage_id: int) -> Reach | None:
+        """What to hold the real location of files to; None when there is no limit."""
+        return None if self.everything else self._folders(storage_id)
+
+    def _folders(self, storage_id: int) -> Reach:
+        return Reach(self.paths.get(storage_id, ()))
 
     def require(self, storage_id: int, path: str) -> None:
         """Raise NotFound, as for a path that is not there, unless it is included."""

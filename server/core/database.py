@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL, Connection, Engine
 
-__all__ = ["Database", "sqlite_url"]
+__all__ = ["Database", "sqlite_url", "with_driver"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,6 +55,10 @@ class Database:
     """Connections to one database, whose tables are those of this version.
 
     Safe to use from any thread; the coroutines from any trio task.
+
+    Attributes:
+        on_ended: called with "read" or "write" and the seconds each transaction of `read` and
+            `write` took, in its thread.
     """
 
     def __init__(self, url: URL | str, *, backups: Path | None = None) -> None:
@@ -63,7 +68,8 @@ class Database:
         beside it). Raises SchemaError when a newer PixFS has written the database, DatabaseError
         when it cannot be reached or used.
         """
-        self.url = _with_driver(sa.make_url(url))
+        self.on_ended: Callable[[str, float], None] = lambda kind, seconds: None
+        self.url = with_driver(sa.make_url(url))
         self._writers = threading.Lock()
         self._write_limit = trio.CapacityLimiter(1)
         self._read_limit = trio.CapacityLimiter(_READERS)
@@ -120,7 +126,7 @@ class Database:
             with self.reading() as connection:
                 return work(connection, *args, **kwargs)
 
-        return await trio.to_thread.run_sync(run, limiter=self._read_limit)
+        return await self._timed("read", run, self._read_limit)
 
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -135,10 +141,21 @@ class Database:
             with self.writing() as connection:
                 return work(connection, *args, **kwargs)
 
-        return await trio.to_thread.run_sync(run, limiter=self._write_limit)
+        return await self._timed("write", run, self._write_limit)
+
+    async def _timed(self, kind: str, run: Callable[[], T], limit: trio.CapacityLimiter) -> T:
+        asked = time.monotonic()
+
+        def timed() -> T:
+            try:
+                return run()
+            finally:
+                self.on_ended(kind, time.monotonic() - asked)
+
+        return await trio.to_thread.run_sync(timed, limiter=limit)
 
 
-def _with_driver(url: URL) -> URL:
+def with_driver(url: URL) -> URL:
     """``postgresql://`` and ``postgres://`` mean psycopg 3; other databases are refused."""
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return url.set(drivername="postgresql+psycopg")
@@ -181,6 +198,8 @@ def _sqlite_engine(url: URL, *, writes: bool) -> Engine:
         # answer has then promised what is gone.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        # SQLite's own lower() knows only the letters of ASCII.
+        connection.create_function("pixfs_lower", 1, str.lower, deterministic=True)
         if not writes:
             connection.execute("PRAGMA query_only = ON")
 

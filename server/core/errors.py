@@ -47,10 +47,20 @@ class InvalidValue(CoreError):
 
 
 class NotFound(CoreError):
-    """There is no such thing, or none that this user may see."""
+    """There is no such thing, or none that this user may see.
+
+    ``kind`` and ``id`` say what was looked for, where that has a number or name; else "".
+    """
 
     code = "not-found"
     hint = "check the number or name; a list shows what there is"
+
+    def __init__(
+        self, message: str, *, kind: str = "", id: int | str = "", hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.kind = kind
+        self.id = id
 
 
 class NameTaken(CoreError):
@@ -58,6 +68,36 @@ class NameTaken(CoreError):
 
     code = "name-taken"
     hint = "choose another name"
+
+
+class FileExists(NameTaken):
+    """A file, or its entity, is in the way. ``file_id`` is None when it has no entity yet."""
+
+    code = "file-exists"
+    hint = "choose another path, or update the file that is there"
+
+    def __init__(self, storage_id: int, path: str, file_id: int | None) -> None:
+        super().__init__("there is a file of that path already")
+        self.storage_id = storage_id
+        self.path = path
+        self.file_id = file_id
+
+
+class SizeMismatch(InvalidValue):
+    """Not as many bytes came as were announced; nothing of them was kept."""
+
+    code = "size-mismatch"
+    hint = "send the file again, with its true length"
+
+
+class PackageError(InvalidValue):
+    """A package (DCP, IMF) is not what its ASSETMAP and packing lists say."""
+
+    code = "package-broken"
+    hint = "put all files of the package, whole, into the folder of its ASSETMAP"
+
+    def __init__(self, message: str) -> None:
+        super().__init__("assetmap", message)
 
 
 class InUse(CoreError):

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+import trio
 
 from server.core.access import access_of_actor
-from server.core.errors import InvalidValue, NameTaken, NotFound
+from server.core.errors import InUse, InvalidValue, NameTaken, NotFound
 from server.core.events import record
 from server.core.permissions import Action, Actor, require
 from server.core.schema import utc_now
@@ -22,7 +24,7 @@ from server.core.tables import s3_endpoints, storages, throttles, user_paths
 from server.core.values import check_name, check_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
@@ -39,8 +41,12 @@ __all__ = [
     "list_storages",
 ]
 
+# Tells of a PixFS mount which directory it shows.
+_BACKING = "user.pixfs.backing"
 # Amazon's rules for a bucket's name, less those that only matter in host names.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+_SHOWN_JOBS = 10
 
 
 class StorageKind(StrEnum):
@@ -73,9 +79,16 @@ class Storage:
 class Storages:
     """The storages of the server. Methods raise NotAllowed, NotFound, InvalidValue, NameTaken."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime] = utc_now,
+        private: Sequence[str] = (),
+    ) -> None:
+        """``private`` are the server's own directories and files: no storage shows them."""
         self._database = database
         self._clock = clock
+        self._private = tuple(private)
 
     async def list(self, actor: Actor) -> list[Storage]:
         """The storages the actor may see any part of, by name."""
@@ -101,6 +114,8 @@ class Storages:
         require(actor, Action.MANAGE_STORAGES)
         name = check_name("name", name)
         root = check_root(kind, root, endpoint)
+        if kind is not StorageKind.S3:
+            await trio.to_thread.run_sync(_refuse_private, root, self._private)
         return await self._database.write(
             _add, actor, name, kind, root, endpoint, read_only, self._clock()
         )
@@ -118,7 +133,10 @@ class Storages:
         return await self._database.write(_change, actor, name, values, self._clock())
 
     async def remove(self, actor: Actor, name: str) -> None:
-        """Forget a storage; nothing in it is touched. Its throttles and allowed paths go."""
+        """Forget a storage; nothing in it is touched. Its throttles and allowed paths go.
+
+        InUse while jobs that have not ended work on it.
+        """
         require(actor, Action.MANAGE_STORAGES)
         await self._database.write(_remove, actor, name, self._clock())
 
@@ -184,6 +202,23 @@ def _check_directory(root: str) -> str:
     return path
 
 
+def _refuse_private(root: str, private: Sequence[str]) -> None:
+    """Raise InvalidValue when a storage here would show the server's own secrets and tables, or
+    would let a job write over them. By real paths; blocks."""
+    places = [os.path.realpath(root)]
+    with suppress(OSError):
+        # What a PixFS mount shows is its backing directory.
+        backing = os.fsdecode(os.getxattr(root, _BACKING))
+        places.append(os.path.realpath(backing))
+    for own in (os.path.realpath(path) for path in private):
+        if any(_contains(place, own) for place in places):
+            raise InvalidValue("root", "the server keeps its own data there")
+
+
+def _contains(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
 def _check_bucket(root: str) -> str:
     bucket, _, prefix = root.partition("/")
     if not _BUCKET.fullmatch(bucket):
@@ -247,7 +282,17 @@ def _change(
 
 
 def _remove(connection: Connection, actor: Actor, name: str, now: datetime) -> None:
+    # Imported here: jobs are built on top of storages.
+    from server.core.jobs.queries import open_on
+
     storage = find_storage(connection, name)
+    if numbers := open_on(connection, storage.id):
+        shown = ", ".join(str(number) for number in numbers[:_SHOWN_JOBS])
+        more = len(numbers) - _SHOWN_JOBS
+        raise InUse(
+            f"jobs work on it: {shown}" + (f" and {more} more" if more > 0 else ""),
+            hint="wait for these jobs, or cancel them first",
+        )
     connection.execute(user_paths.delete().where(user_paths.c.storage_id == storage.id))
     connection.execute(throttles.delete().where(throttles.c.storage_id == storage.id))
     connection.execute(storages.update().where(storages.c.id == storage.id).values(state="removed"))

@@ -37,6 +37,7 @@ __all__ = [
     "Throttles",
     "Window",
     "effective",
+    "list_throttles",
     "look_again_at",
 ]
 
@@ -155,9 +156,16 @@ def _strictest(limits: Iterable[int | None]) -> int | None:
 class Throttles:
     """The throttles of the server. Methods raise NotAllowed, NotFound, InvalidValue."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime] = utc_now,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_change`` is called after each change that limiters should look at."""
         self._database = database
         self._clock = clock
+        self._on_change = on_change
 
     async def list(self, actor: Actor) -> list[Throttle]:
         """All throttles by storage, path and direction."""
@@ -179,15 +187,18 @@ class Throttles:
         require(actor, Action.CONTROL_THROTTLES)
         checked = tuple(windows)
         _check(limit_bps, time_zone, checked)
-        return await self._database.write(
+        made = await self._database.write(
             _set, actor, storage, check_path("path", path), direction, limit_bps, time_zone,
             checked, self._clock(),
         )  # fmt: skip
+        self._on_change()
+        return made
 
     async def remove(self, actor: Actor, number: int) -> None:
         """Remove a throttle."""
         require(actor, Action.CONTROL_THROTTLES)
         await self._database.write(_remove, actor, number, self._clock())
+        self._on_change()
 
 
 def _check(limit_bps: int | None, time_zone: str, windows: tuple[Window, ...]) -> None:

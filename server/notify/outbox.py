@@ -53,14 +53,18 @@ class Outbox:
         account: Callable[[], Awaitable[MailAccount | None]],
         clock: Callable[[], datetime] = utc_now,
         look_s: float = _LOOK_S,
+        on_tried: Callable[[str, str], None] = lambda kind, result: None,
     ) -> None:
-        """``key`` signs webhooks, ``account`` is the mail account, None when there is none."""
+        """``key`` signs webhooks, ``account`` is the mail account, None when there is none.
+        ``on_tried`` is called after each attempt with the message's kind and sent, failed (it
+        will be tried again) or given-up."""
         self._database = database
         self._webhook = webhook
         self._key = key
         self._account = account
         self._clock = clock
         self._look_s = look_s
+        self._on_tried = on_tried
         self._wake = trio.Event()
 
     def wake(self) -> None:
@@ -104,7 +108,9 @@ class Outbox:
                 await self._database.write(_note, row.id, row.attempts + 1, error, is_final, now)
             except DatabaseError as failure:
                 log.warning("message %d may be sent once more: %s", row.id, failure)
-        if error and (is_final or row.attempts + 1 >= MOST_ATTEMPTS):
+        is_given_up = bool(error) and (is_final or row.attempts + 1 >= MOST_ATTEMPTS)
+        self._on_tried(row.kind, "given-up" if is_given_up else "failed" if error else "sent")
+        if is_given_up:
             log.warning("the message %d about job %d is given up: %s", row.id, row.job_id, error)
 
     async def _send(self, row: AnyRow) -> None:

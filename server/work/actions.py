@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from server.work.batch import Outcome
 from server.work.beneath import split
-from server.work.directory import Directory
+from server.work.directory import CHUNK, Directory
 from server.work.errors import FileError, StorageError
 from server.work.mounted import PixfsMount
 from server.work.transfer import copy, failed
@@ -27,9 +28,9 @@ __all__ = ["clear", "open_storage", "run"]
 def open_storage(spec: StorageSpec) -> Storage:
     """The storage, open for one batch. StorageError when it cannot be reached."""
     if spec.kind == "directory":
-        return Directory(spec.root)
+        return Directory(spec.root, spec.reach)
     if spec.kind == "pixfs":
-        return PixfsMount(spec.root, backing=spec.settings.get("backing"))
+        return PixfsMount(spec.root, backing=spec.settings.get("backing"), reach=spec.reach)
     # Only who uses buckets waits for boto3.
     from server.work.bucket import Bucket
 
@@ -120,6 +121,29 @@ def _verify(batch: Batch, source: Storage, file: File, flow: Flow) -> Outcome:
     return Outcome(file.number, "done", size=file.size, stored=file.size)
 
 
+def _index(batch: Batch, source: Storage, file: File, flow: Flow) -> Outcome:
+    """Reads all of a file, and tells its size, time and SHA-1."""
+    algorithm, _, expected = batch.options.expected.get(file.path, "").partition(":")
+    digests = {
+        name: hashlib.new(name, usedforsecurity=False) for name in ("sha1", algorithm or "sha1")
+    }
+    size = 0
+    with source.open(file.path, stored=False) as opened:
+        flow.read(min(CHUNK, opened.size))
+        while data := opened.read(CHUNK):
+            for digest in digests.values():
+                digest.update(data)
+            size += len(data)
+            flow.landed(len(data))
+            flow.read(len(data))
+        opened.check()
+        mtime_ns = opened.entry.mtime_ns
+    if expected and digests[algorithm].hexdigest() != expected:
+        raise FileError("hash-mismatch", "its hash is not the one that its package names")
+    found = digests["sha1"].hexdigest()
+    return Outcome(file.number, "done", size=size, stored=size, mtime_ns=mtime_ns, digest=found)
+
+
 def _delete(batch: Batch, source: Storage, file: File, flow: Flow) -> Outcome:
     """Removes a file that still is what it was when the job was planned."""
     return _remove(batch, source, file, check_version=False)
@@ -203,6 +227,7 @@ _ACTIONS: dict[str, Callable[[Batch, Storage, File, Flow], Outcome]] = {
     "compress": _compress,
     "restore": _restore,
     "verify": _verify,
+    "index": _index,
     "delete": _delete,
     "unlink-source": _unlink_source,
     "rename": _rename,

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from server.core.access import Reach
 
 __all__ = ["Action", "Batch", "File", "Options", "Outcome", "Overwrite", "StorageSpec", "Verify"]
 
-Action = Literal["copy", "compress", "restore", "verify", "delete", "unlink-source", "rename"]
+Action = Literal[
+    "copy", "compress", "restore", "verify", "delete", "unlink-source", "rename", "index"
+]
 Overwrite = Literal["fail", "skip", "newer", "replace"]
 Verify = Literal["hash", "size"]
 
@@ -20,11 +27,13 @@ class StorageSpec:
         kind: "pixfs", "directory" or "s3".
         root: a folder's absolute path, or ``s3://bucket/prefix``.
         settings: endpoint, region, credentials of a bucket; ``backing`` of a mount.
+        reach: folders that links may lead to, None for the whole storage.
     """
 
     kind: Literal["pixfs", "directory", "s3"]
     root: str
     settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    reach: Reach | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +43,13 @@ class Options:
     Attributes:
         verify: "hash" reads back what landed and compares; "size" trusts the storage.
         stored: move containers as they are stored, where both sides can.
+        expected: by path, the hash (``sha1:HEX``, ``sha256:HEX``) that "index" must find.
     """
 
     overwrite: Overwrite = "fail"
     verify: Verify = "hash"
     stored: bool = True
+    expected: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +80,8 @@ class Batch:
     Attributes:
         id: names the job and the batch in it; lower-case letters, digits and dashes.
         attempt: counts from 1; no two write under the same hidden names.
-        lost: earlier attempts that were never heard of again, and may have left something.
+        lost: earlier attempts that may have left something: they were never heard of again, or
+            were stopped within a large file.
     """
 
     id: str

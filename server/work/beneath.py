@@ -4,6 +4,9 @@ Every path is resolved by openat2(2) with RESOLVE_BENEATH and RESOLVE_NO_MAGICLI
 itself refuses ``..``, absolute links and links that lead out, also while somebody exchanges
 folders for links. What is done to a name is then done relative to the descriptor of its folder
 and never follows a link.
+
+A link that stays within the root may still lead from a folder somebody is allowed to one that is
+not theirs. For them every descriptor is asked where it really is before it is used.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from server.work.errors import FileError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from server.core.access import Reach
 
 __all__ = ["RENAME_NOREPLACE", "Root", "normalise", "split"]
 
@@ -75,16 +80,20 @@ class Root:
     """A directory below which paths are resolved; close it at the end.
 
     Paths are normalised text; bytes that are no UTF-8 are surrogate escapes. Any thread may
-    call; calls block and raise OSError, EXDEV for a path that leads out.
+    call; calls block and raise OSError, EXDEV for a path that leads out, and FileError
+    ("outside") for one whose links lead out of ``reach``.
     """
 
-    def __init__(self, path: str) -> None:
-        """Opens the directory. Raises StorageError when that cannot be done."""
+    def __init__(self, path: str, reach: Reach | None = None) -> None:
+        """Opens the directory. ``reach`` are the folders that may be worked in, None for all;
+        that paths themselves lie in it is for the caller to have checked. Raises StorageError.
+        """
         try:
             self.fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise StorageError(f"the storage cannot be opened: {error.strerror}") from error
         self.path = path
+        self._reach = reach
 
     def close(self) -> None:
         """Closes the directory."""
@@ -98,13 +107,34 @@ class Root:
         for _ in range(_ATTEMPTS):
             fd = _libc.syscall(_SYS_OPENAT2, self.fd, name, how, ctypes.c_size_t(len(how)))
             if fd >= 0:
-                return int(fd)
+                return self._within_reach(int(fd), path)
             code = ctypes.get_errno()
             if code == errno.ENOSYS:
                 raise StorageError(f"Linux {platform.release()} has no openat2(2)")
             if code not in (errno.EAGAIN, errno.EINTR):
                 raise OSError(code, os.strerror(code))
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    def _within_reach(self, fd: int, path: str) -> int:
+        """The descriptor, if it is not of something that only a link made part of the reach."""
+        if self._reach is None:
+            return fd
+        try:
+            if not self._reach.takes(path, self._location(fd)):
+                raise FileError("outside", "a link in its path leads out of the folders allowed")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _location(self, fd: int) -> str:
+        """Where an open file is below the root, whatever path it was opened by."""
+        root, real = (os.readlink(f"/proc/self/fd/{each}") for each in (self.fd, fd))
+        if real == root:
+            return ""
+        if not real.startswith(root + "/"):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return real[len(root) + 1 :]
 
     @contextmanager
     def folder(self, path: str) -> Iterator[int]:

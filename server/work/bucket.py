@@ -34,9 +34,11 @@ from server.work.errors import FileError, StorageError
 from server.work.storage import Attributes, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
+
+    from server.work.storage import Target
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ _TAKEN = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Turns what boto3 raises into what every storage raises; no key, secret or URL in it."""
     try:
         yield
@@ -121,7 +123,7 @@ class ObjectSource:
 
     def __init__(self, bucket: Bucket, path: str, *, stored: bool) -> None:
         self._bucket = bucket
-        with _told():
+        with told():
             self._answer = bucket.client.get_object(Bucket=bucket.name, Key=bucket.key(path))
         self._body = self._answer["Body"]
         metadata = self._answer.get("Metadata", {})
@@ -158,7 +160,7 @@ class ObjectSource:
     def _fetch(self, size: int) -> bytes:
         """The object's next bytes; at its end they must have been those that were stored."""
         try:
-            with _told():
+            with told():
                 data: bytes = self._body.read(size)
         except (OSError, StorageError):
             raise
@@ -182,6 +184,15 @@ class ObjectSource:
         if not data and self._reader.hash and self._plain.hexdigest() != self._reader.hash:
             raise FileError("damaged", "the container does not hold the file it names")
         return data
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Bytes from anywhere in the file inside a container."""
+        if self._spool is None:
+            raise FileError("unsupported", "only a container's file is read from anywhere")
+        try:
+            return self._reader.read(offset, size)
+        except codec.CodecError as error:
+            raise FileError("damaged", f"the stored container is damaged: {error}") from error
 
     def check(self) -> None:
         """FileError when another object has taken the name meanwhile."""
@@ -228,6 +239,10 @@ class ObjectTarget:
         self._size = 0
         self._reads_back = False
 
+    def holds(self, data: bytes) -> bool:
+        """Parts are compared as wholes, when they would be sent."""
+        return False
+
     def write(self, data: bytes) -> None:
         """Collects; uploads a part when there are enough bytes for one."""
         if not self._size and self._is_stored:
@@ -255,7 +270,7 @@ class ObjectTarget:
         if size == len(data) and etag.strip('"') == hashlib.md5(data).hexdigest():
             self._parts.append({"PartNumber": number, "ETag": etag})
             return
-        with _told():
+        with told():
             answer = self._bucket.client.upload_part(
                 Bucket=self._bucket.name,
                 Key=self._key,
@@ -269,13 +284,16 @@ class ObjectTarget:
             part["ChecksumSHA256"] = answer["ChecksumSHA256"]
         self._parts.append(part)
 
+    def prepare(self) -> None:
+        """An object gets its attributes when it is begun."""
+
     def finish(self) -> None:
         """Uploads the last part, if there are parts at all."""
         if self._upload is not None and self._buffer:
             self._send_part(bytes(self._buffer))
             self._buffer.clear()
 
-    def digest(self) -> str:
+    def digest(self, check: Callable[[], None]) -> str:
         """Of what was sent and confirmed; ``commit`` then reads the object back."""
         self._reads_back = True
         return self._digest.hexdigest()
@@ -283,7 +301,7 @@ class ObjectTarget:
     def commit(self, *, replace: bool) -> None:
         """Completes the object under its name."""
         condition = {} if replace else {"IfNoneMatch": "*"}
-        with _told():
+        with told():
             if self._upload is None:
                 self._bucket.client.put_object(
                     Bucket=self._bucket.name,
@@ -319,6 +337,12 @@ class ObjectTarget:
                 digest.update(data)
         if digest.hexdigest() != self._digest.hexdigest():
             raise FileError("verify-failed", "what landed is not what was read", is_transient=True)
+
+    def keep(self) -> bool:
+        """Leaves the parts that were uploaded, and the note that finds them."""
+        upload, self._upload = self._upload, None
+        self._buffer.clear()
+        return upload is not None
 
     def abandon(self) -> None:
         """Gives the parts up that were not completed."""
@@ -368,9 +392,35 @@ class Bucket:
             raise FileError("bad-path", "a bucket takes paths of 1,024 bytes at most")
         return key
 
+    def is_container(self, path: str) -> bool:
+        """Whether an object is the container that holds the file; FileNotFoundError."""
+        return bool(self.head(path).get("Metadata", {}).get(_STORED) == "container")
+
+    def get_from(self, entry: Entry, offset: int) -> Any:  # noqa: ANN401
+        """The body of an object from an offset on, to be read and closed. FileError ("changed")
+        when it is not the object of that entry any more."""
+        try:
+            answer = self.client.get_object(
+                Bucket=self.name,
+                Key=self.key(entry.path),
+                Range=f"bytes={offset}-",
+                IfMatch=entry.version,
+            )
+        except ClientError as error:
+            if str(error.response.get("Error", {}).get("Code", "")) in _TAKEN:
+                raise FileError(
+                    "changed", "it changed while it was read", is_transient=True
+                ) from error
+            with told():
+                raise
+        except BotoCoreError:
+            with told():
+                raise
+        return answer["Body"]
+
     def head(self, path: str) -> dict[str, Any]:
         """What the bucket says of an object; FileNotFoundError."""
-        with _told():
+        with told():
             answer: dict[str, Any] = self.client.head_object(Bucket=self.name, Key=self.key(path))
         return answer
 
@@ -393,7 +443,7 @@ class Bucket:
                 return self.entry_of(path, self.head(path))
             except FileNotFoundError:
                 pass
-        with _told():
+        with told():
             below = self.client.list_objects_v2(
                 Bucket=self.name, Prefix=self._folder_key(path), MaxKeys=1
             )
@@ -406,7 +456,7 @@ class Bucket:
 
     def _pages(self, **request: str) -> Iterator[dict[str, Any]]:
         paginator = self.client.get_paginator("list_objects_v2")
-        with _told():
+        with told():
             yield from paginator.paginate(Bucket=self.name, **request)
 
     def walk(self, path: str) -> Iterator[Entry]:
@@ -437,6 +487,23 @@ class Bucket:
                 told.add(folder)
                 yield Entry(folder, "folder", 0, 0, 0o755)
 
+    def entries(self, path: str) -> Iterator[Entry]:
+        """What is in one folder, sizes and times as in `walk`; names that no path can be are left
+        out."""
+        prefix = self._folder_key(path)
+        base = f"{path}/" if path else ""
+        for page in self._pages(Prefix=prefix, Delimiter="/"):
+            for found in page.get("CommonPrefixes", []):
+                name = found["Prefix"][len(prefix) :].rstrip("/")
+                if name != ".pixfs" and _is_normal(name):
+                    yield Entry(base + name, "folder", 0, 0, 0o755)
+            for found in page.get("Contents", []):
+                name = found["Key"][len(prefix) :]
+                if _is_normal(name):
+                    mtime_ns = int(found["LastModified"].timestamp()) * 10**9
+                    version = str(found["ETag"])
+                    yield Entry(base + name, "file", found["Size"], mtime_ns, version=version)
+
     def names(self, path: str) -> list[str]:
         """The names in one folder."""
         prefix = self._folder_key(path)
@@ -451,9 +518,20 @@ class Bucket:
         """Begins to read an object."""
         return ObjectSource(self, path, stored=stored)
 
-    def create(self, path: str, attributes: Attributes, *, part: str, stored: bool) -> ObjectTarget:
-        """Begins an object."""
+    def create(
+        self,
+        path: str,
+        attributes: Attributes,
+        *,
+        part: str,
+        stored: bool,
+        earlier: Sequence[str] = (),
+    ) -> ObjectTarget:
+        """Begins an object; an upload that was cut off is found by its note."""
         return ObjectTarget(self, path, attributes, stored=stored)
+
+    def settle(self, targets: Sequence[Target]) -> None:
+        """A completed object is durable."""
 
     def resume(self, key: str, metadata: dict[str, str]) -> tuple[str, dict[int, tuple[int, str]]]:
         """(id, parts by number as (size, etag)) of an upload to go on with, or of a new one.
@@ -464,7 +542,7 @@ class Bucket:
         noted = self._noted(key)
         if noted is not None and noted["metadata"] == metadata:
             try:
-                with _told():
+                with told():
                     paginator = self.client.get_paginator("list_parts")
                     pages = list(
                         paginator.paginate(Bucket=self.name, Key=key, UploadId=noted["upload"])
@@ -474,7 +552,7 @@ class Bucket:
             except (OSError, FileError) as error:
                 log.debug("an upload that was cut off cannot be gone on with: %s", error)
         self._give_up(key)
-        with _told():
+        with told():
             begun = self.client.create_multipart_upload(
                 Bucket=self.name, Key=key, Metadata=metadata, ChecksumAlgorithm="SHA256"
             )
@@ -490,7 +568,7 @@ class Bucket:
     def _noted(self, key: str) -> dict[str, Any] | None:
         """The note of the upload that is under way for a key."""
         try:
-            with _told():
+            with told():
                 body = self.client.get_object(Bucket=self.name, Key=self._note_key(key))["Body"]
                 note = json.loads(body.read(1 << 16))
         except (FileNotFoundError, ValueError):
@@ -500,12 +578,12 @@ class Bucket:
 
     def forget_upload(self, key: str) -> None:
         """Removes the note of an upload that has ended."""
-        with _told():
+        with told():
             self.client.delete_object(Bucket=self.name, Key=self._note_key(key))
 
     def _give_up(self, key: str, *, but: str = "") -> None:
         """Aborts the uploads of a key, except one."""
-        with _told():
+        with told():
             listing = self.client.list_multipart_uploads(Bucket=self.name, Prefix=key)
             for upload in listing.get("Uploads", []):
                 if upload["Key"] == key and upload["UploadId"] != but:
@@ -541,7 +619,7 @@ class Bucket:
 
     def remove(self, path: str) -> None:
         """Deletes an object."""
-        with _told():
+        with told():
             self.client.delete_object(Bucket=self.name, Key=self.key(path))
 
     def remove_folder(self, path: str) -> None:

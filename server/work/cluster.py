@@ -23,34 +23,61 @@ from server.core.jobs.leases import Report
 from server.core.jobs.workers import Seen
 from server.work.engine import Result
 from server.work.flow import UNPACED
-from server.work.run import Assignment, run_assignment
+from server.work.shares import Shares
+from server.work.station import Message, exchange, run_here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-__all__ = ["ClusterEngine", "run_remote"]
+    from server.work.run import Assignment
+    from server.work.shares import Demand
+    from server.work.station import Answer
+
+__all__ = ["ClusterEngine"]
 
 log = logging.getLogger(__name__)
 
 # A batch goes on for its slice, and for the file it is at when the slice is over.
 _SLOWEST_BPS = 2 << 20
 _LEAST_VALID_S = 60.0
-
-
-def run_remote(assignment: Assignment) -> Result:
-    """In a worker's thread: runs an assignment whose result counts for as long as it can
-    reasonably take, after which nothing is made visible any more."""
-    return run_assignment(assignment, assignment.flow())
+# Between two exchanges with a worker; a stop and a batch with a limit do not wait for it.
+_EXCHANGE_S = 0.5
 
 
 def valid_s(assignment: Assignment) -> float:
-    """How long a batch may take: nobody can tell a worker that is cut off to stop."""
+    """How long a batch counts with a worker that is cut off, and whom nobody can tell to stop."""
     largest = max((file.size for file in assignment.files), default=0)
     return _LEAST_VALID_S + assignment.slice_s + largest / _SLOWEST_BPS
 
 
+class _Line(threading.Thread):
+    """Talks with one worker while its batches run. A worker that hangs holds up only its own."""
+
+    def __init__(self, engine: ClusterEngine, name: str, address: str) -> None:
+        super().__init__(name=f"pixfs-line-{name}", daemon=True)
+        self.worker = name
+        self.address = address
+        self.hurry = threading.Event()
+        self.is_closed = False
+        self._engine = engine
+
+    def close(self) -> None:
+        """Ends with the exchange that is under way."""
+        self.is_closed = True
+        self.hurry.set()
+
+    def run(self) -> None:
+        """Exchanges until it is closed."""
+        demands: Mapping[str, Demand] = {}
+        while not self.is_closed:
+            demands = self._engine.exchange(self, demands)
+            self.hurry.wait(_EXCHANGE_S)
+            self.hurry.clear()
+        self._engine.shares.leave(self.worker)
+
+
 class ClusterEngine:
-    """The workers of one scheduler. A batch that is told to stop ends with its slice."""
+    """The workers of one scheduler."""
 
     def __init__(self, scheduler: str, *, timeout_s: float = 10.0) -> None:
         """``scheduler`` is its address, ``tcp://host:8786``. OSError when it does not answer."""
@@ -60,6 +87,11 @@ class ClusterEngine:
         self._running: dict[str, tuple[str, Future[Result]]] = {}
         self._addresses: dict[str, str] = {}
         self._done: Callable[[Result], None] = lambda result: None
+        self._lines: dict[str, _Line] = {}
+        self._moved: dict[str, int] = {}
+        self._stopping: set[str] = set()
+        self._valid_s = 0.0
+        self.shares = Shares()
         self._client = self._connect()
 
     def _connect(self) -> Client:
@@ -71,12 +103,17 @@ class ClusterEngine:
         """Notes who is to be told."""
         self._done = done
 
+    def share(self, shares: Shares) -> None:
+        """The limits that workers keep together with us; before ``start``."""
+        self.shares = shares
+
     def seen(self) -> list[Seen]:
         """The workers the scheduler knows of now; none while it does not answer. What was given
         to one that has gone is brought back as lost."""
         workers = self._workers()
         self._addresses = {str(known["name"]): address for address, known in workers.items()}
         self._lose(set(workers))
+        self._draw_lines()
         found = []
         for known in workers.values():
             threads = int(known["nthreads"])
@@ -109,15 +146,57 @@ class ClusterEngine:
             # The scheduler would wait for that worker for ever.
             future.cancel()
 
+    def _draw_lines(self) -> None:
+        """A line to each worker there is, none to one that has gone or came back elsewhere."""
+        for name, line in list(self._lines.items()):
+            if self._addresses.get(name) != line.address:
+                line.close()
+                del self._lines[name]
+        for name, address in self._addresses.items():
+            if name not in self._lines:
+                self._lines[name] = _Line(self, name, address)
+                self._lines[name].start()
+
+    def exchange(self, line: _Line, demands: Mapping[str, Demand]) -> Mapping[str, Demand]:
+        """In a line's thread: tells a worker what to stop and what it may move, and hears how far
+        it is and what it wants, which is given back."""
+        with self._lock:
+            mine = {
+                token for token, (address, _) in self._running.items() if address == line.address
+            }
+            stop = frozenset(self._stopping & mine)
+        if not mine and not demands:
+            return {}
+        message = Message(stop, self._valid_s, self.shares.exchange(line.worker, demands))
+        try:
+            answers = self._client.run(exchange, message, workers=[line.address])
+            answer: Answer = answers[line.address]
+        except Exception as error:
+            # Whatever it is, `seen` and the lease find out whether the worker has gone; until it
+            # is heard of again, its share stays its own.
+            log.debug("a worker did not answer: %s", error)
+            return demands
+        with self._lock:
+            self._moved |= {
+                token: size for token, size in answer.moved.items() if token in self._running
+            }
+        return answer.demands
+
     def submit(self, worker: str, assignment: Assignment) -> None:
         """Hands an assignment to the worker of that name."""
         address = self._addresses.get(worker)
         if address is None:
             self._done(_lost(assignment.token, "the worker has gone"))
             return
-        remote = replace(assignment, valid_s=valid_s(assignment), pacers=(UNPACED, UNPACED))
+        source, target = assignment.pacers
+        remote = replace(
+            assignment,
+            valid_s=valid_s(assignment),
+            pacers=(UNPACED, UNPACED),
+            limits=(source.limits, target.limits),
+        )
         future = self._client.submit(
-            run_remote,
+            run_here,
             remote,
             key=f"pixfs-{assignment.token}",
             workers=[address],
@@ -127,6 +206,9 @@ class ClusterEngine:
         )
         with self._lock:
             self._running[assignment.token] = (address, future)
+        if remote.limits != ({}, {}) and (line := self._lines.get(worker)) is not None:
+            # Until it is told its share, it moves nothing.
+            line.hurry.set()
         future.add_done_callback(partial(self._ended, assignment.token))
 
     def _ended(self, token: str, future: Future[Result]) -> None:
@@ -144,22 +226,33 @@ class ClusterEngine:
         """Tells of an assignment's end, once."""
         with self._lock:
             known = self._running.pop(result.token, None)
+            self._moved.pop(result.token, None)
+            self._stopping.discard(result.token)
         if known is not None:
             self._done(result)
 
     def moved(self) -> dict[str, int]:
-        """What is under way; how many bytes it has moved only its end tells."""
+        """What is under way, with the bytes it had moved when its worker was last heard of."""
         with self._lock:
-            return dict.fromkeys(self._running, 0)
+            return {token: self._moved.get(token, 0) for token in self._running}
 
     def extend(self, valid_s: float) -> None:
-        """Workers have been told how long a batch counts when they got it."""
+        """Workers are told so the next time."""
+        self._valid_s = valid_s
 
     def stop(self, tokens: set[str]) -> None:
-        """A thread elsewhere cannot be stopped: its batch ends within its slice."""
+        """Workers are told so at once."""
+        with self._lock:
+            fresh = tokens & self._running.keys() - self._stopping
+            self._stopping |= fresh
+        if fresh:
+            for line in list(self._lines.values()):
+                line.hurry.set()
 
     def close(self) -> None:
         """Leaves the scheduler; what workers are at is done again by whoever comes next."""
+        for line in self._lines.values():
+            line.close()
         self._client.close(timeout=5)
 
 

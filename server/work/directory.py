@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
+import logging
 import os
 import secrets
 import stat
@@ -18,14 +20,24 @@ import xxhash
 
 from server.work.beneath import Root, rename_at, split
 from server.work.errors import FileError
+from server.work.filesystem import FileSystem
 from server.work.storage import Attributes, Entry, Kind, is_part, part_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
+    from server.core.access import Reach
+    from server.work.storage import Target
+
+log = logging.getLogger(__name__)
+
 CHUNK = 1 << 20
+# So much of a file is worth comparing, rather than writing it once more.
+RESUMABLE = 64 << 20
+# For fewer files than this each is synced by itself.
+_MANY = 8
 _CONTROL = "user.pixfs."
 _SYNC_FILE_RANGE_WRITE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -84,26 +96,90 @@ class DirectorySource:
 class DirectoryTarget:
     """A file under its hidden name, in the folder it will stand in."""
 
-    def __init__(self, storage: Directory, path: str, attributes: Attributes, part: str) -> None:
+    def __init__(
+        self,
+        storage: Directory,
+        path: str,
+        attributes: Attributes,
+        part: str,
+        earlier: Sequence[str] = (),
+    ) -> None:
         self.path = path
         self._attributes = attributes
         self._folder, self._name = split(path)
         self._part = part_name(part)
         self._folder_fd = storage.root.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        # Bytes an earlier attempt has left beyond `_offset`, which nobody has compared yet.
+        self._offset = self._found = 0
+        self._is_locked = self._is_prepared = self._is_durable = False
         try:
-            self._fd = os.open(self._part, flags, 0o600, dir_fd=self._folder_fd)
+            if not (earlier and self._adopt([part_name(each) for each in earlier])):
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._fd = os.open(self._part, flags, 0o600, dir_fd=self._folder_fd)
         except OSError:
             os.close(self._folder_fd)
             raise
         self._is_named = True
         self._is_open = True
 
+    def _adopt(self, names: Sequence[str]) -> bool:
+        """Takes over what an earlier attempt has left, the latest first, and removes the rest."""
+        is_found = False
+        for name in reversed(names):
+            if not is_found and (fd := self._take(name)) is not None:
+                self._fd, self._found = fd, os.fstat(fd).st_size
+                self._is_locked = is_found = True
+            else:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=self._folder_fd)
+        return is_found
+
+    def _take(self, name: str) -> int | None:
+        """A file of that name under ours, None where there is none of use, or where the attempt
+        that began it still goes on somewhere: it holds a lock as soon as it is worth one."""
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, dir_fd=self._folder_fd)
+        except OSError:
+            return None
+        try:
+            st = os.fstat(fd)
+            if stat.S_ISREG(st.st_mode) and st.st_size >= RESUMABLE:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                ends = self._folder_fd
+                os.rename(name, self._part, src_dir_fd=ends, dst_dir_fd=ends)
+                return fd
+        except OSError as error:
+            log.debug("what an earlier attempt has left is not gone on with: %s", error)
+        os.close(fd)
+        return None
+
+    def holds(self, data: bytes) -> bool:
+        """Compares with what an earlier attempt has left."""
+        if self._offset >= self._found:
+            return False
+        if os.pread(self._fd, len(data), self._offset) == data:
+            self._offset += len(data)
+            return True
+        os.ftruncate(self._fd, self._offset)
+        self._found = 0
+        return False
+
     def write(self, data: bytes) -> None:
         """Appends."""
         view = memoryview(data)
         while view:
-            view = view[os.write(self._fd, view) :]
+            written = os.pwrite(self._fd, view, self._offset)
+            self._offset += written
+            view = view[written:]
+        if self._offset >= RESUMABLE and not self._is_locked:
+            self._lock()
+
+    def _lock(self) -> None:
+        """Tells the next attempt, should we be cut off, that we still write to this file."""
+        self._is_locked = True
+        with suppress(OSError):
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def start_writeback(self) -> None:
         """Lets the storage begin to write, so that the fsync of many files waits but once."""
@@ -111,12 +187,26 @@ class DirectoryTarget:
             self._fd, ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE)
         )
 
+    def prepare(self) -> None:
+        """The length, where an earlier attempt had gone further, and the attributes."""
+        if self._is_prepared:
+            return
+        if self._found > self._offset:
+            os.ftruncate(self._fd, self._offset)
+        set_attributes(self._fd, self._attributes)
+        self._is_prepared = True
+
+    def settled(self, device: int) -> None:
+        """The file system of this number has been synced as a whole since ``prepare``."""
+        self._is_durable = self._is_prepared and os.fstat(self._fd).st_dev == device
+
     def finish(self) -> None:
         """Attributes, then fsync."""
-        set_attributes(self._fd, self._attributes)
-        os.fsync(self._fd)
+        self.prepare()
+        if not self._is_durable:
+            os.fsync(self._fd)
 
-    def digest(self) -> str:
+    def digest(self, check: Callable[[], None]) -> str:
         """Reads back through a descriptor of its own, after the cached pages were dropped."""
         with suppress(OSError):
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -125,6 +215,7 @@ class DirectoryTarget:
             digest = xxhash.xxh3_128()
             while data := os.read(fd, CHUNK):
                 digest.update(data)
+                check()
         finally:
             os.close(fd)
         return digest.hexdigest()
@@ -134,6 +225,15 @@ class DirectoryTarget:
         rename_at(self._folder_fd, self._part, self._folder_fd, self._name, replace=replace)
         self._is_named = False
         self.abandon()
+
+    def keep(self) -> bool:
+        """Leaves a large file under its hidden name."""
+        if not self._is_named or max(self._offset, self._found) < RESUMABLE:
+            self.abandon()
+            return False
+        self._is_named = False
+        self.abandon()
+        return True
 
     def abandon(self) -> None:
         """Removes what has not been committed and closes."""
@@ -196,12 +296,16 @@ class Directory:
         """A plain directory shows what it holds as it is."""
         return False
 
-    def __init__(self, path: str) -> None:
-        """Opens the directory; StorageError."""
-        self.root = Root(path)
+    def __init__(self, path: str, reach: Reach | None = None) -> None:
+        """Opens the directory; of links in it only those that stay in ``reach`` are followed.
+        StorageError."""
+        self.root = Root(path, reach)
+        self._syncing: FileSystem | None = None
 
     def close(self) -> None:
         """Closes the directory."""
+        if self._syncing is not None:
+            self._syncing.close()
         self.root.close()
 
     def entry_of(self, path: str, st: os.stat_result) -> Entry:
@@ -255,22 +359,42 @@ class Directory:
             raise
 
     def create(
-        self, path: str, attributes: Attributes, *, part: str, stored: bool
+        self,
+        path: str,
+        attributes: Attributes,
+        *,
+        part: str,
+        stored: bool,
+        earlier: Sequence[str] = (),
     ) -> DirectoryTarget:
         """Begins a file, in a folder that is made when it is missing."""
         if stored:
             raise FileError("unsupported", "a plain directory takes no containers")
+        if self._syncing is None:
+            # Before the first byte is written: it tells of what goes wrong from then on.
+            self._syncing = FileSystem(self.root)
         try:
-            return DirectoryTarget(self, path, attributes, part)
+            return DirectoryTarget(self, path, attributes, part, earlier)
         except FileNotFoundError:
             self.make_folder(split(path)[0])
             return DirectoryTarget(self, path, attributes, part)
 
+    def settle(self, targets: Sequence[Target]) -> None:
+        """One syncfs for many files."""
+        if self._syncing is None or len(targets) < _MANY or not self._syncing.sync():
+            return
+        for target in targets:
+            if isinstance(target, DirectoryTarget):
+                target.settled(self._syncing.device)
+
     def clear_part(self, path: str, part: str, *, resumes: bool) -> None:
-        """Removes the leftover of an attempt."""
+        """Removes the leftover of an attempt; a large one is kept for who goes on with it."""
         folder = split(path)[0]
+        name = f"{folder}/{part_name(part)}" if folder else part_name(part)
         with suppress(FileNotFoundError):
-            self.root.unlink(f"{folder}/{part_name(part)}" if folder else part_name(part))
+            if resumes and self.root.stat(name).st_size >= RESUMABLE:
+                return
+            self.root.unlink(name)
 
     def make_folder(self, path: str) -> None:
         """Makes a folder."""

@@ -10,11 +10,12 @@ import logging
 import math
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 import trio
 
+from server.core.access import Access, access_of
 from server.core.errors import CoreError, DatabaseError
 from server.core.jobs import leases, planning, workers
 from server.core.jobs.leases import Report
@@ -23,18 +24,20 @@ from server.core.tables import s3_endpoints, storages
 from server.work.batch import StorageSpec
 from server.work.engine import Result
 from server.work.flow import UNPACED
+from server.work.pacing import JobLimit
 from server.work.run import Assignment
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
 
+    from server.core.access import Reach
     from server.core.database import Database
-    from server.core.jobs.leases import Lease
+    from server.core.jobs.leases import FileResult, Lease
     from server.work.engine import Engine
-    from server.work.flow import Pacer
+    from server.work.flow import Direction, Pacer
 
 __all__ = ["Dispatcher", "Timing"]
 
@@ -42,6 +45,7 @@ log = logging.getLogger(__name__)
 
 # How often the workers' records are refreshed while nothing runs.
 _IDLE_BEAT_S = 10.0
+_EVERYTHING = Access(everything=True, paths={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,10 @@ class Timing:
     slice_s: float = 2.0
 
 
+def _unpaced(storage: str, paths: Collection[str], job: JobLimit | None) -> Pacer:
+    return UNPACED
+
+
 class Dispatcher:
     """Runs as a task of its own nursery; `wake` and `Engine` callbacks come from any thread."""
 
@@ -68,13 +76,15 @@ class Dispatcher:
         engine: Engine,
         *,
         s3_settings: Callable[[str], Awaitable[Mapping[str, object]]] | None = None,
-        pacers: Callable[[str, Collection[str]], Pacer] = lambda storage, paths: UNPACED,
+        pacers: Callable[[str, Collection[str], JobLimit | None], Pacer] = _unpaced,
         timing: Timing | None = None,
         clock: Callable[[], datetime] = utc_now,
         on_ended: Callable[[], None] = lambda: None,
+        on_counted: Callable[[str, Sequence[FileResult]], None] = lambda action, results: None,
     ) -> None:
         """``s3_settings`` gives a bucket's keys by the name of its endpoint, ``pacers`` the limits
-        of some paths of a storage; ``on_ended`` is called when jobs may have ended."""
+        of some paths of a storage; ``on_ended`` is called when jobs may have ended, ``on_counted``
+        with the action and results of each batch once they are in the tables."""
         self._database = database
         self._engine = engine
         self._s3_settings = s3_settings
@@ -82,6 +92,7 @@ class Dispatcher:
         self._timing = timing or Timing()
         self._clock = clock
         self._on_ended = on_ended
+        self._on_counted = on_counted
         self._wake = trio.Event()
         self._send, self._receive = trio.open_memory_channel[Result](math.inf)
         self._token: trio.lowlevel.TrioToken | None = None
@@ -131,20 +142,25 @@ class Dispatcher:
         if not await self._database.read(leases.is_any_ready, self._clock()):
             return 0
         seen = await trio.to_thread.run_sync(self._engine.seen)
-        given, rows = await self._database.write(
+        given, rows, reaches = await self._database.write(
             _lease, seen, self._clock(), timedelta(seconds=self._timing.lease_s)
         )
         for lease in given:
             try:
-                assignment = await self._assignment(lease, rows)
+                assignment = await self._assignment(lease, rows, reaches[lease.owner_id])
             except CoreError as error:
                 await self._record(Result(lease.token, Report((), "storage", str(error))))
                 continue
             await trio.to_thread.run_sync(self._engine.submit, lease.worker, assignment)
         return len(given)
 
-    async def _assignment(self, lease: Lease, rows: Mapping[int, _StorageRow]) -> Assignment:
+    async def _assignment(
+        self, lease: Lease, rows: Mapping[int, _StorageRow], access: Access
+    ) -> Assignment:
         source_id, target_id = lease.source_id, lease.target_id
+        if lease.action == "clear":
+            # The server's own tidying, of names that only it gives.
+            access = _EVERYTHING
         return Assignment(
             token=lease.token,
             task_id=lease.task_id,
@@ -154,24 +170,36 @@ class Dispatcher:
             attempt=lease.attempt,
             lost=lease.lost,
             files=lease.files,
-            source=await self._spec(rows[source_id]),
-            target=None if target_id is None else await self._spec(rows[target_id]),
+            source=await self._spec(rows[source_id], access.reach(source_id)),
+            target=None
+            if target_id is None
+            else await self._spec(rows[target_id], access.reach(target_id)),
             spec=lease.spec,
             folders=lease.folders,
             valid_s=self._timing.lease_s,
             slice_s=self._timing.slice_s,
             cleared_task=int(lease.looked[0]) if lease.action == "clear" else 0,
-            pacers=(
-                self._pacers(rows[source_id].name, {file.path for file in lease.files}),
-                UNPACED
-                if target_id is None
-                else self._pacers(rows[target_id].name, {file.target for file in lease.files}),
-            ),
+            pacers=self._pacers_of(lease, rows),
         )
 
-    async def _spec(self, row: _StorageRow) -> StorageSpec:
+    def _pacers_of(self, lease: Lease, rows: Mapping[int, _StorageRow]) -> tuple[Pacer, Pacer]:
+        """Of source and target. A job's own limit holds where its bytes arrive, or, where they
+        arrive nowhere, where they are read."""
+        source = rows[lease.source_id].name, {file.path for file in lease.files}
+        limit_bps: int | None = lease.spec.get("limit_bps")
+        job = None
+        if limit_bps is not None and lease.files:
+            direction: Direction = "read" if lease.target_id is None else "write"
+            job = JobLimit(lease.job_id, limit_bps, direction)
+        if lease.target_id is None:
+            return self._pacers(*source, job), UNPACED
+        target = rows[lease.target_id].name, {file.target for file in lease.files}
+        return self._pacers(*source, None), self._pacers(*target, job)
+
+    async def _spec(self, row: _StorageRow, reach: Reach | None) -> StorageSpec:
         if row.kind != "s3":
-            return StorageSpec("pixfs" if row.kind == "pixfs" else "directory", row.root)
+            kind: Literal["pixfs", "directory"] = "pixfs" if row.kind == "pixfs" else "directory"
+            return StorageSpec(kind, row.root, reach=reach)
         settings: Mapping[str, object] = {}
         if self._s3_settings is not None:
             settings = await self._s3_settings(row.endpoint)
@@ -198,7 +226,9 @@ class Dispatcher:
         now = self._clock()
         while True:
             try:
-                await self._database.write(_bring, result, now)
+                action = await self._database.write(_bring, result, now)
+                if action:
+                    self._on_counted(action, result.report.results)
             except DatabaseError as error:
                 # The work is done and must not be done again only because of this.
                 log.warning("a result cannot be kept yet: %s", error)
@@ -239,12 +269,13 @@ class _StorageRow:
 
 def _lease(
     connection: Connection, seen: list[workers.Seen], now: datetime, valid: timedelta
-) -> tuple[list[Lease], dict[int, _StorageRow]]:
+) -> tuple[list[Lease], dict[int, _StorageRow], dict[int | None, Access]]:
+    """What is given out, the storages there are, and what each job's owner may reach now."""
     workers.note_seen(connection, seen, now)
     slots = workers.free_slots(connection, seen)
     given = leases.lease(connection, slots, now, valid)
     if not given:
-        return [], {}
+        return [], {}, {}
     query = sa.select(storages, s3_endpoints.c.name.label("endpoint")).join(
         s3_endpoints, s3_endpoints.c.id == storages.c.endpoint_id, isouter=True
     )
@@ -252,10 +283,16 @@ def _lease(
         row.id: _StorageRow(row.name, row.kind, row.root, row.endpoint or "")
         for row in connection.execute(query)
     }
-    return given, rows
+    owners = {lease.owner_id for lease in given}
+    reaches = {
+        owner: _EVERYTHING if owner is None else access_of(connection, owner) for owner in owners
+    }
+    return given, rows, reaches
 
 
-def _bring(connection: Connection, result: Result, now: datetime) -> None:
+def _bring(connection: Connection, result: Result, now: datetime) -> str:
+    """Notes what came of an assignment; its action, "" when it did not count."""
+    action = leases.action_of(connection, result.token)
     if result.looked is not None:
         counted = planning.record_plan(connection, result.token, result.looked, now)
     elif result.refusal:
@@ -264,6 +301,7 @@ def _bring(connection: Connection, result: Result, now: datetime) -> None:
         counted = leases.report(connection, result.token, result.report, now)
     if not counted:
         log.info("a result came too late; its task was given to somebody else")
+    return action if counted else ""
 
 
 def _beat(

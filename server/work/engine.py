@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from server.core.jobs.planning import Looked
     from server.work.flow import Flow
     from server.work.run import Assignment
+    from server.work.shares import Shares
 
 __all__ = ["Engine", "Result", "ThreadEngine"]
 
@@ -47,6 +48,9 @@ class Engine(Protocol):
 
     def start(self, done: Callable[[Result], None]) -> None:
         """Begins; ``done`` is called, in any thread, once for each assignment that ends."""
+
+    def share(self, shares: Shares) -> None:
+        """Processes elsewhere keep to these limits together with this one; before ``start``."""
 
     def seen(self) -> list[Seen]:
         """The workers there are now."""
@@ -87,6 +91,9 @@ class ThreadEngine:
             thread = threading.Thread(target=self._work, name=f"pixfs-job-{number}", daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def share(self, shares: Shares) -> None:
+        """Its batches pass this process's own limiters."""
 
     def seen(self) -> list[Seen]:
         """This machine."""

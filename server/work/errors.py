@@ -35,7 +35,13 @@ def _file_error(code: str, reason: str, is_transient: bool) -> FileError:
 
 
 class StorageError(WorkError):
-    """A storage as a whole cannot be reached or used; every file on it waits for it."""
+    """A storage as a whole cannot be reached or used; every file on it waits for it.
+
+    Attributes:
+        kept: something was left on it that a later attempt goes on with.
+    """
+
+    kept = False
 
 
 class SelectionError(WorkError):
@@ -43,7 +49,13 @@ class SelectionError(WorkError):
 
 
 class StoppedError(WorkError):
-    """The batch was told to stop; what it had finished stays finished."""
+    """The batch was told to stop; what it had finished stays finished.
+
+    Attributes:
+        kept: something was left on the target that a later attempt goes on with.
+    """
+
+    kept = False
 
 
 _BY_ERRNO = {

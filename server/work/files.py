@@ -42,11 +42,12 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from server.core import Core
+    from server.core.access import Reach
     from server.core.permissions import Actor
     from server.core.s3_endpoints import S3Account
     from server.work.storage import Storage as Place
 
-__all__ = ["MAX_PAGE", "Files", "Space", "open_place"]
+__all__ = ["MAX_PAGE", "Files", "Space", "as_core_errors", "open_place"]
 
 T = TypeVar("T")
 
@@ -130,7 +131,7 @@ class Files:
         work = partial(
             list_page, path=path, offset=offset, limit=limit, grouped=grouped, shown=shown
         )
-        return await self._on(found, work)
+        return await self._on(found, work, reach=access.reach(found.id))
 
     async def details(self, actor: Actor, storage: str, path: str) -> Details:
         """What is known of a file or folder."""
@@ -138,23 +139,24 @@ class Files:
         found, access, path = await self._find(actor, storage, path)
         if not access.shows(found.id, path):
             raise NotFound("there is no such file or folder")
-        return await self._on(found, partial(details, path=path))
+        work = partial(details, path=path)
+        return await self._on(found, work, reach=access.reach(found.id))
 
     async def make_folder(self, actor: Actor, storage: str, path: str) -> None:
         """Make a folder, and those above it that are missing."""
-        found, path = await self._changeable(actor, storage, path)
+        found, path, reach = await self._changeable(actor, storage, path)
 
         def make(place: Place) -> None:
             if _exists(place, path):
                 raise NameTaken("there is something of that name already")
             place.make_folder(path)
 
-        await self._change(actor, found, make, "folder.made", path=path)
+        await self._change(actor, found, reach, make, "folder.made", path=path)
 
     async def rename(self, actor: Actor, storage: str, path: str, new_path: str) -> None:
         """Give a file or folder another name or place on its storage; nothing is replaced."""
-        found, path = await self._changeable(actor, storage, path)
-        _, new_path = await self._changeable(actor, storage, new_path)
+        found, path, reach = await self._changeable(actor, storage, path)
+        _, new_path, _ = await self._changeable(actor, storage, new_path)
 
         def rename(place: Place) -> None:
             entry = place.stat(path)
@@ -162,21 +164,26 @@ class Files:
                 raise InvalidValue("path", "a bucket has no folders to rename; use a move job")
             place.rename(path, new_path, replace=False)
 
-        await self._change(actor, found, rename, "file.renamed", path=path, new_path=new_path)
+        await self._change(
+            actor, found, reach, rename, "file.renamed", path=path, new_path=new_path
+        )
 
     async def remove_folder(self, actor: Actor, storage: str, path: str) -> None:
         """Remove a folder that is empty; files are only ever deleted by a job."""
-        found, path = await self._changeable(actor, storage, path)
+        found, path, reach = await self._changeable(actor, storage, path)
 
         def remove(place: Place) -> None:
             if place.stat(path).kind != "folder":
                 raise InvalidValue("path", "this is no folder")
             place.remove_folder(path)
 
-        await self._change(actor, found, remove, "folder.removed", path=path)
+        await self._change(actor, found, reach, remove, "folder.removed", path=path)
 
-    async def _changeable(self, actor: Actor, storage: str, path: str) -> tuple[Storage, str]:
-        """The storage and checked path of something the actor may change."""
+    async def _changeable(
+        self, actor: Actor, storage: str, path: str
+    ) -> tuple[Storage, str, Reach | None]:
+        """The storage and checked path of something the actor may change, and how far links may
+        lead."""
         require(actor, Action.CHANGE_FILES)
         found, access, path = await self._find(actor, storage, path)
         access.require(found.id, path)
@@ -184,7 +191,7 @@ class Files:
             raise InvalidValue("path", "the storage's root stays as it is")
         if found.read_only:
             raise StorageRefused("the storage is read-only")
-        return found, path
+        return found, path, access.reach(found.id)
 
     async def _find(self, actor: Actor, storage: str, path: str) -> tuple[Storage, Access, str]:
         checked = check_path("path", path)
@@ -195,13 +202,14 @@ class Files:
         self,
         actor: Actor,
         storage: Storage,
+        reach: Reach | None,
         work: Callable[[Place], None],
         kind: str,
         **detail: str,
     ) -> None:
         """Do ``work`` and record it, also when whoever asked has gone meanwhile."""
         with trio.CancelScope(shield=True):
-            await self._on(storage, work)
+            await self._on(storage, work, reach=reach)
             await self._core.database.write(
                 _record, actor, kind, storage.id, self._core.clock(), storage.name, detail
             )
@@ -211,6 +219,7 @@ class Files:
         storage: Storage,
         work: Callable[[Place], T],
         *,
+        reach: Reach | None = None,
         patience_s: float = _PATIENCE_S,
     ) -> T:
         """Do ``work`` on the open storage in one of its threads; errors become the core's."""
@@ -220,8 +229,8 @@ class Files:
         limit = self._limits.setdefault(storage.id, trio.CapacityLimiter(_THREADS))
 
         def run() -> T:
-            with _as_core_errors():
-                place = open_place(storage, account)
+            with as_core_errors():
+                place = open_place(storage, account, reach)
                 try:
                     return work(place)
                 finally:
@@ -289,7 +298,7 @@ _REFUSALS: dict[str, Callable[[str], CoreError]] = {
 
 
 @contextmanager
-def _as_core_errors() -> Iterator[None]:
+def as_core_errors() -> Iterator[None]:
     """Turn what files and storages are refused with into the core's errors."""
     try:
         yield
@@ -301,12 +310,13 @@ def _as_core_errors() -> Iterator[None]:
         raise make(refused.reason) from error
 
 
-def open_place(storage: Storage, account: S3Account | None) -> Place:
-    """A storage, open; blocks. ``account`` is an S3 storage's. Raises StorageError."""
+def open_place(storage: Storage, account: S3Account | None, reach: Reach | None = None) -> Place:
+    """A storage, open; blocks. ``account`` is an S3 storage's, ``reach`` how far links may lead
+    (None: anywhere in it). Raises StorageError."""
     if storage.kind is StorageKind.DIRECTORY:
-        return Directory(storage.root)
+        return Directory(storage.root, reach)
     if storage.kind is StorageKind.PIXFS:
-        return PixfsMount(storage.root)
+        return PixfsMount(storage.root, reach=reach)
     assert account is not None, "an S3 storage is opened with its account"
     return Bucket(
         f"s3://{storage.root}",

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from server.work.errors import StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-__all__ = ["UNPACED", "Flow", "Pacer", "Unpaced"]
+__all__ = ["UNPACED", "Direction", "Flow", "Limits", "Pacer", "Unpaced"]
 
 Direction = Literal["read", "write"]
+# Names of limits, by direction; plain values that any process has its own limiters for.
+Limits: TypeAlias = "Mapping[str, tuple[str, ...]]"
 
 
 class Pacer(Protocol):
     """A bandwidth limit. Many threads may pass it at once."""
+
+    @property
+    def limits(self) -> Limits:
+        """The names of the limits it keeps."""
 
     def take(self, direction: Direction, size: int, stop: threading.Event) -> None:
         """Waits until ``size`` bytes may go in this direction, or ``stop`` is set."""
@@ -25,6 +31,11 @@ class Pacer(Protocol):
 
 class Unpaced:
     """No limit."""
+
+    @property
+    def limits(self) -> Limits:
+        """None."""
+        return {}
 
     def take(self, direction: Direction, size: int, stop: threading.Event) -> None:
         """Returns at once."""
@@ -86,11 +97,14 @@ class Flow:
         """Before bytes are read from the source. StoppedError."""
         self.check()
         self._source.take("read", size, self.stop)
+        # Told to stop while it waited, it has not been let through.
+        self.check()
 
     def write(self, size: int) -> None:
         """Before bytes are written to the target. StoppedError."""
         self.check()
         self._target.take("write", size, self.stop)
+        self.check()
 
     def landed(self, size: int) -> None:
         """After they were written."""

@@ -32,10 +32,12 @@ from server.work.directory import (
 from server.work.errors import FileError, StorageError, file_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self
 
     from pixfs.volume.tier import StoredFile, StoredTemp
+    from server.core.access import Reach
     from server.work.storage import Attributes, Entry
 
 log = logging.getLogger(__name__)
@@ -101,6 +103,10 @@ class ContainerTarget:
         assert self._temp is not None, "used after its end"
         return self._temp
 
+    def holds(self, data: bytes) -> bool:
+        """Containers are begun anew."""
+        return False
+
     def write(self, data: bytes) -> None:
         """Appends."""
         self._open().write(data)
@@ -108,17 +114,20 @@ class ContainerTarget:
     def start_writeback(self) -> None:
         """The backing writes when ``finish`` asks it to."""
 
+    def prepare(self) -> None:
+        """The attributes."""
+        set_attributes(self._open().fd, self._attributes)
+
     def finish(self) -> None:
-        """Attributes, fsync, and a look whether it opens as a container."""
+        """fsync, and a look whether it opens as a container."""
         temp = self._open()
-        set_attributes(temp.fd, self._attributes)
         temp.sync()
         try:
             self._original = temp.check().hash
         except codec.CodecError as error:
             raise FileError("damaged", f"the container is not sound: {error}") from error
 
-    def digest(self) -> str:
+    def digest(self, check: Callable[[], None]) -> str:
         """Of the stored bytes, read back after the cached pages were dropped."""
         fd = self._open().fd
         with suppress(OSError):
@@ -128,6 +137,7 @@ class ContainerTarget:
         while data := os.pread(fd, CHUNK, offset):
             digest.update(data)
             offset += len(data)
+            check()
         return digest.hexdigest()
 
     def commit(self, *, replace: bool) -> None:
@@ -139,6 +149,11 @@ class ContainerTarget:
         if not replace and self._storage.shown_hash(self.path) != self._original:
             raise FileError("verify-failed", "the mount does not show the file that was placed")
 
+    def keep(self) -> bool:
+        """A container is begun anew: the area is cleared of what nobody writes to."""
+        self.abandon()
+        return False
+
     def abandon(self) -> None:
         """Removes what has not been committed."""
         temp, self._temp = self._temp, None
@@ -149,7 +164,9 @@ class ContainerTarget:
 class PixfsMount(Directory):
     """A folder of a PixFS mount as a storage."""
 
-    def __init__(self, path: str, *, backing: str | None = None) -> None:
+    def __init__(
+        self, path: str, *, backing: str | None = None, reach: Reach | None = None
+    ) -> None:
         """Opens the folder, and the backing directory where that is allowed.
 
         ``backing`` names the backing directory as this process sees it; by default the mount is
@@ -159,7 +176,7 @@ class PixfsMount(Directory):
         mount = mount_of(real)
         if mount is None or not mount.is_pixfs:
             raise StorageError("the storage's folder is not on a PixFS mount: is it mounted?")
-        super().__init__(real)
+        super().__init__(real, reach)
         try:
             self._prefix = _names(os.path.relpath(real, mount.mountpoint))
             self._stored = _reach(mount.mountpoint, backing)
@@ -244,11 +261,20 @@ class PixfsMount(Directory):
         return ContainerSource(found, self.entry_of(path, st), attributes)
 
     def create(  # type: ignore[override]
-        self, path: str, attributes: Attributes, *, part: str, stored: bool
+        self,
+        path: str,
+        attributes: Attributes,
+        *,
+        part: str,
+        stored: bool,
+        earlier: Sequence[str] = (),
     ) -> DirectoryTarget | ContainerTarget:
         """Begins a file; a container goes into the backing directory."""
         if not stored:
-            return super().create(path, attributes, part=part, stored=False)
+            return super().create(path, attributes, part=part, stored=False, earlier=earlier)
+        for each in earlier:
+            # Bytes of the file itself are of no use to a container.
+            self.clear_part(path, each, resumes=False)
         self.make_folder(split(path)[0])
         return ContainerTarget(self, path, attributes)
 

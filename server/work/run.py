@@ -18,14 +18,14 @@ from server.work.batch import Batch, File, Options
 from server.work.errors import FileError, SelectionError, StoppedError, StorageError, file_error
 from server.work.flow import UNPACED, Flow
 from server.work.quiesce import fingerprint, youngest
-from server.work.selection import select
+from server.work.selection import select, select_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from server.work.batch import StorageSpec
     from server.work.engine import Result
-    from server.work.flow import Pacer
+    from server.work.flow import Limits, Pacer
     from server.work.selection import Selection
     from server.work.storage import Storage
 
@@ -38,7 +38,8 @@ class Assignment:
 
     Attributes:
         valid_s: how long the result counts unless it is told otherwise.
-        pacers: of source and target; they stay in the process, other machines have their own.
+        pacers: of source and target; they stay in the process, others have their own for the
+            ``limits``: for source and target the names of limits by direction.
     """
 
     token: str
@@ -57,10 +58,11 @@ class Assignment:
     slice_s: float = 2.0
     cleared_task: int = 0
     pacers: tuple[Pacer, Pacer] = field(default=(UNPACED, UNPACED), compare=False)
+    limits: tuple[Limits, Limits] = ({}, {})
 
-    def flow(self) -> Flow:
-        """The flow it runs in."""
-        source, target = self.pacers
+    def flow(self, source: Pacer | None = None, target: Pacer | None = None) -> Flow:
+        """The flow it runs in, with its own pacers or these."""
+        source, target = source or self.pacers[0], target or self.pacers[1]
         return Flow(source=source, target=target, slice_s=self.slice_s, valid_s=self.valid_s)
 
     def batch(self) -> Batch:
@@ -77,6 +79,7 @@ class Assignment:
                 overwrite=self.spec["overwrite"],
                 verify=self.spec["verify"],
                 stored=bool(self.spec["stored"]),
+                expected=self.spec.get("expected", {}),
             ),
             files=tuple(
                 File(f.number, f.path, f.target, f.size, f.mtime_ns, _kind(f.kind), f.version)
@@ -118,6 +121,7 @@ def _files(assignment: Assignment, flow: Flow) -> Result:
     results: list[FileResult] = []
     message = ""
     ended: Any = "finished"
+    kept = False
     try:
         for outcome in run(assignment.batch(), flow):
             results.append(
@@ -131,16 +135,17 @@ def _files(assignment: Assignment, flow: Flow) -> Result:
                     outcome.code,
                     outcome.reason,
                     outcome.is_transient,
+                    outcome.digest,
                 )
             )
-    except StoppedError:
-        ended = "stopped"
+    except StoppedError as error:
+        ended, kept = "stopped", error.kept
     except StorageError as error:
-        ended, message = "storage", str(error)
+        ended, message, kept = "storage", str(error), error.kept
     except OSError as error:
         # Not of one file: the folders could not be synced, or the like.
         ended, message = "storage", file_error(error).reason
-    return Result(assignment.token, Report(tuple(results), ended, message))
+    return Result(assignment.token, Report(tuple(results), ended, message, kept))
 
 
 def _plan(assignment: Assignment) -> Result:
@@ -149,7 +154,7 @@ def _plan(assignment: Assignment) -> Result:
     try:
         storage = open_storage(assignment.source)
         try:
-            found = select(storage, assignment.spec["sources"])
+            found = _found(assignment, storage)
         finally:
             storage.close()
     except SelectionError as error:
@@ -162,13 +167,24 @@ def _plan(assignment: Assignment) -> Result:
     return Result(assignment.token, Report(), looked=_looked(assignment, found))
 
 
+def _found(assignment: Assignment, storage: Storage) -> Selection:
+    sources = assignment.spec["sources"]
+    if not assignment.spec.get("exact"):
+        return select(storage, sources)
+    # What is gone already needs no deletion.
+    return select_exactly(storage, sources, may_be_gone=assignment.kind is JobKind.DELETE)
+
+
 def _looked(assignment: Assignment, found: Selection) -> Looked:
+    renamed = assignment.spec.get("rename", "")
     base = assignment.spec["destination"].strip("/")
     has_target = assignment.kind.has_target
 
     def goal(target: str) -> str:
         if not has_target:
             return ""
+        if renamed:
+            return str(renamed)
         return f"{base}/{target}" if base else target
 
     files = [

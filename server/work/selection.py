@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from server.work.storage import Entry, Storage
 
-__all__ = ["Chosen", "Selection", "matches", "select"]
+__all__ = ["Chosen", "Selection", "matches", "select", "select_exactly"]
 
 _RANGE = re.compile(r"\[([0-9][0-9x,\- ]*)\]")
 _PRINTF = re.compile(r"%(0?)([1-9]?)d")
@@ -75,6 +75,25 @@ def select(storage: Storage, sources: Sequence[str]) -> Selection:
                 _add(selection, chosen)
         if not is_found and len(selection.missing) == missing_before:
             raise SelectionError(f"{text!r} names no file")
+    return selection
+
+
+def select_exactly(storage: Storage, sources: Sequence[str], *, may_be_gone: bool) -> Selection:
+    """The files of these very paths; nothing in them is a pattern, and none may be a folder.
+
+    SelectionError when one is not there, unless it may be gone; OSError.
+    """
+    selection = Selection()
+    for text in dict.fromkeys(sources):
+        try:
+            entry = storage.stat(normalise(text))
+        except FileNotFoundError:
+            if not may_be_gone:
+                raise SelectionError(f"{text!r} is not there") from None
+            continue
+        if entry.kind == "folder":
+            raise SelectionError(f"{text!r} is a folder")
+        _add(selection, Chosen(entry, split(entry.path)[1]))
     return selection
 
 

@@ -73,18 +73,29 @@ async def run_jobs(
         key=core.webhook_keys.key,
         account=core.mail.account,
         clock=core.clock,
+        on_tried=core.metrics.delivered,
     )
+
+    def ended() -> None:
+        outbox.wake()
+        core.on_jobs_ended()
+
     pacing = Pacing(core.database, core.clock)
+    engine = engine or ThreadEngine()
+    engine.share(pacing.shares)
     dispatcher = Dispatcher(
         core.database,
-        engine or ThreadEngine(),
+        engine,
         pacers=pacing.pacer,
         s3_settings=settings,
         clock=core.clock,
-        on_ended=outbox.wake,
+        on_ended=ended,
+        on_counted=core.metrics.worked,
     )
     core.on_jobs_changed = dispatcher.wake
+    core.on_throttles_changed = pacing.wake
     core.live_rates = pacing.live
+    core.pacer = pacing.pacer
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(pacing.run)
@@ -93,4 +104,6 @@ async def run_jobs(
             task_status.started()
     finally:
         core.on_jobs_changed = lambda: None
+        core.on_throttles_changed = lambda: None
         core.live_rates = dict
+        core.pacer = None

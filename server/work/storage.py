@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -100,25 +100,39 @@ class Source(Protocol):
 class Target(Protocol):
     """A file being written that nobody sees until it is committed.
 
-    In this order: ``write`` until all is there, ``finish``, perhaps ``digest``, ``commit``;
-    ``abandon`` at any moment, also after a failed commit. ``abandon`` after a commit does
-    nothing, and never raises.
+    In this order: for each piece ``holds`` and, if it does not, ``write``; ``prepare``; perhaps
+    `Storage.settle`; ``finish``; perhaps ``digest``; ``commit``. ``keep`` or ``abandon`` at any
+    moment, also after a failed commit; after a commit both do nothing. They never raise.
     """
 
     path: str
 
-    def write(self, data: bytes) -> None: ...
+    def holds(self, data: bytes) -> bool:
+        """Whether an earlier attempt has written this piece, which follows the one before; it
+        then need not be written. At the first difference the rest of its work is dropped."""
+
+    def write(self, data: bytes) -> None:
+        """Appends."""
+
+    def prepare(self) -> None:
+        """Sets the attributes, after the last byte."""
 
     def finish(self) -> None:
-        """Sets the attributes and makes bytes and attributes durable."""
+        """Makes bytes and attributes durable, unless the storage has been settled since."""
 
-    def digest(self) -> str:
-        """XXH3-128 in hex of what landed, read back from the storage."""
+    def digest(self, check: Callable[[], None]) -> str:
+        """XXH3-128 in hex of what landed, read back from the storage; ``check`` is called now
+        and then, and may raise to end it."""
 
     def commit(self, *, replace: bool) -> None:
         """Gives the file its name at once and whole; FileExistsError without ``replace``."""
 
-    def abandon(self) -> None: ...
+    def keep(self) -> bool:
+        """Leaves what was written for a later attempt to go on with, if that is worth while;
+        False when it was abandoned instead."""
+
+    def abandon(self) -> None:
+        """Removes what has not been committed."""
 
 
 class Storage(Protocol):
@@ -143,9 +157,22 @@ class Storage(Protocol):
     def open(self, path: str, *, stored: bool) -> Source:
         """Opens a regular file; with ``stored`` as its container if that is how it is kept."""
 
-    def create(self, path: str, attributes: Attributes, *, part: str, stored: bool) -> Target:
-        """Begins a file. ``part`` is the id of this attempt at it; ``stored`` says that what
-        will be written is a container."""
+    def create(
+        self,
+        path: str,
+        attributes: Attributes,
+        *,
+        part: str,
+        stored: bool,
+        earlier: Sequence[str] = (),
+    ) -> Target:
+        """Begins a file. ``part`` is the id of this attempt at it, ``earlier`` are those of others
+        that may have left something to go on with; ``stored`` says that what will be written is a
+        container."""
+
+    def settle(self, targets: Sequence[Target]) -> None:
+        """Makes many prepared files durable at once, where that is quicker than one by one; what
+        it cannot is left to each file's ``finish``."""
 
     def clear_part(self, path: str, part: str, *, resumes: bool) -> None:
         """Removes what an attempt that was cut off has left of ``path``. With ``resumes``

@@ -1,21 +1,23 @@
 """Copying the files of a batch so that each appears whole, verified and durable, or not at all.
 
 Files are copied in small groups: the bytes of all are written under hidden names, then all are
-made durable (the first fsync waits, the others find their bytes on disk), read back and compared
-with the hash of what was read, and only then renamed; one fsync a folder ends the group. A crash
-leaves hidden files that the next attempt removes by their names.
+made durable (by one syncfs where that is as good, else the first fsync waits and the others find
+their bytes on disk), read back and compared with the hash of what was read, and only then renamed;
+one fsync a folder ends the group. A crash leaves hidden files that the next attempt removes by
+their names, or goes on with where they are large.
 """
 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import xxhash
 
 from server.work.batch import Outcome
 from server.work.beneath import split
-from server.work.errors import STORAGE_GONE, FileError, StorageError, file_error
+from server.work.errors import STORAGE_GONE, FileError, StoppedError, StorageError, file_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +44,11 @@ def copy(batch: Batch, source: Storage, target: Storage, flow: Flow) -> Iterator
         try:
             _write_group(batch, source, target, flow, files, group)
             yield from _land_group(batch, target, flow, group)
+        except (StoppedError, StorageError) as error:
+            kept = [m.target.keep() for m in group if isinstance(m, _Copy)]
+            # A storage that is gone cannot be tidied either: what comes next has to.
+            error.kept = error.kept or any(kept) or isinstance(error, StorageError)
+            raise
         finally:
             for member in group:
                 if isinstance(member, _Copy):
@@ -96,9 +103,18 @@ def _write_group(
             member = _begin(batch, source, target, flow, file)
         except (OSError, FileError) as error:
             member = failed(file, error)
+            # What comes next, if anything, is another task under other names.
+            _clear(batch, target, file)
         files.pop(0)
         group.append(member)
         size += file.size
+
+
+def _clear(batch: Batch, target: Storage, file: File) -> None:
+    """Removes what earlier attempts have left of a file that this one does not go on with."""
+    for attempt in batch.lost:
+        with suppress(OSError, FileError):
+            target.clear_part(file.target, batch.part(file, attempt), resumes=False)
 
 
 def _begin(
@@ -112,13 +128,18 @@ def _begin(
     with source.open(file.path, stored=stored) as opened:
         settled = _settled(batch, source, target, file, opened, flow)
         if settled is not None:
+            _clear(batch, target, file)
             return settled
         return _write(batch, target, flow, file, opened)
 
 
 def _write(batch: Batch, target: Storage, flow: Flow, file: File, opened: Source) -> _Copy:
     landing = target.create(
-        file.target, opened.attributes, part=batch.part(file), stored=opened.is_stored
+        file.target,
+        opened.attributes,
+        part=batch.part(file),
+        stored=opened.is_stored,
+        earlier=[batch.part(file, attempt) for attempt in batch.lost],
     )
     member = _Copy(file, opened, landing)
     digest = xxhash.xxh3_128()
@@ -126,8 +147,9 @@ def _write(batch: Batch, target: Storage, flow: Flow, file: File, opened: Source
         flow.read(min(CHUNK, opened.size))
         while data := opened.read(CHUNK):
             digest.update(data)
-            flow.write(len(data))
-            landing.write(data)
+            if not landing.holds(data):
+                flow.write(len(data))
+                landing.write(data)
             flow.landed(len(data))
             member.stored += len(data)
             if member.stored < opened.size:
@@ -138,6 +160,16 @@ def _write(batch: Batch, target: Storage, flow: Flow, file: File, opened: Source
         start_writeback = getattr(landing, "start_writeback", None)
         if start_writeback is not None:
             start_writeback()
+    except (StoppedError, StorageError) as error:
+        error.kept = landing.keep()
+        raise
+    except OSError as error:
+        if error.errno in STORAGE_GONE:
+            gone = StorageError(f"a storage is gone: {error.strerror}")
+            gone.kept = landing.keep()
+            raise gone from error
+        landing.abandon()
+        raise
     except BaseException:
         landing.abandon()
         raise
@@ -228,34 +260,58 @@ def _copy_link(batch: Batch, source: Storage, target: Storage, file: File) -> Ou
 def _land_group(
     batch: Batch, target: Storage, flow: Flow, group: list[_Copy | Outcome]
 ) -> Iterator[Outcome]:
-    """Makes the group durable, verifies, renames, and tells what became of each file."""
+    """Makes the group durable, verifies, renames, and tells what became of each file.
+
+    Told to stop in between, it still tells of those that have taken their names: a file that
+    landed and was not told of would be met as somebody else's by the next attempt.
+    """
     outcomes: list[Outcome] = []
+    interruption: StoppedError | StorageError | None = None
+    folders: set[str] = set()
+    _settle(target, group)
     for member in group:
         if isinstance(member, Outcome):
             outcomes.append(member)
             continue
-        flow.check()
         try:
-            _finish(batch, member)
-            # The last look: after this the file is visible.
-            flow.check()
-            member.target.commit(replace=batch.options.overwrite in ("replace", "newer"))
-            outcomes.append(member.outcome())
-        except (OSError, FileError) as error:
-            outcomes.append(failed(member.file, error))
-        finally:
-            member.target.abandon()
-    committed = {outcome.number for outcome in outcomes if outcome.state == "done"}
-    folders = {
-        split(member.target.path)[0]
-        for member in group
-        if isinstance(member, _Copy) and member.file.number in committed
-    }
+            outcome = _land(batch, flow, member)
+        except (StoppedError, StorageError) as error:
+            interruption = error
+            break
+        if outcome.state == "done":
+            folders.add(split(member.target.path)[0])
+        outcomes.append(outcome)
     target.sync(sorted(folders))
     yield from outcomes
+    if interruption is not None:
+        raise interruption
 
 
-def _finish(batch: Batch, member: _Copy) -> None:
-    member.target.finish()
-    if batch.options.verify == "hash" and member.target.digest() != member.digest:
-        raise FileError("verify-failed", "what landed is not what was read", is_transient=True)
+def _settle(target: Storage, group: list[_Copy | Outcome]) -> None:
+    """Makes the whole group durable at once, where the storage can."""
+    prepared = []
+    for member in group:
+        if isinstance(member, _Copy):
+            # One that cannot be prepared says so again when it is its turn to land.
+            with suppress(OSError, FileError):
+                member.target.prepare()
+                prepared.append(member.target)
+    target.settle(prepared)
+
+
+def _land(batch: Batch, flow: Flow, member: _Copy) -> Outcome:
+    """Makes one file durable, verifies it and gives it its name. StoppedError, StorageError."""
+    flow.check()
+    try:
+        member.target.prepare()
+        member.target.finish()
+        if batch.options.verify == "hash" and member.target.digest(flow.check) != member.digest:
+            raise FileError("verify-failed", "what landed is not what was read", is_transient=True)
+        # The last look: after this the file is visible.
+        flow.check()
+        member.target.commit(replace=batch.options.overwrite in ("replace", "newer"))
+    except (OSError, FileError) as error:
+        outcome = failed(member.file, error)
+        member.target.abandon()
+        return outcome
+    return member.outcome()

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import codec
 from codec import redo
@@ -28,9 +30,13 @@ from codec.synthetic import (
 )
 from codec.types import LEVELS
 from tests.flavors import FLAVORS, SAMPLES, flavor_id, frame
+from tests.t0_kernels.test_deflate import kinds
+from tests.t0_kernels.test_deflate import made as zlib_made
+from tests.t0_kernels.test_libdeflate import made as libdeflate_made
+from tests.t0_kernels.test_libdeflate import steady
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = ROOT / "scripts" / "decode_standalone.py"
@@ -195,11 +201,74 @@ def test_exr_chunks(redo_alone: Any) -> None:  # noqa: ANN401
     assert redo_alone(redo.EXR_ZIP, rows, parameters) == chunk
 
 
-def test_a_stream_of_another_library_is_said_to_be_one(redo_alone: Any) -> None:  # noqa: ANN401
-    parameters = struct.pack("<BBBBII", 1, 0, 6, 0, 96, 1) + b"\x78\x9c\x01\x06\0\0"
-    parameters += zlib.compress(struct.pack("<IB", 40, 0))
-    with pytest.raises(NotImplementedError, match="libdeflate made this file at level 6"):
-        redo_alone(redo.TIFF_DEFLATE, ROWS.tobytes(), parameters)
+@pytest.fixture(scope="module")
+def alone() -> Iterator[None]:
+    """The decoder's own modules can be imported."""
+    sys.path.insert(0, str(SCRIPT.parent))
+    yield
+    sys.path.remove(str(SCRIPT.parent))
+
+
+# Each reaches something more: nothing, stored, fixed, a full block, a small window that slides.
+DEFLATE_SIZES = [0, 1, 3, 20, 60, 513, 5300]
+
+
+@pytest.mark.parametrize("size", DEFLATE_SIZES)
+@pytest.mark.parametrize("level", range(1, 10))
+def test_zlib_is_made_anew(level: int, size: int, alone: None) -> None:
+    from standalone import zlib_deflate
+
+    shapes = [(15, 8, False), (9, 1, False), (10, 2, True)]
+    for name, data in kinds(size):
+        for bits, memory, filtered in shapes:
+            expected = zlib_made(data, level, bits, memory, filtered) if size else b"\x03\0"
+            made = zlib_deflate.compress(data, level, memory, bits, filtered)
+            assert made == expected, (name, bits, memory, filtered)
+
+
+@pytest.mark.parametrize("size", DEFLATE_SIZES[1:])
+@pytest.mark.parametrize("level", range(2, 10))
+def test_libdeflate_is_made_anew(level: int, size: int, alone: None) -> None:
+    from standalone import libdeflate
+
+    for name, data in kinds(size):
+        for make in (1, 2):
+            expected = libdeflate_made(data, level, make - 1)
+            assert libdeflate.compress(data, level, make) == expected, (name, make)
+
+
+def test_a_long_stream_is_cut_into_blocks_as_libdeflate_does(alone: None) -> None:
+    """From 305,000 bytes on a block has a limit; symbols of another kind end one earlier."""
+    from standalone import libdeflate
+
+    data = steady(306_000)
+    assert libdeflate.compress(data, 2, 1) == libdeflate_made(data, 2)
+
+
+def test_a_long_stream_slides_zlibs_window(alone: None) -> None:
+    from standalone import zlib_deflate
+
+    data = steady(70_000)
+    for level in (1, 5):
+        assert zlib_deflate.compress(data, level, 8, 15, False) == zlib_made(data, level)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(0, 5), max_size=700), st.integers(2, 9), st.booleans())
+def test_any_bytes_are_deflated_as_the_kernels_do(
+    values: list[int], level: int, filtered: bool
+) -> None:
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        from standalone import libdeflate, zlib_deflate
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
+    data = bytes(values) + b"."
+    assert zlib_deflate.compress(data, level, 8, 15, filtered) == zlib_made(
+        data, level, filtered=filtered
+    )
+    for make in (1, 2):
+        assert libdeflate.compress(data, level, make) == libdeflate_made(data, level, make - 1)
 
 
 @pytest.mark.parametrize(
@@ -234,13 +303,3 @@ def test_every_rule_of_run_lengths(method: int, redo_alone: Any) -> None:  # noq
         assert redo_alone(method, rows.tobytes(), parameters) == expected
         seen += 1
     assert seen >= 6
-
-
-def test_rows_can_be_had_where_they_cannot_be_redone(packages: Path, tmp_path: Path) -> None:
-    file = FRAMES["sgi rows"]()
-    container = codec.compress(file)
-    (tmp_path / "in").write_bytes(container)
-    ran = run(packages, tmp_path / "in", tmp_path / "out", "--undone")
-    assert ran.returncode == 0, ran.stderr
-    (e,) = codec.Reader(container).elements
-    assert (tmp_path / "out").stat().st_size > e.rows * e.regions[0].row_bytes

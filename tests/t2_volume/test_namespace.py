@@ -14,6 +14,7 @@ from tests.t2_volume.frames import dpx
 from tests.t2_volume.user import OWNER, read_all
 
 if TYPE_CHECKING:
+    from pixfs.volume.listing import Entry
     from tests.t2_volume.user import User
 
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
@@ -275,7 +276,7 @@ def test_directory_listing_has_cookies_and_dots(user: User) -> None:
         entry = next(handle.entries(cookie), None)
         if entry is None:
             break
-        name, cookie, node = entry
+        name, cookie, node, *_ = entry
         seen.append(name)
         if node is not None:
             user.volume.release_refs(node, 1)
@@ -283,7 +284,7 @@ def test_directory_listing_has_cookies_and_dots(user: User) -> None:
         user.write("zzz", b"")
     assert seen[:2] == [b".", b".."]
     assert sorted(seen[2:]) == [b"f0", b"f1", b"f2", b"f3", b"f4"]
-    assert b"zzz" in [name for name, _, _ in drain(user, handle)]
+    assert b"zzz" in [entry[0] for entry in drain(user, handle)]
     handle.fsync()
     handle.release()
     handle.release()
@@ -291,9 +292,9 @@ def test_directory_listing_has_cookies_and_dots(user: User) -> None:
         next(handle.entries(0))
 
 
-def drain(user: User, handle: object) -> list[tuple[bytes, int, object]]:
+def drain(user: User, handle: object) -> list[Entry]:
     entries = list(handle.entries(0))  # type: ignore[attr-defined]
-    for _, _, node in entries:
+    for _, _, node, *_ in entries:
         if node is not None:
             user.volume.release_refs(node, 1)
     return entries
@@ -307,7 +308,7 @@ def test_entry_removed_during_a_listing_is_left_out(user: User) -> None:
     next(entries)
     user.unlink("a")
     user.unlink("b")
-    assert [name for name, _, _ in entries] == [b".."]
+    assert [entry.name for entry in entries] == [b".."]
     handle.release()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -28,7 +29,7 @@ def test_order_is_that_of_settling() -> None:
     assert queue.take() is first
     clock.advance(5.0)
     assert queue.take() is second
-    assert queue.snapshot() == {"queued": 0, "deferred": 0, "converting": 3}
+    assert queue.snapshot() == {"queued": 0, "deferred": 0, "converting": 3, "looking": 0}
 
 
 def test_limit_turns_away_and_asks_for_a_walk() -> None:
@@ -41,9 +42,12 @@ def test_limit_turns_away_and_asks_for_a_walk() -> None:
     for _ in range(2):
         queue.done(queue.take())  # type: ignore[arg-type]
     assert not queue.is_idle()
+    assert queue.snapshot()["looking"] == 1
     assert queue.wait_overflowed()
+    assert queue.snapshot()["looking"] == 1
     queue.walking(-1)
     assert queue.is_idle()
+    assert queue.snapshot()["looking"] == 0
 
 
 def test_deferred_is_not_waited_for() -> None:
@@ -102,3 +106,20 @@ def test_wait_for_room_wakes_up() -> None:
         queue.discard(item)
     thread.join()
     assert answers == [True]
+
+
+def test_converting_threads_yield_to_requests() -> None:
+    queue = ConversionQueue(ManualClock(), 2)
+    seen: list[int] = []
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def work(_: object) -> None:
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    queue.put(node(), 0)
+    workers = Workers(queue, 1, work)
+    workers.start()
+    queue.close(drain=True)
+    workers.join()
+    assert seen == [min(own + 5, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own

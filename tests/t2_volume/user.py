@@ -160,7 +160,7 @@ class User:
             self.give_back(node)
 
     def _entries(self, handle: object) -> Iterator[tuple[bytes, int]]:
-        for name, cookie, node in handle.entries(0):  # type: ignore[attr-defined]
+        for name, cookie, node, *_ in handle.entries(0):  # type: ignore[attr-defined]
             if node is not None:
                 self.volume.release_refs(node, 1)
                 yield name, cookie

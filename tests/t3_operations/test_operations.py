@@ -327,6 +327,22 @@ async def test_a_conversion_waits_for_a_release_that_is_under_way(
     assert state == [b"compressed"]
 
 
+async def test_closing_what_was_only_read_waits_for_no_thread(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = await make(operations, b"file", b"x")
+    reading = await operations.open(number, os.O_RDONLY, CTX)
+    writing = await operations.open(number, os.O_WRONLY, CTX)
+    flushed: list[int] = []
+    for opened in (reading, writing):
+        file = operations._files.get(opened.fh).file
+        monkeypatch.setattr(file, "flush", lambda fh=opened.fh: flushed.append(fh))
+        await operations.flush(opened.fh)
+    assert flushed == [writing.fh]
+    await operations.release(reading.fh)
+    await operations.release(writing.fh)
+
+
 async def test_attributes_that_the_mount_does_not_carry(operations: Operations) -> None:
     number = await make(operations, b"file")
 
@@ -338,6 +354,10 @@ async def test_attributes_that_the_mount_does_not_carry(operations: Operations) 
     capability, acl = b"security.capability", b"system.posix_acl_access"
     assert await refused(operations.getxattr(number, capability, CTX)) == errno.ENODATA
     assert await refused(operations.setxattr(number, capability, b"x", CTX)) == errno.ENOTSUP
+    # Asked for by `ls -l`, for every file: answered without a thread, so never from the backing.
+    selinux = b"security.selinux"
+    assert await refused(operations.getxattr(number, selinux, CTX)) == errno.ENODATA
+    assert await refused(operations.setxattr(number, selinux, b"x", CTX)) == errno.ENOTSUP
     assert await refused(operations.getxattr(number, acl, CTX)) == errno.ENOTSUP
     assert await refused(operations.setxattr(number, acl, b"x", CTX)) == errno.ENOTSUP
     assert await refused(operations.removexattr(number, acl, CTX)) == errno.ENOTSUP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixfs.cli import wait
 from pixfs.cli.prometheus import exposition
 from pixfs.cli.sizes import format_ratio, format_size
 from pixfs.cli.trees import MountedTree
@@ -47,7 +49,33 @@ def test_exposition_of_a_real_volume_under_an_odd_name(tmp_path: Path) -> None:
     assert ',direction="write"} +Inf\n' in text
     # Every family is declared once, and before its samples.
     families = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
-    assert len(families) == len(set(families)) == 20
+    assert len(families) == len(set(families)) == 21
+
+
+def test_wait_is_not_over_before_the_first_walk_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It returned at once after a mount: nothing was queued, since nothing had been found yet.
+    course = [(0, 0, 1), (2, 0, 1), (1, 1, 0), (0, 1, 0), (0, 0, 0)]
+    answers = iter(course)
+    asked: list[str] = []
+
+    def stats(mount: str) -> dict[str, int]:
+        asked.append(mount)
+        return dict(zip(("queued", "converting", "looking"), next(answers), strict=True))
+
+    monkeypatch.setattr(wait, "read_stats", stats)
+    monkeypatch.setattr(wait, "_POLL_S", 0)
+    assert wait.run(argparse.Namespace(mount="/m", timeout=None)) == 0
+    assert asked == ["/m"] * len(course)
+
+
+def test_wait_tells_what_it_gave_up_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stats, words in {(0, 1): "still looking", (3, 0): "3 files"}.items():
+        found = {"queued": stats[0], "converting": 0, "looking": stats[1]}
+        monkeypatch.setattr(wait, "read_stats", lambda _mount, found=found: found)
+        assert wait.run(argparse.Namespace(mount="/m", timeout=0)) == 1
+        assert words in capsys.readouterr().err
 
 
 @given(st.lists(PATHS, unique=True, max_size=30), st.integers(0, 30))

@@ -11,6 +11,7 @@ import pytest
 
 UNITS = Path(__file__).resolve().parents[2] / "systemd"
 UNIT = UNITS / "pixfs-mount@.service"
+TEMPLATES = sorted([*UNITS.glob("*.service"), *UNITS.glob("*.timer")])
 
 # Each of these gives the service a mount namespace of its own: the unit would be active and the
 # mount invisible to everybody else.
@@ -22,13 +23,13 @@ HIDES_THE_MOUNT = re.compile(
 )
 
 
-@pytest.mark.parametrize("unit", sorted(UNITS.iterdir()), ids=lambda unit: unit.name)
+@pytest.mark.parametrize("unit", TEMPLATES, ids=lambda unit: unit.name)
 def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("systemd-analyze is not installed")
     # An instance, in a directory with the units it asks for.
-    for template in UNITS.iterdir():
+    for template in TEMPLATES:
         shutil.copy(template, tmp_path / template.name.replace("@.", "@plates."))
     instance = tmp_path / unit.name.replace("@.", "@plates.")
     result = subprocess.run([program, "verify", str(instance)], capture_output=True, text=True)

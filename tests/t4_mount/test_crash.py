@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
+import shutil
 import signal
 import socket
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from pixfs import runfiles
+from pixfs.fuse import pulse
 from pixfs.fuse.mountinfo import mount_at
 from pixfs.runfiles import daemon_at
 from pixfs.volume import check
 from tests.frames import frame
-from tests.fuse_session import Mounted, mounted
+from tests.fuse_session import TIMEOUT_S, Mounted, mounted
 
 pytestmark = pytest.mark.fuse
 
 FRAMES = 8
+# getxattr and writev.
+SYSTEM_CALLS = {"x86_64": ("191", "20"), "aarch64": ("8", "66")}
 
 
 def names_below(directory: Path) -> set[str]:
@@ -176,3 +184,106 @@ def test_a_stuck_request_loop_is_freed_by_the_heartbeat(mount: Mounted) -> None:
         process.kill()
         process.wait()
     assert os.listdir(mount.path) == []
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that any thread of a process has started."""
+    texts = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            texts.append(path.read_text())
+    return [int(child) for text in texts for child in text.split()]
+
+
+def wait_for_pulse(mount: Mounted, other_than: int = 0) -> int:
+    """The process of the daemon's heartbeat."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        assert time.monotonic() < deadline, "the daemon has no heartbeat"
+        for child in children_of(mount.pid):
+            with suppress(OSError):
+                command = Path(f"/proc/{child}/cmdline").read_bytes()
+                if child != other_than and pulse.__file__.encode() in command:
+                    return child
+
+
+def system_calls_of(pid: int) -> set[str]:
+    """The numbers of the system calls that the threads of a process are in."""
+    numbers = set()
+    for path in Path(f"/proc/{pid}/task").glob("*/syscall"):
+        with suppress(OSError):
+            numbers.add(path.read_text().split()[0])
+    return numbers
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process ends; waits for it as long as a test may."""
+    try:
+        return runfiles.Daemon(pid, "", "", 0, 0).is_gone_within(TIMEOUT_S)
+    except ProcessLookupError:
+        return True
+
+
+def test_a_daemon_killed_in_the_middle_of_its_heartbeat_dies(mount: Mounted) -> None:
+    # The kernel lets nobody go whose request has been read, not even by SIGKILL: a heartbeat in
+    # a thread of the daemon kept the connection open that only the daemon's end would have closed.
+    strace = shutil.which("strace")
+    if strace is None or platform.machine() not in SYSTEM_CALLS:
+        pytest.skip("strace is not installed, or the machine's system calls are not known")
+    getxattr, writev = SYSTEM_CALLS[platform.machine()]
+    trace = mount.backing.parent / "trace"
+    command = [strace, "-f", "-qq", "-o", str(trace), "-p", str(mount.pid)]
+    # The daemon reads the heartbeat's request and is held at its answer.
+    command += ["-e", "trace=writev", "-e", "inject=writev:delay_enter=600000000"]
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + TIMEOUT_S
+        waiting = False
+        while not waiting:
+            if tracer.poll() is not None:
+                assert tracer.stderr is not None
+                pytest.skip(f"nothing can be traced here: {tracer.stderr.read()}")
+            assert time.monotonic() < deadline, "no heartbeat came"
+            asking = getxattr in system_calls_of(wait_for_pulse(mount))
+            waiting = asking and writev in system_calls_of(mount.pid)
+        os.kill(mount.pid, signal.SIGKILL)
+    finally:
+        tracer.kill()
+        tracer.communicate()
+    assert is_gone(mount.pid)
+    mount.kill()
+    with pytest.raises(OSError, match="not connected"):
+        os.listdir(mount.path)
+
+
+def test_a_heartbeat_that_is_killed_comes_back(mount: Mounted) -> None:
+    mount.expect_log("heartbeat's process .* was ended by SIGKILL")
+    first = wait_for_pulse(mount)
+    os.kill(first, signal.SIGKILL)
+    second = wait_for_pulse(mount, other_than=first)
+    assert mount.stop() == 0
+    assert is_gone(second)
+
+
+def test_a_killed_daemon_leaves_no_heartbeat(mount: Mounted) -> None:
+    beat = wait_for_pulse(mount)
+    mount.kill()
+    assert is_gone(beat)
+
+
+def test_the_heartbeat_breaks_the_connection_of_a_daemon_that_cannot_die(
+    mount: Mounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "DYING_S", 0)
+    device = mount.path.stat().st_dev
+    alive = os.pidfd_open(mount.pid)
+    try:
+        pulse.see_out(alive, str(mount.path), device + 1)
+        assert os.listdir(mount.path) == []
+        pulse.see_out(alive, str(mount.path), device)
+    finally:
+        os.close(alive)
+    if mount_at(str(mount.path)) is not None:
+        with pytest.raises(OSError, match=r"not connected|aborted"):
+            os.listdir(mount.path)
+    mount.wait_daemon()

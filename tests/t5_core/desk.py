@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from server.core.database import Database
 
 TIMING = Timing(beat_s=0.02)
-PATIENCE_S = 60
+# Long, because the machine may be busy; who waits this long waits for something that never comes.
+PATIENCE_S = 120
 
 
 class Clock:

@@ -14,8 +14,10 @@ import trio
 
 from server.core.jobs import WorkerState
 from server.core.permissions import SYSTEM
+from server.core.throttles import Direction, Throttles
 from server.work.cluster import ClusterEngine
-from server.work.dispatcher import Timing
+from server.work.dispatcher import Dispatcher, Timing
+from server.work.pacing import Pacing
 from tests.t5_core.desk import Desk
 from tests.t5_core.work import tree
 
@@ -126,3 +128,53 @@ async def test_workers_come_are_killed_and_are_drained(
     assert (job.state, job.files_done, job.files_failed) == ("SUCCEEDED", FILES, 0)
     assert tree(desk.one) == {}
     assert len(tree(desk.two)) == FILES
+
+
+async def test_limits_and_stops_reach_workers_within_a_file(
+    database: Database, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A throttle that pauses holds two workers in the middle of a file each; so held, their job
+    can be paused; and when the throttle lets go, it ends."""
+    desk = Desk(database, tmp_path)
+    await desk.set_up()
+    # Each file is a batch of its own.
+    monkeypatch.setattr("server.core.jobs.tasks._BATCH_BYTES", 1 << 20)
+    for name in ("a.mov", "b.mov"):
+        (desk.one / name).write_bytes(os.urandom(8 << 20))
+    for name in ("a", "b"):
+        cluster.add_worker(name)
+    throttles, pacing = Throttles(database, desk.clock), Pacing(database, desk.clock)
+    await throttles.set(SYSTEM, "two", "", Direction.WRITE, 0)
+    engine = await trio.to_thread.run_sync(ClusterEngine, cluster.address)
+    engine.share(pacing.shares)
+    dispatcher = Dispatcher(database, engine, pacers=pacing.pacer, timing=TIMING, clock=desk.clock)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pacing.run)
+        await nursery.start(dispatcher.run)
+        desk.dispatcher = dispatcher
+
+        async def are_present() -> bool:
+            seen = await desk.workers.every(SYSTEM)
+            return [worker.name for worker in seen if worker.is_present] == ["a", "b"]
+
+        await desk.until_true(are_present)
+        job = await desk.submit("copy", "*.mov", limit_bps=1 << 40)
+
+        async def are_both_at_it() -> bool:
+            return (await desk.get(job)).tasks_running == 2
+
+        await desk.until_true(are_both_at_it)
+        await desk.jobs.pause(SYSTEM, job.id)
+
+        async def are_both_stopped() -> bool:
+            return (await desk.get(job)).tasks_running == 0
+
+        await desk.until_true(are_both_stopped)
+        job = await desk.get(job)
+        assert (job.state, job.files_done, job.bytes_done) == ("PAUSED", 0, 0)
+        await throttles.set(SYSTEM, "two", "", Direction.WRITE, 1 << 40)
+        await desk.jobs.resume(SYSTEM, job.id)
+        job = await desk.until(job)
+        nursery.cancel_scope.cancel()
+    assert (job.state, job.files_done) == ("SUCCEEDED", 2)
+    assert {path.name for path in desk.two.iterdir()} == {"a.mov", "b.mov"}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import typing
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from pixfs.errors import ConfigError
-from server.config import DATABASE_VARIABLE, ServerConfig, read_server_config
-from server.opening import DataError, only_server, open_core
+from server.config import DATABASE_VARIABLE, Data, ServerConfig, read_server_config
+from server.exclusive import AlreadyServed, LockError, LostHold, only_server
+from server.opening import DataError, open_core
+
+if typing.TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -89,8 +95,8 @@ def test_every_key_and_its_default_is_documented() -> None:
 
 
 def documented(value: object) -> str:
-    if value == ():
-        return "[]"
+    if isinstance(value, tuple):
+        return str(list(value)).replace("'", '"')
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
@@ -113,11 +119,70 @@ def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_one_server_uses_a_data_directory(tmp_path: Path) -> None:
+    config = ServerConfig().with_data(str(tmp_path)).with_network(bind="127.0.0.1:9091")
     with (
-        only_server(tmp_path),
-        pytest.raises(DataError, match="another pixfs serve"),
-        only_server(tmp_path),
+        only_server(config),
+        pytest.raises(AlreadyServed) as caught,
+        only_server(config),
     ):
         pass
-    with only_server(tmp_path):
+    said = str(caught.value)
+    assert f"another pixfs serve is using {tmp_path}: process {os.getpid()} on" in said
+    assert "bound to 127.0.0.1:9091, since 20" in said
+    with only_server(config):
+        pass
+
+
+def test_one_server_uses_a_database_whatever_path_leads_to_it(
+    tmp_path: Path, database_url: URL
+) -> None:
+    """Two data directories do not make it two databases."""
+    text = database_url.render_as_string(hide_password=False)
+    first, second = ServerConfig().with_data(str(tmp_path / "a")), ServerConfig()
+    second = replace(second, data=Data(str(tmp_path / "b"), text))
+    if database_url.get_backend_name() == "sqlite":
+        (tmp_path / "link").symlink_to(tmp_path)
+        first = replace(first, data=Data(str(tmp_path / "a"), f"sqlite:///{tmp_path}/pixfs.sqlite"))
+        second = replace(
+            second, data=Data(str(tmp_path / "b"), f"sqlite:///{tmp_path}/link/pixfs.sqlite")
+        )
+    else:
+        first = replace(first, data=Data(str(tmp_path / "a"), text))
+    with (
+        only_server(first) as hold,
+        pytest.raises(AlreadyServed, match=rf"process {os.getpid()} on .*since 20"),
+        only_server(second),
+    ):
+        pass
+    with only_server(second) as hold:
+        hold.check()
+
+
+def test_a_server_notices_when_the_database_lets_go_of_it(
+    tmp_path: Path, empty_postgres: URL
+) -> None:
+    text = empty_postgres.render_as_string(hide_password=False)
+    config = replace(ServerConfig(), data=Data(str(tmp_path), text))
+    engine = sa.create_engine(
+        empty_postgres.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
+    with only_server(config) as hold:
+        hold.check()
+        with engine.connect() as connection:
+            connection.execute(
+                sa.text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name LIKE 'pixfs serve%'"
+                )
+            )
+        with pytest.raises(LostHold):
+            hold.check()
+    engine.dispose()
+
+
+def test_a_database_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    config = replace(
+        ServerConfig(), data=Data(str(tmp_path), f"postgresql://x@/none?host={tmp_path}")
+    )
+    with pytest.raises(LockError, match="does not answer"), only_server(config):
         pass

@@ -10,20 +10,28 @@ import pytest
 import sqlalchemy as sa
 import trio
 
-from server.core.errors import InvalidValue, NotAllowed, NotFound, WrongState
+from server.core.access import AllowedPath
+from server.core.errors import InUse, InvalidValue, NotAllowed, NotFound, WrongState
 from server.core.jobs import Filter, JobKind, JobRequest, JobState, Notify, WorkerState
 from server.core.jobs.tables import deliveries, tasks
 from server.core.jobs.workers import Seen, free_slots
+from server.core.passwords import HashCost, Passwords
 from server.core.permissions import SYSTEM, Actor, Role
+from server.core.sessions import Sessions
+from server.core.users import Users
 from server.work.directory import Directory, DirectoryTarget
 from server.work.engine import ThreadEngine
-from tests.t5_core.desk import Desk
+from tests.t5_core.desk import PATIENCE_S, Desk
 from tests.t5_core.work import tree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from server.core.database import Database
+    from server.core.jobs import Job
+
+# Real argon2id, only cheaper.
+CHEAP = HashCost(memory_kib=64, passes=1, lanes=1)
 
 
 @pytest.fixture
@@ -209,23 +217,40 @@ class Gate:
 
         def held(target: DirectoryTarget, data: bytes) -> None:
             self.reached.set()
-            assert self.open.wait(60)
+            assert self.open.wait(PATIENCE_S)
             write(target, data)
 
         monkeypatch.setattr(DirectoryTarget, "write", held)
 
     async def wait(self) -> None:
-        assert await trio.to_thread.run_sync(self.reached.wait, 60)
+        assert await trio.to_thread.run_sync(self.reached.wait, PATIENCE_S)
+
+
+class WatchedEngine(ThreadEngine):
+    """Three threads that tell when they were told to stop something."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self.told = threading.Event()
+
+    def stop(self, tokens: set[str]) -> None:
+        super().stop(tokens)
+        if tokens:
+            self.told.set()
+
+    async def until_told(self) -> None:
+        assert await trio.to_thread.run_sync(self.told.wait, PATIENCE_S)
 
 
 async def test_pause_and_resume(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     files = fill(desk.one)
-    gate = Gate(monkeypatch)
+    gate, engine = Gate(monkeypatch), WatchedEngine()
     job = await desk.submit("copy", "shot")
-    async with desk.working():
+    async with desk.working(engine):
         await gate.wait()
         paused = await desk.jobs.pause(SYSTEM, job.id)
         assert paused.state == JobState.PAUSED
+        await engine.until_told()
         gate.open.set()
         await until_task(desk, "copy", "PAUSED", attempt=1)
         assert not [name for name in tree(desk.two) if "pixfs-part" in name]
@@ -236,13 +261,97 @@ async def test_pause_and_resume(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> 
     assert job.files_done == 11
 
 
+async def test_what_landed_before_a_pause_is_not_counted_as_skipped(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop between two files of one group: those that took their names are done."""
+    files = fill(desk.one)
+    engine = WatchedEngine()
+    commit = DirectoryTarget.commit
+    landed = []
+    third = threading.Event()
+
+    def counted(target: DirectoryTarget, *, replace: bool) -> None:
+        commit(target, replace=replace)
+        landed.append(target.path)
+        if len(landed) == 3:
+            third.set()
+            assert engine.told.wait(PATIENCE_S)
+
+    monkeypatch.setattr(DirectoryTarget, "commit", counted)
+    job = await desk.submit("copy", "shot")
+    async with desk.working(engine):
+        assert await trio.to_thread.run_sync(third.wait, PATIENCE_S)
+        await desk.jobs.pause(SYSTEM, job.id)
+        await until_task(desk, "copy", "PAUSED", attempt=1)
+        paused = await desk.get(job)
+        assert (paused.files_done, paused.files_skipped) == (3, 0)
+        assert len(tree(desk.two)) == 3
+        await desk.jobs.resume(SYSTEM, job.id)
+        job = await desk.until(job, "SUCCEEDED")
+    assert tree(desk.two) == files
+    assert (job.files_done, job.files_skipped, job.bytes_done) == (11, 0, job.bytes_total)
+
+
+async def pause_in_a_large_file(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Job, bytes, list[int]]:
+    """A job that was paused in the middle of a file, which counts as large; the file's bytes,
+    and the sizes of what was written."""
+    monkeypatch.setattr("server.work.directory.RESUMABLE", 1 << 20)
+    data = os.urandom(8 << 20)
+    (desk.one / "huge.mov").write_bytes(data)
+    engine, half_way, written = WatchedEngine(), threading.Event(), []
+    write = DirectoryTarget.write
+
+    def held(target: DirectoryTarget, piece: bytes) -> None:
+        write(target, piece)
+        written.append(len(piece))
+        if len(written) == 4:
+            half_way.set()
+            assert engine.told.wait(PATIENCE_S)
+
+    monkeypatch.setattr(DirectoryTarget, "write", held)
+    job = await desk.submit("copy", "huge.mov")
+    async with desk.working(engine):
+        assert await trio.to_thread.run_sync(half_way.wait, PATIENCE_S)
+        await desk.jobs.pause(SYSTEM, job.id)
+        await until_task(desk, "copy", "PAUSED", attempt=1)
+    (left,) = tree(desk.two)
+    assert "pixfs-part" in left
+    return job, data, written
+
+
+async def test_a_paused_copy_of_a_large_file_goes_on_where_it_was(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, data, written = await pause_in_a_large_file(desk, monkeypatch)
+    async with desk.working():
+        await desk.jobs.resume(SYSTEM, job.id)
+        job = await desk.until(job, "SUCCEEDED")
+    assert sum(written) == len(data), "no byte is written twice"
+    assert tree(desk.two) == {"huge.mov": data}
+    assert (job.files_done, job.bytes_done) == (1, len(data))
+
+
+async def test_a_paused_copy_that_is_cancelled_leaves_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _, _ = await pause_in_a_large_file(desk, monkeypatch)
+    async with desk.working():
+        await desk.jobs.cancel(SYSTEM, job.id)
+        await until_task(desk, "clear", "SUCCEEDED", attempt=1)
+    assert tree(desk.two) == {}
+
+
 async def test_cancel_leaves_whole_files_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     files = fill(desk.one)
-    gate = Gate(monkeypatch)
+    gate, engine = Gate(monkeypatch), WatchedEngine()
     job = await desk.submit("copy", "shot")
-    async with desk.working():
+    async with desk.working(engine):
         await gate.wait()
         await desk.jobs.cancel(SYSTEM, job.id)
+        await engine.until_told()
         gate.open.set()
         await until_task(desk, "copy", "CANCELLED", attempt=1)
         left = tree(desk.two)
@@ -294,7 +403,7 @@ async def test_a_storage_that_stays_away_fails_the_files(desk: Desk) -> None:
     desk.two.rmdir()
     job = await desk.submit("copy", "shot")
     async with desk.working() as dispatcher:
-        with trio.fail_after(60):
+        with trio.fail_after(PATIENCE_S):
             while not (await desk.get(job)).state.is_final:
                 desk.clock.advance(120)
                 dispatcher.wake()
@@ -321,7 +430,7 @@ async def test_what_may_pass_is_tried_again_by_itself(
     monkeypatch.setattr(DirectoryTarget, "finish", flaky)
     job = await desk.submit("copy", "shot")
     async with desk.working() as dispatcher:
-        with trio.fail_after(60):
+        with trio.fail_after(PATIENCE_S):
             while not (await desk.get(job)).state.is_final:
                 desk.clock.advance(30)
                 dispatcher.wake()
@@ -420,6 +529,56 @@ async def test_who_may_do_what(desk: Desk) -> None:
         await desk.jobs.cancel(monitor, job.id)
     with pytest.raises(NotFound):
         await desk.jobs.get(SYSTEM, 10**6)
+
+
+async def test_a_storage_with_open_jobs_stays(desk: Desk) -> None:
+    """It can go when they have ended, and then what has failed on it cannot be tried again."""
+    source = await desk.submit("verify", "shot")
+    target = await desk.submit("copy", "shot", source="two", target="one")
+    ended = await desk.submit("copy", "nowhere")
+    await desk.jobs.cancel(SYSTEM, ended.id)
+    await desk.jobs.pause(SYSTEM, target.id)
+    with pytest.raises(InUse, match=f"jobs work on it: {source.id}, {target.id}$"):
+        await desk.storages.remove(SYSTEM, "one")
+    await desk.jobs.cancel(SYSTEM, source.id)
+    with pytest.raises(InUse, match=f": {target.id}$"):
+        await desk.storages.remove(SYSTEM, "one")
+    await desk.jobs.cancel(SYSTEM, target.id)
+    await desk.storages.remove(SYSTEM, "one")
+    assert [storage.name for storage in await desk.storages.list(SYSTEM)] == ["two"]
+    with pytest.raises(WrongState, match="one was removed"):
+        await desk.jobs.retry(SYSTEM, ended.id)
+
+
+async def test_a_job_follows_links_only_to_what_its_owner_may_reach(desk: Desk) -> None:
+    users = Users(desk.database, Passwords(CHEAP), Sessions(desk.database, Passwords(CHEAP)))
+    ada = await users.add(SYSTEM, "ada", Role.WRANGLER, "correct horse battery")
+    fill(desk.one, 2)
+    (desk.one / "secret").mkdir()
+    (desk.one / "secret" / "plan.txt").write_bytes(b"secret")
+    (desk.one / "shot" / "way").symlink_to("../secret")
+    (desk.two / "in").mkdir()
+    (desk.two / "other" / "deep").mkdir(parents=True)
+    (desk.two / "in" / "way").symlink_to("../other")
+    allowed = [AllowedPath("one", "shot"), AllowedPath("two", "in")]
+    await users.set_access(SYSTEM, "ada", all_paths=False, paths=allowed)
+    actor = Actor(ada.id, "ada", Role.WRANGLER)
+
+    async def copy(source: str, destination: str) -> Job:
+        request = JobRequest(
+            JobKind.COPY, "one", (source,), "two", destination=destination, quiet_s=0.0
+        )
+        return await desk.until(await desk.jobs.submit(actor, request))
+
+    async with desk.working():
+        out = await copy("shot/way/plan.txt", "in")
+        assert (out.state, "leads out" in out.message) == (JobState.FAILED, True)
+        out = await copy("shot/f.1001.dpx", "in/way/deep")
+        assert (out.state, out.files_failed) == (JobState.FAILED, 1)
+        (error,) = await desk.jobs.errors(SYSTEM, out.id)
+        assert error.code == "outside"
+        assert (await copy("shot/f.1001.dpx", "in")).state == JobState.SUCCEEDED
+    assert sorted(tree(desk.two)) == ["in/f.1001.dpx"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,8 @@ from server.core.storages import StorageKind
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.fuse_session import Mounted
 
 CANARY = "canary-7f3a-secret"
 MAIL = MailSettings("smtp.example.com", 587, MailSecurity.STARTTLS, "pixfs", "pixfs@example.com")
@@ -153,6 +156,32 @@ def test_the_key_file_is_its_owners_alone_and_stays(tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("no key")
     with pytest.raises(errors.SealError, match="does not hold a key"):
         Sealer.from_file(tmp_path / "bad")
+
+
+async def test_no_storage_shows_the_servers_own_data(tmp_path: Path) -> None:
+    """Neither by its path, nor by a link, nor as a folder above."""
+    own = tmp_path / "srv" / "data"
+    own.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(own)
+    (tmp_path / "above").symlink_to(tmp_path / "srv")
+    (tmp_path / "shows").mkdir()
+    with closing(Database(sqlite_url(own / "db"))) as database:
+        core = Core(database, Sealer.from_file(own / "key"), private=[str(own), str(own / "db")])
+        for root in (own, tmp_path / "srv", tmp_path, tmp_path / "link", tmp_path / "above"):
+            with pytest.raises(errors.InvalidValue, match="own data"):
+                await core.storages.add(SYSTEM, "new", StorageKind.DIRECTORY, str(root))
+        await core.storages.add(SYSTEM, "new", StorageKind.DIRECTORY, str(tmp_path / "shows"))
+
+
+@pytest.mark.fuse
+async def test_a_mount_of_the_servers_own_data_is_no_storage(
+    tmp_path: Path, manual_mount: Mounted
+) -> None:
+    own = manual_mount.backing / "server"
+    with closing(Database(sqlite_url(tmp_path / "db"))) as database:
+        core = Core(database, Sealer.from_file(tmp_path / "key"), private=[str(own)])
+        with pytest.raises(errors.InvalidValue, match="own data"):
+            await core.storages.add(SYSTEM, "new", StorageKind.PIXFS, str(manual_mount.path))
 
 
 @pytest.mark.parametrize(

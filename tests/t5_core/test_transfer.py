@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -11,8 +12,10 @@ import pytest
 
 from server.work import actions, transfer
 from server.work.batch import Options, StorageSpec
+from server.work.beneath import Root
 from server.work.directory import Directory, DirectorySource, DirectoryTarget
 from server.work.errors import StoppedError, StorageError
+from server.work.filesystem import FileSystem
 from server.work.flow import Flow
 from tests.t5_core.work import directory, done, planned, tree
 
@@ -257,6 +260,184 @@ def test_leftovers_of_an_earlier_attempt_are_removed(source: Path, target: Path)
     (target / ".7-1-1-0.pixfs-part").write_bytes(b"half")
     actions.clear(batch)
     assert [name for name in tree(target) if "pixfs-part" in name] == left
+
+
+class StopsAfter:
+    """Tells a batch to stop when so many bytes have been written."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def take(self, direction: str, size: int, stop: threading.Event) -> None:
+        if direction == "write":
+            self.left -= size
+            if self.left < 0:
+                stop.set()
+
+
+@pytest.fixture
+def huge(source: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A file of six MiB, which counts as large."""
+    monkeypatch.setattr("server.work.directory.RESUMABLE", 1 << 20)
+    data = os.urandom(6 << 20)
+    (source / "huge.mov").write_bytes(data)
+    return data
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of all that is written to targets."""
+    sizes: list[int] = []
+    write = DirectoryTarget.write
+
+    def counted(target: DirectoryTarget, data: bytes) -> None:
+        sizes.append(len(data))
+        write(target, data)
+
+    monkeypatch.setattr(DirectoryTarget, "write", counted)
+    return sizes
+
+
+def stopped_half_way(source: Path, target: Path) -> Path:
+    """A copy of the huge file stopped after four MiB; what it has left."""
+    batch = planned("copy", directory(source), directory(target), "huge.mov")
+    stop = threading.Event()
+    with pytest.raises(StoppedError) as caught:
+        done(batch, Flow(target=StopsAfter(4 << 20), stop=stop))
+    assert caught.value.kept
+    (left,) = target.iterdir()
+    assert left.name == ".7-1-1-0.pixfs-part"
+    assert left.stat().st_size == 4 << 20
+    return left
+
+
+def test_a_stopped_copy_of_a_large_file_goes_on_where_it_was(
+    source: Path, target: Path, huge: bytes, written: list[int]
+) -> None:
+    inode = stopped_half_way(source, target).stat().st_ino
+    written.clear()
+    flow = Flow()
+    batch = planned("copy", directory(source), directory(target), "huge.mov", lost=(1,))
+    (outcome,) = done(batch, flow)
+    assert (outcome.state, outcome.stored) == ("done", len(huge))
+    assert sum(written) == 2 << 20
+    assert flow.moved == len(huge)
+    assert tree(target) == {"huge.mov": huge}
+    assert (target / "huge.mov").stat().st_ino == inode
+
+
+@pytest.mark.parametrize("at", [0, (3 << 20) + 17])
+def test_what_was_left_of_a_large_file_is_compared_before_it_counts(
+    source: Path, target: Path, huge: bytes, written: list[int], at: int
+) -> None:
+    left = stopped_half_way(source, target)
+    with left.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes([huge[at] ^ 1]))
+    written.clear()
+    batch = planned("copy", directory(source), directory(target), "huge.mov", lost=(1,))
+    (outcome,) = done(batch)
+    assert outcome.state == "done"
+    assert sum(written) == len(huge) - (at >> 20 << 20)
+    assert tree(target) == {"huge.mov": huge}
+
+
+def test_a_source_that_got_shorter_leaves_nothing_of_the_longer_one(
+    source: Path, target: Path, huge: bytes
+) -> None:
+    stopped_half_way(source, target)
+    (source / "huge.mov").write_bytes(huge[: (2 << 20) + 5])
+    batch = planned("copy", directory(source), directory(target), "huge.mov", lost=(1,))
+    assert [outcome.state for outcome in done(batch)] == ["done"]
+    assert tree(target) == {"huge.mov": huge[: (2 << 20) + 5]}
+
+
+def test_a_file_somebody_still_writes_to_is_not_gone_on_with(
+    source: Path, target: Path, huge: bytes, written: list[int]
+) -> None:
+    """A worker that was cut off goes on for a while; its file must not become ours."""
+    left = stopped_half_way(source, target)
+    with left.open("r+b") as zombie:
+        fcntl.flock(zombie, fcntl.LOCK_EX)
+        written.clear()
+        batch = planned("copy", directory(source), directory(target), "huge.mov", lost=(1,))
+        assert [outcome.state for outcome in done(batch)] == ["done"]
+        zombie.write(b"late")
+    assert sum(written) == len(huge)
+    assert tree(target) == {"huge.mov": huge}
+
+
+def test_a_large_file_is_locked_while_it_is_written(
+    source: Path, target: Path, huge: bytes
+) -> None:
+    part = target / ".7-1-1-0.pixfs-part"
+    locked: list[bool] = []
+
+    class Looks:
+        def take(self, direction: str, size: int, stop: threading.Event) -> None:
+            if direction == "write" and part.exists() and part.stat().st_size >= 2 << 20:
+                with part.open("rb") as file:
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        locked.append(False)
+                    except BlockingIOError:
+                        locked.append(True)
+
+    batch = planned("copy", directory(source), directory(target), "huge.mov")
+    done(batch, Flow(target=Looks()))
+    assert locked
+    assert all(locked)
+
+
+def test_nothing_is_left_of_a_large_file_that_is_there_already(
+    source: Path, target: Path, huge: bytes
+) -> None:
+    stopped_half_way(source, target)
+    (target / "huge.mov").write_bytes(b"another")
+    options = Options(overwrite="skip")
+    batch = planned(
+        "copy", directory(source), directory(target), "huge.mov", options=options, lost=(1,)
+    )
+    assert [outcome.state for outcome in done(batch)] == ["skipped"]
+    assert tree(target) == {"huge.mov": b"another"}
+
+
+def test_small_files_are_made_durable_together(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One syncfs for the group; where it fails, each file is asked."""
+    for number in range(20):
+        (source / "shot" / f"g.{number}.dpx").write_bytes(bytes(100))
+    calls: list[str] = []
+    answers = iter([True, False])
+    monkeypatch.setattr(FileSystem, "sync", lambda self: calls.append("syncfs") or next(answers))
+    fsync = os.fsync
+
+    def counted(fd: int) -> None:
+        kind = "folder" if os.path.isdir(f"/proc/self/fd/{fd}") else "file"
+        calls.append(kind)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    batch = planned("copy", directory(source), directory(target), "shot/g.*.dpx")
+    assert {outcome.state for outcome in done(batch)} == {"done"}
+    assert calls == ["syncfs", "folder"]
+    calls.clear()
+    for path in target.iterdir():
+        path.unlink()
+    assert {outcome.state for outcome in done(batch)} == {"done"}
+    assert calls == ["syncfs", *["file"] * 20, "folder"]
+
+
+def test_a_file_system_that_answers_early_is_not_synced_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.work.filesystem._kind", lambda fd: 0x65735546)  # FUSE
+    root = Root(str(tmp_path))
+    whole = FileSystem(root)
+    assert not whole.sync()
+    whole.close()
+    root.close()
 
 
 def test_deleting(source: Path) -> None:

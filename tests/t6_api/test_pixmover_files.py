@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,6 +42,11 @@ async def names(client: PixMover, path: str, **query: object) -> list[str]:
     answer = await client.get("/folders", storage="shows", path=path, **query)
     assert answer.status_code == 200, answer.text
     return [item["name"] for item in answer.json()["items"]]
+
+
+def changes(root: Path) -> dict[str, int]:
+    """When everything below a folder was changed last."""
+    return {str(path): path.lstat().st_mtime_ns for path in root.rglob("*")}
 
 
 def unplug(directory: Path) -> None:
@@ -230,12 +236,113 @@ async def test_a_user_sees_the_allowed_folders_and_what_leads_there(
     assert (shows / "alien/secret.dpx").exists()
 
 
+async def test_a_link_does_not_widen_what_a_user_may_reach(
+    core: Core, as_wrangler: PixMover, shows: Path
+) -> None:
+    """Links between allowed folders are followed, links to others of the storage are not."""
+    shot = shows / "dune/sh010"
+    (shows / "shared" / "luts").mkdir(parents=True)
+    (shows / "shared" / "luts" / "a.cube").write_text("lut")
+    (shot / "masks" / "left").mkdir()
+    (shows / "alien" / "deep").mkdir()
+    (shows / "alien" / "deep" / "secret.dpx").write_bytes(b"z")
+    for name, target in (
+        ("to-shared", "../../shared"),
+        ("to-alien", "../../alien"),
+        ("to-root", "../.."),
+        ("to-masks", "masks"),
+    ):
+        (shot / name).symlink_to(target)
+    await core.users.set_access(
+        SYSTEM,
+        "wrangler",
+        all_paths=False,
+        paths=[AllowedPath("shows", "dune/sh010"), AllowedPath("shows", "shared")],
+    )
+    assert await names(as_wrangler, "dune/sh010/to-shared/luts") == ["a.cube"]
+    assert await names(as_wrangler, "dune/sh010/to-masks/left") == []
+    before = changes(shows)
+    for way in ("to-alien", "to-alien/deep", "to-root", "to-root/alien"):
+        path = f"dune/sh010/{way}"
+        for answer in (
+            await as_wrangler.get("/folders", storage="shows", path=path),
+            await as_wrangler.get("/files", storage="shows", path=f"{path}/secret.dpx"),
+            await as_wrangler.post("/folders", storage="shows", path=f"{path}/new"),
+            await as_wrangler.post(
+                "/files/rename",
+                storage="shows",
+                path=f"{path}/secret.dpx",
+                new_path="dune/sh010/mine.dpx",
+            ),
+            await as_wrangler.post(
+                "/files/rename",
+                storage="shows",
+                path="dune/sh010/notes.txt",
+                new_path=f"{path}/notes.txt",
+            ),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (404, "not-found"), path
+    assert changes(shows) == before
+
+
+async def test_a_link_that_flips_never_shows_what_is_not_allowed(
+    core: Core, as_wrangler: PixMover, shows: Path
+) -> None:
+    """A thread points a link here and there while requests run."""
+    shot = shows / "dune/sh010"
+    await core.users.set_access(
+        SYSTEM, "wrangler", all_paths=False, paths=[AllowedPath("shows", "dune/sh010")]
+    )
+    for folder, name in ((shot / "masks" / "x", "mask.dpx"), (shows / "alien" / "x", "secret.dpx")):
+        folder.mkdir()
+        (folder / name).write_bytes(b"x")
+    over = threading.Event()
+    flips = 0
+
+    def flip() -> None:
+        nonlocal flips
+        while not over.is_set():
+            for target in ("masks", "../../alien"):
+                (shot / "next").symlink_to(target)
+                os.replace(shot / "next", shot / "link")
+                flips += 1
+
+    flipper = threading.Thread(target=flip)
+    flipper.start()
+    seen: set[tuple[int, bool]] = set()
+    try:
+        for _ in range(150):
+            answer = await as_wrangler.get("/folders", storage="shows", path="dune/sh010/link/x")
+            assert "secret" not in answer.text
+            seen.add((answer.status_code, "mask.dpx" in answer.text))
+            file = "dune/sh010/link/x/secret.dpx"
+            answer = await as_wrangler.get("/files", storage="shows", path=file)
+            assert answer.status_code == 404
+            made = await as_wrangler.post("/folders", storage="shows", path="dune/sh010/link/x/new")
+            assert made.status_code in (200, 404, 409)
+    finally:
+        over.set()
+        flipper.join()
+    assert flips > 0
+    assert seen <= {(200, True), (404, False)}
+    assert sorted(os.listdir(shows / "alien" / "x")) == ["secret.dpx"]
+
+
 async def test_a_storage_without_any_allowed_path_is_not_there(
     core: Core, as_wrangler: PixMover, shows: Path
 ) -> None:
     await core.users.set_access(SYSTEM, "wrangler", all_paths=False)
     assert (await as_wrangler.get("/storages")).json() == {"storages": []}
     assert (await as_wrangler.get("/folders", storage="shows")).status_code == 404
+
+
+async def test_a_storage_jobs_work_on_is_not_removed(as_admin: PixMover, shows: Path) -> None:
+    made = await as_admin.post("/jobs", kind="verify", source="shows", sources="dune")
+    answer = await as_admin.post("/storages/shows/remove")
+    assert (answer.status_code, answer.json()["code"]) == (409, "in-use")
+    assert str(made.json()["id"]) in answer.text
+    await as_admin.post(f"/jobs/{made.json()['id']}/cancel")
+    assert (await as_admin.post("/storages/shows/remove")).status_code == 200
 
 
 async def test_roots_are_shown_to_administrators_only(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from aiosmtpd.smtp import SMTP, Envelope, Session
 
+    from server.core import Core
     from tests.pixmover import PixMover
 
 
@@ -131,3 +132,17 @@ async def test_an_endpoint_that_does_not_answer_says_so(as_admin: PixMover) -> N
         answer = await as_admin.post("/settings/s3/vault/test", bucket="frames")
     assert (answer.status_code, answer.json()["field"]) == (400, "bucket")
     assert "test" not in answer.json()["message"]
+
+
+async def test_the_webhooks_key_is_renewed_and_told_once(
+    core: Core, as_admin: PixMover, as_wrangler: PixMover
+) -> None:
+    before = await core.webhook_keys.key()
+    refused = await as_wrangler.post("/settings/webhooks/renew-key")
+    assert refused.status_code == 403
+    assert await core.webhook_keys.key() == before
+    answer = await as_admin.post("/settings/webhooks/renew-key")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["key"].encode() == await core.webhook_keys.key() != before
+    again = await as_admin.post("/settings/webhooks/renew-key")
+    assert again.json()["key"] != answer.json()["key"]

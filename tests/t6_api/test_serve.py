@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
 import pytest
 import trio
+import trio.testing
 from quart import Blueprint, Response, request
 
 from server.app import Limits, create_app
 from server.asgi import ASGIApp, wrap
+from server.readers import Readers
 from server.serve import LOOPBACK_NAMES, Bind, BindError, build, listen
 from tests.serving import CLOSE, LOOPBACK, exchange, get, parse, served
 
@@ -38,7 +41,7 @@ async def test_connection_close_really_closes(core: Core) -> None:
     """Without the shielded send the socket stays open for ever and this read never ends."""
     async with served(build(core, LOOPBACK)) as server:
         for _ in range(20):
-            assert b" 200 " in await exchange(server.port, get("/healthz", CLOSE))
+            assert (await exchange(server.port, get("/", CLOSE))).startswith(b"HTTP/1.1 404")
 
 
 async def test_http_1_0_closes(core: Core) -> None:
@@ -128,6 +131,7 @@ class ProbeFace:
         self.bodies: list[int] = []
         self.entered = trio.Event()
         self.go_on = trio.Event()
+        self.ended = trio.Event()
 
     def blueprint(self, core: Core) -> Blueprint:
         routes = Blueprint(self.name, __name__)
@@ -150,18 +154,28 @@ class ProbeFace:
         @routes.get("/endless")
         async def endless() -> Response:
             async def chunks() -> AsyncIterator[bytes]:
-                while True:
-                    self.entered.set()
-                    yield b"x" * (1 << 20)
+                try:
+                    while True:
+                        self.entered.set()
+                        yield b"x" * (1 << 20)
+                finally:
+                    self.ended.set()
 
             return Response(chunks())
 
         return routes
 
 
-def probe_app(core: Core, face: ProbeFace, max_body_bytes: int = 1000) -> ASGIApp:
+def probe_app(
+    core: Core, face: ProbeFace, readers: Readers | None = None, max_body_bytes: int = 1000
+) -> ASGIApp:
     app = create_app(core, [face], Limits(max_body_bytes=max_body_bytes))
-    return wrap(cast(ASGIApp, app), hosts=LOOPBACK_NAMES, max_body_bytes=max_body_bytes)
+    return wrap(
+        cast(ASGIApp, app),
+        hosts=LOOPBACK_NAMES,
+        max_body_bytes=max_body_bytes,
+        readers=readers,
+    )
 
 
 def chunked(path: str, size: int) -> bytes:
@@ -227,7 +241,7 @@ async def test_stop_lets_a_running_request_finish(core: Core) -> None:
         await face.entered.wait()
         server.stop.set()
         face.go_on.set()
-        with trio.fail_after(20):
+        with trio.fail_after(120):
             await server.stopped.wait()
     assert b" 200 " in answers[0]
     assert answers[0].endswith(b"waited")
@@ -244,8 +258,55 @@ async def test_stop_cuts_off_a_client_that_has_stopped_reading(
             await stream.send_all(get("/endless"))
             await face.entered.wait()
             server.stop.set()
-            with trio.fail_after(20):
+            with trio.fail_after(120):
                 await server.stopped.wait()
+
+
+async def test_a_client_that_reads_nothing_is_cut_off(core: Core) -> None:
+    face, readers = ProbeFace(), Readers(stall_s=0.2)
+    async with served(probe_app(core, face, readers), readers=readers) as server:
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+            await stream.send_all(get("/endless"))
+            with trio.fail_after(120):
+                await face.ended.wait()
+        assert (await exchange(server.port, get("/", CLOSE))).startswith(b"HTTP/1.1 404")
+
+
+async def test_who_reads_at_all_is_not_cut_off(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One byte a minute is enough; an HTTP/2 stream, of which nothing is known, gets longer."""
+    readers = Readers(stall_s=120)
+    unread = {("reads", 1): 10**6, ("sleeps", 2): 10**6, ("stream", 3): 0}
+
+    class Connection:
+        def __init__(self, peer: tuple[str, int]) -> None:
+            self.peer = peer
+
+        def shutdown(self, how: int) -> None:
+            cut.append((self.peer[0], trio.current_time() - began))
+
+    cut: list[tuple[str, float]] = []
+    began = trio.current_time()
+    monkeypatch.setattr(
+        "server.readers.accepted_at", lambda port: [(Connection(each), each) for each in unread]
+    )
+    monkeypatch.setattr(
+        "server.readers._unacknowledged", lambda connection: unread[connection.peer]
+    )
+    with ExitStack() as writes:
+        for peer in unread:
+            writes.enter_context(readers.writing(peer, is_stream=peer[0] == "stream"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(readers.watch, 9090)
+            for _ in range(30):
+                await trio.sleep(60)
+                unread["reads", 1] -= 1
+            nursery.cancel_scope.cancel()
+    first = dict(reversed(cut))
+    assert first.keys() == {"sleeps", "stream"}
+    assert 120 < first["sleeps"] <= 180
+    assert 600 < first["stream"] <= 660
 
 
 async def test_a_download_ends_when_its_client_goes(core: Core) -> None:
@@ -256,7 +317,7 @@ async def test_a_download_ends_when_its_client_goes(core: Core) -> None:
             await stream.send_all(get("/endless"))
             await face.entered.wait()
         server.stop.set()
-        with trio.fail_after(20):
+        with trio.fail_after(120):
             await server.stopped.wait()
 
 
@@ -270,7 +331,7 @@ async def test_two_servers_live_side_by_side(core: Core) -> None:
     async with served(build(core, LOOPBACK)) as one, served(build(core, LOOPBACK)) as two:
         assert one.port != two.port
         for server in (one, two):
-            assert b" 200 " in await exchange(server.port, get("/healthz", CLOSE))
+            assert (await exchange(server.port, get("/", CLOSE))).startswith(b"HTTP/1.1 404")
 
 
 @pytest.mark.parametrize(

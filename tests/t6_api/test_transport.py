@@ -35,7 +35,7 @@ async def test_with_a_certificate_the_server_speaks_https_only(
     trust = ssl.create_default_context(cafile=certificate.chain)
     async with served(build(core, LOOPBACK), certificate=certificate) as server:
         base = f"https://127.0.0.1:{server.port}/pixmover/v1"
-        async with httpx.AsyncClient(base_url=base, verify=trust, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=base, verify=trust, timeout=120) as client:
             answer = await client.post("/login", data={"name": "admin", "password": PASSWORD})
             assert answer.status_code == 200
             assert answer.headers[HSTS]

@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-SCRIPTS = [ROOT / "scripts" / name for name in ("setup", "run", "test", "check", "lock", "picture")]
+SCRIPTS = [
+    ROOT / "scripts" / name
+    for name in (
+        "setup",
+        "run",
+        "test",
+        "check",
+        "lock",
+        "picture",
+        "soak",
+        "install-units",
+    )
+]
 
 
 def bare_path(folder: Path, *without: str) -> str:

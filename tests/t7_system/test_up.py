@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.fuse, pytest.mark.slow, pytest.mark.usefixtures("warm_kernels")]
 
-WAIT_S = 60
+WAIT_S = 180
 PIXFS = (sys.executable, "-m", "pixfs.cli")
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.fuse, pytest.mark.slow]
 
-TIMEOUT_S = 120
+TIMEOUT_S = 240
 
 
 class Server:

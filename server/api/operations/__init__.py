@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from server.api.operations.access import MonitorAccess
 from server.api.operations.routes import OperationsFace
 
-__all__ = ["OperationsFace"]
+__all__ = ["MonitorAccess", "OperationsFace"]

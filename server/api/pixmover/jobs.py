@@ -72,6 +72,11 @@ class NewJob:
         default=5,
     )
     priority: int = value("0 to 100; the highest goes first.", 50, default=50)
+    limit_bps: int | None = value(
+        "Bytes a second it may move, on top of the throttles; none does not limit.",
+        50_000_000,
+        default=None,
+    )
     label: str = value("Comes back with the job, and is not looked at.", "dailies", default="")
     webhook: str = value("Takes a POST when the job has ended.", "", default="")
     email: tuple[str, ...] = value("Who gets a mail when the job has ended.", (), default=())
@@ -90,6 +95,7 @@ class JobBody:
     sources: tuple[str, ...] = value("What was named.", ("shows/dune/sh010",))
     target: str = value('The storage they go to, "" where there is none.', "archive")
     destination: str = value("The folder they go into.", "shows/dune")
+    limit_bps: int | None = value("Its own limit, null for none.", 50_000_000)
     label: str = value("As it was submitted.", "dailies")
     message: str = value('Why it failed as a whole, "" otherwise.', "")
     files_total: int = value("Files it is about; 0 until they have been looked for.", 240)
@@ -192,6 +198,7 @@ async def submit_job(call: Call, form: NewJob) -> JobBody:
         stored=form.stored,
         quiet_s=float(form.quiet_s),
         priority=form.priority,
+        limit_bps=form.limit_bps,
         label=form.label,
         notify=Notify(form.webhook, form.email),
     )
@@ -374,6 +381,7 @@ def _render(job: Job) -> JobBody:
         sources=tuple(_text(path) for path in job.spec["sources"]),
         target=job.target,
         destination=_text(job.spec["destination"]),
+        limit_bps=job.spec.get("limit_bps"),
         label=job.label,
         message=_text(job.message),
         files_total=job.files_total,

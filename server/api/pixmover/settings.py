@@ -115,6 +115,17 @@ class TrialConnection:
     bucket: str = value("A bucket, and a prefix after a slash if any.", "frames")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """What webhooks are signed with from now on."""
+
+    key: str = value(
+        "The key of the HMAC, as text; shown this once.",
+        "q1Jr0m0Zl3vXnG6c2V8yB5tKfW7sD9aE4hUiLpQxRzM",
+        secret=True,
+    )
+
+
 @ENDPOINTS.add("GET", "/settings/mail", needs=Action.MANAGE_SETTINGS, takes=Nothing, gives=MailBody)
 async def get_mail(call: Call, query: Nothing) -> MailBody:
     """Show the mail account."""
@@ -233,6 +244,18 @@ async def try_endpoint(call: Call, form: TrialConnection) -> Done:
         field="bucket",
     )
     return Done()
+
+
+@ENDPOINTS.add(
+    "POST",
+    "/settings/webhooks/renew-key",
+    needs=Action.MANAGE_SETTINGS,
+    takes=Nothing,
+    gives=SigningKey,
+)
+async def renew_webhook_key(call: Call, form: Nothing) -> SigningKey:
+    """Make a new key that webhooks are signed with; messages that wait are signed with it too."""
+    return SigningKey(key=await call.core.webhook_keys.renew(call.actor))
 
 
 def _render_mail(mail: MailSettings) -> MailBody:

@@ -8,7 +8,7 @@ import trio
 
 from server.api.contract import Call, Endpoints, Nothing, value
 from server.api.pixmover.schemas import Done
-from server.core.errors import NameTaken, NotFound
+from server.core.errors import InUse, NameTaken, NotFound
 from server.core.permissions import Action, may
 from server.core.storages import Storage, StorageKind
 
@@ -120,11 +120,11 @@ async def change_storage(call: Call, form: StorageChange) -> StorageBody:
     needs=Action.MANAGE_STORAGES,
     takes=Nothing,
     gives=Done,
-    errors=(NotFound,),
+    errors=(NotFound, InUse),
     parameters=_STORAGE,
 )
 async def remove_storage(call: Call, form: Nothing) -> Done:
-    """Forget a storage; nothing in it is touched."""
+    """Forget a storage that no open job works on; nothing in it is touched."""
     await call.core.storages.remove(call.actor, call.path["storage"])
     return Done()
 

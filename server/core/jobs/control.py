@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from server.core.errors import InvalidValue, NotFound
+from server.core.errors import InvalidValue, NotFound, WrongState
 from server.core.events import record
 from server.core.jobs.leases import clear_later
 from server.core.jobs.lifecycle import end_job, job_row
 from server.core.jobs.states import Control, JobState, allow
 from server.core.jobs.tables import job_errors, jobs, tasks
 from server.core.jobs.tasks import TaskFile, add_tasks, cut, task_values
+from server.core.tables import storages
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -134,6 +135,7 @@ def retry(connection: Connection, actor: Actor, job_id: int, now: datetime) -> i
     A job that failed before it had files looks for them again.
     """
     job = _controlled(connection, job_id, Control.RETRY)
+    _require_storages(connection, job)
     count = _retry_failed(connection, job, now)
     left = _of_job(job_id, JobState.CANCELLED)
     query = sa.select(sa.func.sum(tasks.c.files_total - tasks.c.files_ended)).where(left)
@@ -155,10 +157,25 @@ def retry(connection: Connection, actor: Actor, job_id: int, now: datetime) -> i
         message="",
         tasks_open=open_tasks,
     )
+    if job.spec.get("catalog"):
+        from server.core.catalog.effects import job_retried
+
+        job_retried(connection, job)
     record(connection, actor, "job.retried", now, job_id, files=count)
     if not open_tasks:
         _finish_again(connection, job, now)
     return count
+
+
+def _require_storages(connection: Connection, job: AnyRow) -> None:
+    ids = [job.source_id] + ([job.target_id] if job.target_id is not None else [])
+    query = sa.select(storages.c.name).where(
+        storages.c.id.in_(ids) & (storages.c.state == "removed")
+    )
+    if (name := connection.execute(query.limit(1)).scalar()) is not None:
+        raise WrongState(
+            f"its storage {name} was removed", hint="submit a new job on a storage there is"
+        )
 
 
 def _is_planned(connection: Connection, job_id: int) -> bool:

@@ -63,6 +63,10 @@ class Jobs:
         self._on_change()
         return await self.get(actor, job_id)
 
+    def changed(self) -> None:
+        """Lets an engine look at what another noun has submitted; from the trio thread."""
+        self._on_change()
+
     async def get(self, actor: Actor, job_id: int) -> Job:
         """One job with its progress."""
         require(actor, Action.SEE_JOBS)
@@ -74,6 +78,11 @@ class Jobs:
         """The newest jobs the actor may see; a page may be shorter than the limit."""
         require(actor, Action.SEE_JOBS)
         return await self._database.read(_list, actor, wanted, self._clock(), limit, before)
+
+    async def count(self, actor: Actor, wanted: Filter) -> int:
+        """How many jobs there are that the actor may see."""
+        require(actor, Action.SEE_JOBS)
+        return await self._database.read(_count, actor, wanted)
 
     async def errors(
         self, actor: Actor, job_id: int, *, limit: int = 100, after: int = -1
@@ -137,7 +146,8 @@ def _submit(connection: Connection, actor: Actor, request: JobRequest, now: date
     access = access_of_actor(connection, actor)
     source = _find(connection, "source", request.source)
     for path in request.sources:
-        access.require(source.id, _base(path))
+        base = check_path("sources", path) if request.exact else _base(path)
+        access.require(source.id, base)
     if request.kind.changes_source and source.read_only:
         raise InvalidValue("source", "the storage is read-only")
     if request.kind in ("compress", "restore") and source.kind is not StorageKind.PIXFS:
@@ -145,7 +155,8 @@ def _submit(connection: Connection, actor: Actor, request: JobRequest, now: date
     target = None
     if request.kind.has_target:
         target = _find(connection, "target", request.target)
-        access.require(target.id, check_path("destination", request.destination))
+        place = request.rename or request.destination
+        access.require(target.id, check_path("destination", place))
         if target.read_only:
             raise InvalidValue("target", "the storage is read-only")
     return control.submit(connection, actor, request, source.id, target.id if target else None, now)
@@ -156,6 +167,17 @@ def _find(connection: Connection, field: str, name: str) -> Storage:
         return find_storage(connection, name)
     except NotFound:
         raise InvalidValue(field, "there is no such storage") from None
+
+
+def _count(connection: Connection, actor: Actor, wanted: Filter) -> int:
+    access = access_of_actor(connection, actor)
+    if access.everything:
+        return queries.count(connection, wanted)
+    return sum(
+        owner_id == actor.user_id
+        or all(access.includes(source_id, _base(path)) for path in sources)
+        for owner_id, source_id, sources in queries.places(connection, wanted)
+    )
 
 
 def _may_see(connection: Connection, actor: Actor, jobs: list[Job]) -> list[Job]:
@@ -173,7 +195,7 @@ def _may_see(connection: Connection, actor: Actor, jobs: list[Job]) -> list[Job]
 def _get(connection: Connection, actor: Actor, job_id: int, now: datetime) -> Job:
     job = queries.get(connection, job_id, now)
     if not _may_see(connection, actor, [job]):
-        raise NotFound("there is no such job")
+        raise NotFound("there is no such job", kind="Job", id=job_id)
     return job
 
 

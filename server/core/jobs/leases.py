@@ -31,6 +31,7 @@ __all__ = [
     "FileResult",
     "Lease",
     "Report",
+    "action_of",
     "heartbeat",
     "is_any_ready",
     "lease",
@@ -49,6 +50,7 @@ class Lease:
     """A task given out.
 
     Attributes:
+        owner_id: whose job it is, None for the server's own.
         files: those that have not ended yet.
         lost: attempts that may have left something behind.
         looked: what earlier looks of a plan saw; the task a clear clears up after.
@@ -58,6 +60,7 @@ class Lease:
     worker: str
     task_id: int
     job_id: int
+    owner_id: int | None
     kind: JobKind
     action: str
     attempt: int
@@ -83,6 +86,7 @@ class FileResult:
     code: str = ""
     reason: str = ""
     is_transient: bool = False
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +98,13 @@ class Report:
         ended: "finished" or "stopped"; "storage" when one could not be reached; "lost" when
             nobody knows what became of the worker.
         message: why, for people; "" when there is nothing to say.
+        kept: a large file was left half-way, for the next attempt to go on with.
     """
 
     results: tuple[FileResult, ...] = ()
     ended: Literal["finished", "stopped", "storage", "lost"] = "finished"
     message: str = field(default="")
+    kept: bool = False
 
 
 def lease(
@@ -189,6 +195,7 @@ def _give(
         worker=worker,
         task_id=task_id,
         job_id=job.id,
+        owner_id=job.owner_id,
         kind=JobKind(job.kind),
         action=task.action,
         attempt=task.attempt + 1,
@@ -242,12 +249,15 @@ def reclaim(connection: Connection, now: datetime | None) -> int:
 
 def _lose(connection: Connection, task: AnyRow, job: AnyRow, now: datetime) -> None:
     """Puts a task back whose attempt may have left something behind, or still goes on."""
-    values = left_values(task, job) | {"lost": [*task.lost, task.attempt]}
-    if len(values["lost"]) > _MOST_LOSSES:
-        reason = "no worker that took it was ever heard of again"
-        _fail_rest(connection, task, "worker-lost", reason, now)
-        return
+    setbacks = task.setbacks + 1
+    values = left_values(task, job)
+    values |= {"lost": [*task.lost, task.attempt], "setbacks": setbacks}
     connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
+    if setbacks > _MOST_LOSSES:
+        reason = "no worker that took it was ever heard of again"
+        fresh = connection.execute(sa.select(tasks).where(tasks.c.id == task.id)).one()
+        _fail_rest(connection, fresh, "worker-lost", reason, now)
+        return
     if job.state == JobState.CANCELLED:
         clear_later(connection, task.id, now)
 
@@ -261,7 +271,7 @@ def left_values(task: AnyRow, job: AnyRow) -> dict[str, Any]:
 
 
 def clear_later(connection: Connection, task_id: int, now: datetime) -> None:
-    """Lets a worker remove what lost attempts at a cancelled task may have left."""
+    """Lets a worker remove what attempts at a task that is given up may have left."""
     task = connection.execute(sa.select(tasks).where(tasks.c.id == task_id)).one()
     if task.action != "copy" or not task.lost:
         return
@@ -299,6 +309,12 @@ def report(connection: Connection, token: str, brought: Report, now: datetime) -
     finish_task(connection, task.id, now)
     close_task(connection, task.job_id, now)
     return True
+
+
+def action_of(connection: Connection, token: str) -> str:
+    """What a token was given out for; "" when it counts no more."""
+    mine = (tasks.c.token == token) & (tasks.c.state == sa.literal_column("'RUNNING'"))
+    return str(connection.execute(sa.select(tasks.c.action).where(mine)).scalar() or "")
 
 
 def finish_task(connection: Connection, task_id: int, now: datetime) -> None:
@@ -342,6 +358,8 @@ def _count(
             add_error(connection, job.id, task.id, file, result.code, result.reason, now)
         elif goes_on:
             kept.append([file.number, result.size, result.mtime_ns, result.version])
+        elif task.action == "index" and result.state == "done":
+            kept.append([file.number, result.size, result.mtime_ns, result.digest])
     _add_to_job(connection, task, sums, size, stored)
     ended = task.files_ended + len(results)
     connection.execute(
@@ -411,9 +429,12 @@ def _give_back(
 ) -> None:
     """Puts the rest of a task back, at once or after a while."""
     values = left_values(task, job)
+    if brought.kept:
+        values["lost"] = [*task.lost, task.attempt]
     if brought.ended == "storage":
         setbacks = 1 if brought.results else task.setbacks + 1
         if setbacks > _MOST_SETBACKS:
+            connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
             fresh = connection.execute(sa.select(tasks).where(tasks.c.id == task.id)).one()
             _fail_rest(connection, fresh, "storage-unreachable", brought.message, now)
             return
@@ -424,10 +445,13 @@ def _give_back(
     elif brought.results:
         values["setbacks"] = 0
     connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
+    if brought.kept and job.state == JobState.CANCELLED:
+        clear_later(connection, task.id, now)
 
 
 def _fail_rest(connection: Connection, task: AnyRow, code: str, reason: str, now: datetime) -> None:
     """Ends a task whose remaining files are given up; one without files fails its job."""
+    clear_later(connection, task.id, now)
     left = [TaskFile.of(row) for row in task.files[task.files_ended :]]
     for file in left:
         add_error(connection, task.job_id, task.id, file, code, reason, now)

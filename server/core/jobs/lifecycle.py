@@ -34,6 +34,8 @@ _STAGES: dict[JobKind, tuple[str, ...]] = {
     JobKind.RESTORE: ("plan", "restore"),
     JobKind.VERIFY: ("plan", "verify"),
     JobKind.DELETE: ("plan", "delete", "finish"),
+    JobKind.INDEX: ("plan", "index"),
+    JobKind.IMPORT: ("plan", "index"),
 }
 _MOVE_WITHIN = ("plan", "rename", "finish")
 
@@ -112,6 +114,11 @@ def end_job(
     connection.execute(jobs.update().where(jobs.c.id == job_id).values(**values))
     job = job_row(connection, job_id)
     assert job is not None
+    if job.spec.get("catalog"):
+        # The catalogue starts jobs, so it knows of them; that they tell it of their end is new.
+        from server.core.catalog.effects import job_ended
+
+        job_ended(connection, job, now)
     record(
         connection,
         SYSTEM,

@@ -18,14 +18,28 @@ from server.core.jobs.tasks import TaskFile, shown_path
 from server.core.tables import storages, users
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
 
     from server.core.schema import AnyRow
 
-__all__ = ["MAX_PAGE", "FileError", "FileState", "Filter", "Job", "errors", "files", "get", "page"]
+__all__ = [
+    "MAX_PAGE",
+    "FileError",
+    "FileState",
+    "Filter",
+    "Job",
+    "count",
+    "errors",
+    "files",
+    "get",
+    "open_jobs",
+    "open_on",
+    "page",
+    "places",
+]
 
 MAX_PAGE = 1000
 
@@ -126,13 +140,8 @@ def page(
     connection: Connection, wanted: Filter, now: datetime, *, limit: int, before: int | None = None
 ) -> list[Job]:
     """The newest jobs first; ``before`` is the number of the last one of the page before."""
-    query = _query().order_by(jobs.c.id.desc()).limit(max(1, min(limit, MAX_PAGE)))
-    if wanted.states:
-        query = query.where(jobs.c.state.in_(wanted.states))
-    if wanted.kinds:
-        query = query.where(jobs.c.kind.in_(wanted.kinds))
-    if wanted.owner_id is not None:
-        query = query.where(jobs.c.owner_id == wanted.owner_id)
+    query = _wanted(_query(), wanted).order_by(jobs.c.id.desc())
+    query = query.limit(max(1, min(limit, MAX_PAGE)))
     if before is not None:
         query = query.where(jobs.c.id < before)
     rows = connection.execute(query).all()
@@ -140,12 +149,57 @@ def page(
     return [_job(row, moving.get(row.id, (0, 0)), now) for row in rows]
 
 
+def _wanted(query: sa.Select[Any], wanted: Filter) -> sa.Select[Any]:
+    if wanted.states:
+        query = query.where(jobs.c.state.in_(wanted.states))
+    if wanted.kinds:
+        query = query.where(jobs.c.kind.in_(wanted.kinds))
+    if wanted.owner_id is not None:
+        query = query.where(jobs.c.owner_id == wanted.owner_id)
+    return query
+
+
+def count(connection: Connection, wanted: Filter) -> int:
+    """How many jobs there are."""
+    query = _wanted(sa.select(sa.func.count()).select_from(jobs), wanted)
+    return int(connection.execute(query).scalar_one())
+
+
+def places(
+    connection: Connection, wanted: Filter
+) -> Iterator[tuple[int | None, int, Sequence[str]]]:
+    """Of each job its owner, its source storage and what it takes from there."""
+    query = _wanted(sa.select(jobs.c.owner_id, jobs.c.source_id, jobs.c.spec), wanted)
+    for owner_id, source_id, spec in connection.execute(query):
+        yield owner_id, source_id, spec["sources"]
+
+
 def get(connection: Connection, job_id: int, now: datetime) -> Job:
     """One job; NotFound."""
     row = connection.execute(_query().where(jobs.c.id == job_id)).first()
     if row is None:
-        raise NotFound("there is no such job")
+        raise NotFound("there is no such job", kind="Job", id=job_id)
     return _job(row, _moving(connection).get(job_id, (0, 0)), now)
+
+
+def open_on(connection: Connection, storage_id: int) -> list[int]:
+    """The numbers of the jobs from or to a storage that have not ended, or still have a worker
+    busy; the oldest first."""
+    running = sa.select(tasks.c.job_id).where(tasks.c.state == sa.literal_column("'RUNNING'"))
+    is_open = jobs.c.state.in_((JobState.WAITING, JobState.RUNNING, JobState.PAUSED))
+    query = (
+        sa.select(jobs.c.id)
+        .where((jobs.c.source_id == storage_id) | (jobs.c.target_id == storage_id))
+        .where(is_open | jobs.c.id.in_(running))
+        .order_by(jobs.c.id)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def open_jobs(connection: Connection) -> set[int]:
+    """The numbers of all jobs that have not ended."""
+    is_open = jobs.c.state.in_((JobState.WAITING, JobState.RUNNING, JobState.PAUSED))
+    return set(connection.execute(sa.select(jobs.c.id).where(is_open)).scalars())
 
 
 def _moving(connection: Connection) -> dict[int, tuple[int, int]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from server.core.errors import InvalidValue
 from server.core.jobs.states import JobKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["JobRequest", "Notify"]
 
@@ -43,6 +46,13 @@ class JobRequest:
         quiet_s: seconds in which nothing may have been written to the sources; 0 does not look.
         quiet_timeout_s: how long to wait for that.
         priority: 0 to 100; the highest goes first.
+        limit_bps: bytes a second it may move, all its batches together; None does not limit.
+        exact: the sources are paths of files as they are written, never patterns or folders.
+        rename: the path the only source gets on the target; "" keeps its name.
+        expected: by path, the hash (``sha1:HEX``, ``sha256:HEX``) that an index or import job
+            must find.
+        catalog: what the catalogue wants to know again when the job has ended; None of a job
+            that is not about its entities.
     """
 
     kind: JobKind
@@ -56,13 +66,18 @@ class JobRequest:
     quiet_s: float = 5.0
     quiet_timeout_s: float = 600.0
     priority: int = 50
+    limit_bps: int | None = None
     label: str = ""
     notify: Notify = field(default_factory=Notify)
+    exact: bool = False
+    rename: str = ""
+    expected: Mapping[str, str] = field(default_factory=dict)
+    catalog: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.sources or len(self.sources) > _MOST_SOURCES:
             raise InvalidValue("sources", f"name 1 to {_MOST_SOURCES} of them")
-        for path in (*self.sources, self.destination):
+        for path in (*self.sources, self.destination, self.rename):
             if len(path) > _LONGEST_PATH or "\0" in path:
                 raise InvalidValue("sources", "a path is too long or holds a NUL")
         if self.kind.has_target != bool(self.target):
@@ -80,6 +95,12 @@ class JobRequest:
             raise InvalidValue("quiet_s", "is a number of seconds up to 3600")
         if not 0 <= self.quiet_timeout_s <= 7 * 86400:
             raise InvalidValue("quiet_timeout_s", "is a number of seconds up to a week")
+        if self.limit_bps is not None and not 1 <= self.limit_bps < 1 << 50:
+            raise InvalidValue("limit_bps", "is a number of bytes a second, at least 1")
+        if self.rename and not (self.exact and len(self.sources) == 1 and self.kind.has_target):
+            raise InvalidValue("filename", "only a single file that is copied gets another name")
+        if self.kind.is_of_catalogue and self.catalog is None:
+            raise InvalidValue("kind", "only the catalogue of files starts such jobs")
         if len(self.label) > 200:
             raise InvalidValue("label", "is 200 characters long at most")
         self._check_notify()
@@ -105,4 +126,6 @@ class JobRequest:
         """What of it goes into the job's spec column."""
         every = asdict(self)
         kept = ("sources", "destination", "overwrite", "verify", "stored")
-        return {key: every[key] for key in (*kept, "quiet_s", "quiet_timeout_s")}
+        spec = {key: every[key] for key in (*kept, "quiet_s", "quiet_timeout_s", "limit_bps")}
+        special = ("exact", "rename", "expected", "catalog")
+        return spec | {key: every[key] for key in special if every[key]}

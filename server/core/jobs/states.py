@@ -30,6 +30,10 @@ class JobKind(StrEnum):
     RESTORE = "restore"
     VERIFY = "verify"
     DELETE = "delete"
+    # Looks at files for the catalogue: their bytes' hashes, size and time.
+    INDEX = "index"
+    # The same, and makes an item of them.
+    IMPORT = "import"
 
     @property
     def has_target(self) -> bool:
@@ -39,7 +43,12 @@ class JobKind(StrEnum):
     @property
     def changes_source(self) -> bool:
         """Whether it writes to the storage it takes files from."""
-        return self not in (JobKind.COPY, JobKind.VERIFY)
+        return self not in (JobKind.COPY, JobKind.VERIFY, JobKind.INDEX, JobKind.IMPORT)
+
+    @property
+    def is_of_catalogue(self) -> bool:
+        """Whether only the catalogue starts such jobs: they are about its entities."""
+        return self in (JobKind.INDEX, JobKind.IMPORT)
 
 
 class JobState(StrEnum):

@@ -15,7 +15,7 @@ jobs = sa.Table(
     "jobs",
     metadata,
     id_column(),
-    # copy, move, compress, restore, verify or delete.
+    # A JobKind.
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     # 0 to 100; the highest goes first.
@@ -24,7 +24,8 @@ jobs = sa.Table(
     sa.Column("owner_id", BigId, sa.ForeignKey("users.id"), nullable=True),
     sa.Column("source_id", BigId, sa.ForeignKey("storages.id"), nullable=False),
     sa.Column("target_id", BigId, sa.ForeignKey("storages.id"), nullable=True),
-    # As submitted: sources, destination, overwrite, verify, stored, quiet_s.
+    # As submitted: sources, destination, overwrite, verify, stored, quiet_s; of a job about the
+    # catalogue's entities also exact, rename, limit_bps, expected and catalog.
     sa.Column("spec", sa.JSON, nullable=False),
     # {"webhook": URL, "email": [addresses]}, each only if wanted.
     sa.Column("notify", sa.JSON, nullable=False),
@@ -69,16 +70,17 @@ tasks = sa.Table(
     id_column(),
     sa.Column("job_id", BigId, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
     sa.Column("stage", sa.SmallInteger, nullable=False),
-    # plan, finish, clear (after a job was cancelled), or a batch's action.
+    # plan, finish, index, clear (after a job was cancelled), or a batch's action.
     sa.Column("action", sa.String(16), nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     # The job's.
     sa.Column("priority", sa.SmallInteger, nullable=False),
     # Counts the times it was given out.
     sa.Column("attempt", sa.Integer, nullable=False),
-    # The attempts that were never heard of again: what they left is cleared away by the next.
+    # The attempts that were never heard of again, or were stopped within a large file: what they
+    # left is cleared away, or gone on with, by the next.
     sa.Column("lost", sa.JSON, nullable=False),
-    # Times a storage could not be reached since a file was last finished.
+    # Times a storage could not be reached, or a worker was lost, since a file was last finished.
     sa.Column("setbacks", sa.Integer, nullable=False),
     sa.Column("not_before", UtcDateTime, nullable=False),
     # [number, path, target, size, mtime_ns, kind, version, tries] for each file.
@@ -88,8 +90,9 @@ tasks = sa.Table(
     # How many of the files, from the front, have ended.
     sa.Column("files_ended", sa.Integer, nullable=False),
     sa.Column("files_failed", sa.Integer, nullable=False),
-    # Of a move's copies: [number, size, mtime_ns, version] of each source that may go. Of a
-    # plan: what an earlier look at the sources saw.
+    # Of a move's copies: [number, size, mtime_ns, version] of each source that may go. Of files
+    # that were indexed: [number, size, mtime_ns, SHA-1]. Of a plan: what an earlier look at the
+    # sources saw.
     sa.Column("results", sa.JSON, nullable=False),
     # Who works on it and until when that counts; "" and NULL when nobody does.
     sa.Column("token", sa.String(32), nullable=False),

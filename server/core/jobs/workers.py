@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
     from server.core.database import Database
 
-__all__ = ["Current", "Seen", "Worker", "WorkerState", "Workers", "free_slots", "note_seen"]
+__all__ = [
+    "Current",
+    "Seen",
+    "Worker",
+    "WorkerState",
+    "Workers",
+    "free_slots",
+    "list_workers",
+    "note_seen",
+]
 
 _GONE_AFTER_S = 30.0
 _MOST_CONCURRENT = 1024
@@ -141,7 +150,7 @@ class Workers:
     async def every(self, actor: Actor) -> list[Worker]:
         """Every worker there ever was, by name."""
         require(actor, Action.SEE_JOBS)
-        return await self._database.read(_list, self._clock())
+        return await self._database.read(list_workers, self._clock())
 
     async def get(self, actor: Actor, name: str) -> Worker:
         """One worker."""
@@ -175,7 +184,8 @@ class Workers:
         await self._database.write(_forget, actor, name, self._clock())
 
 
-def _list(connection: Connection, now: datetime) -> list[Worker]:
+def list_workers(connection: Connection, now: datetime) -> list[Worker]:
+    """Every worker there ever was, by name, with what it is at."""
     query = sa.select(tasks).where(tasks.c.state == sa.literal_column("'RUNNING'"))
     current: dict[str, list[Current]] = {}
     for row in connection.execute(query.order_by(tasks.c.id)):

@@ -1,0 +1,218 @@
+"""Every change to the rows of ``files``, with the counts that follow from it.
+
+A list of a million files cannot count them each time, so ``file_counts`` and ``storage_counts``
+say how many there are of each sort. They are true because nothing else writes to ``files``.
+Functions run inside a writing transaction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from server.core.catalog.model import FileState
+from server.core.catalog.tables import file_counts, files, storage_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection
+
+__all__ = [
+    "COUNTED",
+    "FileRow",
+    "NewFile",
+    "change",
+    "delete",
+    "extension_of",
+    "insert",
+    "is_cataloguable",
+    "join",
+    "split",
+]
+
+# States that a scan may change by itself.
+_RESTLESS = frozenset({FileState.OPEN, FileState.MISSING, FileState.TO_APPEAR})
+_IDS_AT_ONCE = 500
+_LONGEST_PATH = 1024
+_UNTOLD = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+
+
+class NewFile(NamedTuple):
+    """A file to be entered. ``size`` is -1 and ``changed_at`` None when it was never seen."""
+
+    folder: str
+    name: str
+    state: FileState
+    size: int
+    mtime_ns: int
+    changed_at: datetime | None
+    original_name: str = ""
+    version: str = ""
+
+
+COUNTED = (
+    files.c.id,
+    files.c.storage_id,
+    files.c.folder,
+    files.c.extension,
+    files.c.state,
+    files.c.has_item,
+)
+"""The columns of a `FileRow`."""
+
+
+class FileRow(NamedTuple):
+    """What the counts need to know of a row that is there."""
+
+    id: int
+    storage_id: int
+    folder: str
+    extension: str
+    state: str
+    has_item: bool
+
+
+def split(path: str) -> tuple[str, str]:
+    """(folder, name) of a path."""
+    folder, _, name = path.rpartition("/")
+    return folder, name
+
+
+def join(folder: str, name: str) -> str:
+    """The path of a name in a folder."""
+    return f"{folder}/{name}" if folder else name
+
+
+def is_cataloguable(path: str) -> bool:
+    """Whether a path can stand in the documents that lists are, and in every database: text
+    without control characters, line ends and what XML has no characters for, not too long."""
+    return len(path) <= _LONGEST_PATH and _UNTOLD.search(path) is None
+
+
+def extension_of(name: str) -> str:
+    """What follows a name's last dot."""
+    return name.rpartition(".")[2] if "." in name else ""
+
+
+def refresh_flag(state: str) -> int:
+    """1 for a state that a scan may change."""
+    return int(state in _RESTLESS)
+
+
+def insert(connection: Connection, storage_id: int, new: Sequence[NewFile]) -> None:
+    """Enters files; their places must be free."""
+    if not new:
+        return
+    connection.execute(
+        files.insert(),
+        [
+            {
+                "storage_id": storage_id,
+                "folder": one.folder,
+                "name": one.name,
+                "extension": extension_of(one.name),
+                "state": one.state.value,
+                "size": one.size,
+                "mtime_ns": one.mtime_ns,
+                "refresh_flag": refresh_flag(one.state),
+                "has_item": False,
+                "changed_at": one.changed_at,
+                "missing_since": None,
+                "version": one.version,
+                "original_name": one.original_name,
+            }
+            for one in new
+        ],
+    )
+    counted: Counter[_Key] = Counter()
+    for one in new:
+        extension = extension_of(one.name)
+        counted[_Key(storage_id, one.folder, extension, one.state.value, False)] += 1
+    _apply(connection, counted)
+
+
+def change(connection: Connection, changes: Iterable[tuple[FileRow, dict[str, Any]]]) -> None:
+    """Changes columns other than those of the place."""
+    counted: Counter[_Key] = Counter()
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row, given in changes:
+        values = dict(given)
+        if "state" in values:
+            values["state"] = FileState(values["state"]).value
+            values["refresh_flag"] = refresh_flag(values["state"])
+        before = _key(row)
+        after = before._replace(
+            state=values.get("state", row.state), has_item=values.get("has_item", row.has_item)
+        )
+        if after != before:
+            counted[before] -= 1
+            counted[after] += 1
+        names = tuple(sorted(values))
+        alike.setdefault(names, []).append({"row_id": row.id} | values)
+    for names, rows in alike.items():
+        update = files.update().where(files.c.id == sa.bindparam("row_id"))
+        connection.execute(update.values({name: sa.bindparam(name) for name in names}), rows)
+    _apply(connection, counted)
+
+
+def delete(connection: Connection, rows: Sequence[FileRow]) -> None:
+    """Removes entities; what refers to them goes, too."""
+    counted: Counter[_Key] = Counter()
+    for start in range(0, len(rows), _IDS_AT_ONCE):
+        some = rows[start : start + _IDS_AT_ONCE]
+        connection.execute(files.delete().where(files.c.id.in_([row.id for row in some])))
+        for row in some:
+            counted[_key(row)] -= 1
+    _apply(connection, counted)
+
+
+class _Key(NamedTuple):
+    storage_id: int
+    folder: str
+    extension: str
+    state: str
+    has_item: bool
+
+
+def _key(row: FileRow) -> _Key:
+    return _Key(row.storage_id, row.folder, row.extension, row.state, bool(row.has_item))
+
+
+def _apply(connection: Connection, counted: Counter[_Key]) -> None:
+    """Adds to the counts; those that come to nothing go."""
+    by_storage: Counter[tuple[int, str, str, bool]] = Counter()
+    for key, n in counted.items():
+        by_storage[key.storage_id, key.extension, key.state, key.has_item] += n
+    _add(connection, file_counts, {tuple(key): n for key, n in counted.items() if n})
+    _add(connection, storage_counts, {key: n for key, n in by_storage.items() if n})
+
+
+def _add(connection: Connection, table: sa.Table, counted: dict[tuple[Any, ...], int]) -> None:
+    if not counted:
+        return
+    columns = [column.name for column in table.primary_key]
+    rows = [dict(zip(columns, key, strict=True)) | {"n": n} for key, n in counted.items()]
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    adding = dialect.insert(table)
+    connection.execute(
+        adding.on_conflict_do_update(
+            index_elements=columns, set_={"n": table.c.n + adding.excluded.n}
+        ),
+        rows,
+    )
+    if any(n < 0 for n in counted.values()):
+        empty = [table.c[name] == sa.bindparam(f"key_{name}") for name in columns]
+        connection.execute(
+            table.delete().where(sa.and_(*empty, table.c.n == 0)),
+            [
+                {f"key_{name}": value for name, value in zip(columns, key, strict=True)}
+                for key, n in counted.items()
+                if n < 0
+            ],
+        )

@@ -1,0 +1,487 @@
+"""The bytes of catalogued files: downloads, and uploads whole or in pieces.
+
+What is known of files is for ``server.core.catalog``; this opens and writes them, in threads of
+which each storage has its own, and tells the catalogue what has landed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from server.core.catalog import uploads as records
+from server.core.catalog.uploads import Transfer
+from server.core.errors import (
+    CoreError,
+    FileExists,
+    InvalidValue,
+    NameTaken,
+    NotFound,
+    SizeMismatch,
+    StorageUnavailable,
+)
+from server.core.permissions import SYSTEM, Action, require
+from server.core.storages import StorageKind
+from server.work.files import Files, as_core_errors, open_place
+from server.work.priority import PriorityGate
+from server.work.readable import open_readable
+from server.work.uploads import PieceOfFile, WholeFile, complete, discard
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from sqlalchemy.engine import Connection
+
+    from server.core import Core
+    from server.core.catalog import CatalogFile, FileState, ImportOptions
+    from server.core.catalog.uploads import Announced, Landed
+    from server.core.jobs import Job
+    from server.core.permissions import Actor
+    from server.core.storages import Storage
+    from server.work.files import Space
+    from server.work.readable import Readable
+    from server.work.storage import Storage as Place
+
+__all__ = ["Download", "Essence", "Piece", "Upload", "Writer"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Bytes that are gathered before a thread is asked to write them.
+_GATHERED = 1 << 20
+_THREADS = 16
+# Of one storage, so many write at a time; the rest waits by priority.
+_WRITERS = 4
+_PATIENCE_S = 60.0
+# A transfer in pieces that nobody goes on with for so long is given up.
+_KEPT = timedelta(days=3)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Bytes that are about to come.
+
+    Attributes:
+        path: on the storage; None, without a ``file_id``, lets the server name the file.
+        file_id: an entity whose bytes are replaced.
+        state: of the file afterwards; None is CLOSED.
+        size: bytes this request brings; None when that was not said.
+        priority: 1 to 1000, of a file that comes in one request.
+    """
+
+    storage_id: int | None = None
+    path: str | None = None
+    file_id: int | None = None
+    state: FileState | None = None
+    size: int | None = None
+    priority: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Where a request's bytes belong in a file that comes in several.
+
+    Attributes:
+        transfer_id: the client's name for the whole.
+        offset: of the first byte.
+        total: bytes of the whole file.
+        priority: 1 to 1000; the highest goes first.
+    """
+
+    transfer_id: str
+    offset: int
+    total: int
+    priority: int = 500
+
+
+class Download:
+    """A file open for reading; made by `Essence.open`.
+
+    Attributes:
+        size: bytes.
+        etag: another one whenever the bytes may be others.
+    """
+
+    def __init__(self, essence: Essence, storage: Storage, readable: Readable, pacer: Any) -> None:  # noqa: ANN401
+        entry = readable.entry
+        self.size = entry.size
+        self.mtime = _EPOCH + timedelta(microseconds=entry.mtime_ns // 1000)
+        told = f"{storage.id}/{entry.path}/{entry.size}/{entry.mtime_ns}/{entry.version}"
+        self.etag = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        self._essence = essence
+        self._storage = storage
+        self._readable = readable
+        self._pacer = pacer
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """At most so many bytes, none behind the end. StorageUnavailable, also when the file
+        changed meanwhile: what was read before does not belong to what would follow."""
+        return await self._essence.on_thread(self._storage, self._read, offset, length)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        data = self._readable.read(offset, length)
+        if self._pacer is not None and data:
+            self._pacer.take("read", len(data), threading.Event())
+        return data
+
+
+class Writer:
+    """Where the bytes of one request go; made by `Essence.upload` and `Essence.piece`.
+
+    Attributes:
+        path: where the file will stand.
+    """
+
+    def __init__(
+        self,
+        essence: Essence,
+        upload: Announced,
+        incoming: WholeFile | PieceOfFile,
+        size: int | None,
+        priority: int,
+        finish: Callable[[Writer], Any],
+    ) -> None:
+        self.path = upload.path
+        self.upload = upload
+        self.incoming = incoming
+        self._essence = essence
+        self._announced = size
+        self._priority = priority
+        self._finish = finish
+        self._buffer = bytearray()
+        self._come = 0
+
+    async def write(self, data: bytes) -> None:
+        """Takes the next bytes; SizeMismatch when there are more than were announced."""
+        self._come += len(data)
+        if self._announced is not None and self._come > self._announced:
+            raise SizeMismatch("content-length", "more bytes came than were announced")
+        self._buffer += data
+        if len(self._buffer) >= _GATHERED:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Writes what was gathered."""
+        if self._buffer:
+            gathered, self._buffer = bytes(self._buffer), bytearray()
+            await self._essence.write(self.upload, self.incoming, gathered, self._priority)
+
+    async def finish(self) -> CatalogFile | None:
+        """Makes the bytes durable and, if the file is whole, gives it its name.
+
+        None when other pieces are missing. SizeMismatch when fewer bytes came than were
+        announced, FileExists when another file has taken the name meanwhile.
+        """
+        if self._announced is not None and self._come != self._announced:
+            raise SizeMismatch("content-length", "fewer bytes came than were announced")
+        await self.flush()
+        found: CatalogFile | None = await self._finish(self)
+        return found
+
+
+class Essence:
+    """Bytes of files as a face asks for them; to be used on the trio thread.
+
+    Methods raise NotAllowed, NotFound, InvalidValue, StorageUnavailable; those that write
+    StorageRefused, StorageFull, FileExists and SizeMismatch too.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._files = Files(core)
+        self._limits: dict[int, trio.CapacityLimiter] = {}
+        self._gates: dict[int, PriorityGate] = {}
+        # How many pieces of each transfer are under way.
+        self._pieces: Counter[int] = Counter()
+
+    # Reading
+
+    @asynccontextmanager
+    async def open(self, actor: Actor, file_id: int) -> AsyncIterator[Download]:
+        """A file's bytes. NotFound also when there is an entity without a file."""
+        file = await self._core.catalog.file(actor, file_id)
+        storage = await self._core.database.read(records.storage_of, file_id)
+        place = await self.open_storage(storage)
+        try:
+            readable = await self.on_thread(storage, open_readable, place, file.path)
+            try:
+                yield Download(self, storage, readable, self._pacer(storage, file.path))
+            finally:
+                await self._quietly(storage, readable.close)
+        finally:
+            await self._quietly(storage, place.close)
+
+    async def room(self, actor: Actor, storage: Storage) -> Space:
+        """Whether a storage answers, and how much room it has."""
+        return await self._files.space(actor, storage)
+
+    async def rescan(self, actor: Actor, storage_id: int) -> None:
+        """Has a storage scanned soon."""
+        require(actor, Action.MANAGE_STORAGES)
+        await self._core.catalog.storage(actor, storage_id)
+        self._core.on_scan_wanted(storage_id)
+
+    async def import_package(self, actor: Actor, file_id: int, options: ImportOptions) -> Job:
+        """Starts the import of all that an ASSETMAP names; PackageError tells what is missing."""
+        from server.work.packages import read_package
+
+        file = await self._core.catalog.file(actor, file_id)
+        storage = await self._core.database.read(records.storage_of, file_id)
+        place = await self.open_storage(storage)
+        try:
+            package = await self.on_thread(storage, read_package, place, file.path)
+        finally:
+            await self._quietly(storage, place.close)
+        return await self._core.catalog.import_parts(actor, file_id, package.parts, options)
+
+    # Writing
+
+    @asynccontextmanager
+    async def upload(self, actor: Actor, wanted: Upload) -> AsyncIterator[Writer]:
+        """Takes a file that comes in one request. Leaving the block without `Writer.finish`
+        leaves nothing of it."""
+        upload = await self._begin(actor, wanted, None)
+        async with self._writing(upload, discard_after=True) as place:
+            whole = await self.on_thread(upload.storage, WholeFile, place, upload)
+            finish = partial(self._finish_whole, actor)
+            try:
+                yield Writer(self, upload, whole, wanted.size, wanted.priority, finish)
+            finally:
+                await self._quietly(upload.storage, whole.abandon)
+
+    @asynccontextmanager
+    async def piece(self, actor: Actor, wanted: Upload, piece: Piece) -> AsyncIterator[Writer]:
+        """Takes a piece of a file; pieces may come in any order and at the same time. A piece
+        that is not finished can be sent again."""
+        if not 0 <= piece.offset <= piece.total:
+            raise InvalidValue("index", "lies beyond the end of the file")
+        upload = await self._begin(actor, wanted, piece)
+        async with (
+            self._of_transfer(upload),
+            self._writing(upload, discard_after=False) as place,
+        ):
+            part = await self.on_thread(
+                upload.storage, PieceOfFile, place, upload, piece.offset, self._core.spool
+            )
+            finish = partial(self._finish_piece, actor, place, piece)
+            try:
+                yield Writer(self, upload, part, wanted.size, piece.priority, finish)
+            finally:
+                await self._quietly(upload.storage, part.abandon)
+
+    @asynccontextmanager
+    async def _of_transfer(self, upload: Announced) -> AsyncIterator[None]:
+        """A piece under way. A transfer whose only pieces have failed is no transfer."""
+        self._pieces[upload.id] += 1
+        try:
+            yield
+        except BaseException:
+            self._pieces[upload.id] -= 1
+            if not self._pieces[upload.id]:
+                with trio.CancelScope(shield=True):
+                    await self._drop_if_empty(upload)
+            raise
+        self._pieces[upload.id] -= 1
+        if not self._pieces[upload.id]:
+            self._pieces.pop(upload.id)
+
+    async def _drop_if_empty(self, upload: Announced) -> None:
+        self._pieces.pop(upload.id)
+        try:
+            if await self._core.database.write(records.forget_if_empty, upload.id):
+                place = await self.open_storage(upload.storage)
+                await self._drop(place, upload)
+                await self._quietly(upload.storage, place.close)
+        except CoreError as error:
+            log.info("a transfer's beginning stays for now: %s", error)
+
+    async def _begin(self, actor: Actor, wanted: Upload, piece: Piece | None) -> Announced:
+        require(actor, Action.CHANGE_FILES)
+        return await self._core.database.write(
+            records.begin,
+            actor,
+            wanted.storage_id,
+            wanted.path,
+            wanted.file_id,
+            wanted.state,
+            wanted.size,
+            wanted.priority if piece is None else piece.priority,
+            None if piece is None else Transfer(piece.transfer_id, piece.total),
+            self._core.clock(),
+        )
+
+    @asynccontextmanager
+    async def _writing(self, upload: Announced, *, discard_after: bool) -> AsyncIterator[Place]:
+        """The storage of an upload, open. An upload that did not come to its end is forgotten
+        with ``discard_after``; its hidden file has been removed by then."""
+        try:
+            place = await self.open_storage(upload.storage)
+            try:
+                yield place
+            finally:
+                await self._quietly(upload.storage, place.close)
+        except BaseException:
+            if discard_after:
+                with trio.CancelScope(shield=True):
+                    await self._forget(upload)
+            raise
+        if discard_after:
+            await self._forget(upload)
+
+    async def _forget(self, upload: Announced) -> None:
+        try:
+            await self._core.database.write(records.forget, upload.id)
+        except CoreError as error:
+            log.warning("an upload is forgotten by the next server only: %s", error)
+
+    async def write(
+        self, upload: Announced, incoming: WholeFile | PieceOfFile, data: bytes, priority: int
+    ) -> None:
+        """Writes bytes when it is their turn."""
+        gate = self._gates.setdefault(upload.storage.id, PriorityGate(_WRITERS))
+        pacer = self._pacer(upload.storage, upload.path)
+
+        def work() -> None:
+            if pacer is not None:
+                pacer.take("write", len(data), threading.Event())
+            incoming.write(data)
+
+        async with gate.passing(priority):
+            await self.on_thread(upload.storage, work)
+
+    async def _finish_whole(self, actor: Actor, writer: Writer) -> CatalogFile:
+        upload, whole = writer.upload, writer.incoming
+        assert isinstance(whole, WholeFile)
+        await self.on_thread(upload.storage, whole.finish)
+        file: CatalogFile | None = None
+        # From here on it happens, whoever hangs up.
+        with trio.CancelScope(shield=True):
+            await self._core.database.write(records.close, upload.id, whole.size)
+            commit = partial(whole.commit, replace=upload.file_id is not None)
+            file = await self._landed(actor, upload, await self._named(upload, commit))
+        assert file is not None
+        return file
+
+    async def _finish_piece(
+        self, actor: Actor, place: Place, piece: Piece, writer: Writer
+    ) -> CatalogFile | None:
+        upload, part = writer.upload, writer.incoming
+        assert isinstance(part, PieceOfFile)
+        size = part.size
+        await self.on_thread(upload.storage, part.finish)
+        file = None
+        with trio.CancelScope(shield=True):
+            is_whole = await self._core.database.write(
+                records.note_piece, upload.id, piece.offset, size, self._core.clock()
+            )
+            if is_whole:
+                file = await self._complete(actor, place, upload)
+        return file
+
+    async def _complete(self, actor: Actor, place: Place, upload: Announced) -> CatalogFile:
+        work = partial(
+            complete, place, upload, self._core.spool, replace=upload.file_id is not None
+        )
+        try:
+            found = await self._named(upload, work)
+        except (NameTaken, SizeMismatch, NotFound):
+            # Nobody can mend it by sending a piece again.
+            await self._drop(place, upload)
+            raise
+        return await self._landed(actor, upload, found)
+
+    async def _named(self, upload: Announced, work: Callable[[], Landed]) -> Landed:
+        try:
+            return await self.on_thread(upload.storage, work, patience_s=3600.0)
+        except NameTaken as error:
+            if isinstance(error, FileExists):
+                raise
+            raise FileExists(upload.storage.id, upload.path, upload.file_id) from error
+
+    async def _landed(self, actor: Actor, upload: Announced, found: Landed) -> CatalogFile:
+        return await self._core.database.write(
+            records.landed, actor, upload, found, self._core.clock()
+        )
+
+    async def _drop(self, place: Place, upload: Announced) -> None:
+        try:
+            await self.on_thread(upload.storage, discard, place, upload, self._core.spool)
+        except CoreError as error:
+            log.warning("something of an upload may be left on its storage: %s", error)
+        await self._forget(upload)
+
+    # What a server before this one has left
+
+    async def recover(self, *, is_new_server: bool) -> None:
+        """Completes the uploads that only lacked their names, and removes what others left.
+
+        A storage that does not answer keeps its leftovers until the next time.
+        """
+        since = self._core.clock() - _KEPT
+        read: Callable[[Connection], list[tuple[Announced, bool]]] = partial(
+            records.left, untouched_since=since, is_new_server=is_new_server
+        )
+        for upload, is_complete in await self._core.database.read(read):
+            try:
+                place = await self.open_storage(upload.storage)
+            except CoreError as error:
+                log.info("an upload's leftovers stay for now: %s", error)
+                continue
+            try:
+                if is_complete:
+                    await self._complete(SYSTEM, place, upload)
+                else:
+                    await self._drop(place, upload)
+            except CoreError as error:
+                log.info("an upload could not be completed: %s", error)
+            finally:
+                await self._quietly(upload.storage, place.close)
+
+    # Threads
+
+    async def open_storage(self, storage: Storage) -> Place:
+        """The storage, open; StorageUnavailable."""
+        account = None
+        if storage.kind is StorageKind.S3:
+            account = await self._core.s3_endpoints.account(storage.endpoint)
+        return await self.on_thread(storage, open_place, storage, account)
+
+    async def on_thread(
+        self,
+        storage: Storage,
+        work: Callable[..., T],
+        *args: Any,  # noqa: ANN401
+        patience_s: float = _PATIENCE_S,
+    ) -> T:
+        """Calls ``work`` in one of the storage's threads; its errors become the core's."""
+        limit = self._limits.setdefault(storage.id, trio.CapacityLimiter(_THREADS))
+
+        def run() -> T:
+            with as_core_errors():
+                return work(*args)
+
+        # A cancellation waits for the thread: what it works with belongs to it as long as it does.
+        with trio.move_on_after(patience_s, shield=True):
+            return await trio.to_thread.run_sync(run, limiter=limit, abandon_on_cancel=True)
+        raise StorageUnavailable(f"the storage {storage.name} does not answer")
+
+    async def _quietly(self, storage: Storage, work: Callable[[], None]) -> None:
+        """Closes something, also after a cancellation; a failure changes nothing any more."""
+        with trio.CancelScope(shield=True):
+            try:
+                await self.on_thread(storage, work)
+            except CoreError as error:
+                log.info("a file or storage was not closed well: %s", error)
+
+    def _pacer(self, storage: Storage, path: str) -> Any:  # noqa: ANN401
+        return None if self._core.pacer is None else self._core.pacer(storage.name, (path,))

@@ -1,0 +1,80 @@
+"""How a blocking call is run in a worker thread, and what becomes of its result."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import trio
+import trio.testing
+
+from pixfs.fuse.requests import in_thread
+
+
+async def test_a_call_runs_in_another_thread() -> None:
+    limiter = trio.CapacityLimiter(1)
+    assert await in_thread(limiter, threading.get_ident) != threading.get_ident()
+    assert limiter.borrowed_tokens == 0
+
+
+async def test_what_a_call_raises_is_raised_here() -> None:
+    limiter = trio.CapacityLimiter(1)
+
+    def fail(code: int) -> None:
+        raise OSError(code, "planted")
+
+    with pytest.raises(OSError, match="planted"):
+        await in_thread(limiter, fail, 5)
+    assert limiter.borrowed_tokens == 0
+
+
+async def test_no_more_calls_at_once_than_the_limiter_allows() -> None:
+    limiter = trio.CapacityLimiter(2)
+    may_end = threading.Event()
+    at_once: list[int] = []
+    inside = 0
+    lock = threading.Lock()
+
+    def work() -> None:
+        nonlocal inside
+        with lock:
+            inside += 1
+            at_once.append(inside)
+        may_end.wait()
+        with lock:
+            inside -= 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(6):
+            nursery.start_soon(in_thread, limiter, work)
+        await trio.testing.wait_all_tasks_blocked()
+        may_end.set()
+    assert len(at_once) == 6
+    assert max(at_once) <= 2
+
+
+async def test_a_call_under_way_is_waited_for_when_the_request_is_withdrawn() -> None:
+    limiter = trio.CapacityLimiter(1)
+    begun, may_end = trio.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
+    ended: list[str] = []
+
+    def work() -> None:
+        token.run_sync_soon(begun.set)
+        may_end.wait()
+        ended.append("the call")
+
+    async def request(scope: trio.CancelScope) -> None:
+        with scope:
+            await in_thread(limiter, work)
+        ended.append("the request")
+
+    scope = trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(request, scope)
+        await begun.wait()
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert ended == []
+        may_end.set()
+    assert ended == ["the call", "the request"]

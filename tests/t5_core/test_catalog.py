@@ -1,0 +1,476 @@
+"""The catalogue: paths as the specification's table has them, lists, counts, entities, items."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from server.core.catalog import (
+    Catalog,
+    FileQuery,
+    FileState,
+    MethodChange,
+    PathMatch,
+    Sort,
+    SortKey,
+    StorageChange,
+    entities,
+    items,
+    rows,
+)
+from server.core.catalog.rows import NewFile
+from server.core.catalog.tables import file_counts, file_hashes, files, import_queue, storage_counts
+from server.core.errors import FileExists, InUse, InvalidValue, NameTaken, NotAllowed, NotFound
+from server.core.jobs import JobKind, JobRequest, Jobs
+from server.core.permissions import SYSTEM, Actor, Role
+from server.core.tables import user_paths, users
+
+if TYPE_CHECKING:
+    from server.core.database import Database
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SEED_FILES = ("foo", "foo/bar", "foo/bar/baz", "foo/bar/?az")
+
+
+@pytest.fixture
+def catalog(database: Database) -> Catalog:
+    clock = lambda: NOON  # noqa: E731
+    return Catalog(database, Jobs(database, clock), clock)
+
+
+async def make_storage(catalog: Catalog, root: str = "/srv/media") -> int:
+    made = await catalog.add_storage(
+        SYSTEM, StorageChange(methods=(MethodChange(uri=f"file://{root}/"),))
+    )
+    return made.storage.id
+
+
+def enter(database: Database, storage_id: int, *paths: str, **values: object) -> None:
+    with database.writing() as connection:
+        new = []
+        for path in paths:
+            folder, name = rows.split(path)
+            new.append(
+                NewFile(
+                    folder,
+                    name,
+                    FileState(str(values.get("state", "CLOSED"))),
+                    int(str(values.get("size", 1))),
+                    int(str(values.get("mtime_ns", 10**18))),
+                    NOON,
+                )
+            )
+        rows.insert(connection, storage_id, new)
+
+
+def check_counts(database: Database) -> None:
+    """The tables of counts are what counting gives."""
+    with database.reading() as connection:
+        columns = ["storage_id", "folder", "extension", "state", "has_item"]
+        for table, names in ((file_counts, columns), (storage_counts, [columns[0], *columns[2:]])):
+            grouped = [files.c[name] for name in names]
+            counting = sa.select(*grouped, sa.func.count()).group_by(*grouped)
+            real = {tuple(row[:-1]): row[-1] for row in connection.execute(counting)}
+            kept = sa.select(*[table.c[name] for name in names], table.c.n)
+            assert {tuple(row[:-1]): row[-1] for row in connection.execute(kept)} == real
+
+
+# The specification's table: path, recursive, wildcard (None does not matter), found of SEED_FILES.
+TABLE = [
+    ("", False, None, "YNNN"),
+    ("", True, None, "YYYY"),
+    ("/", False, None, "YNNN"),
+    ("/", True, None, "YYYY"),
+    ("/foo", False, None, "YNNN"),
+    ("/foo", True, None, "YYYY"),
+    ("foo", False, None, "YNNN"),
+    ("foo", True, None, "YYYY"),
+    ("/foo/", False, None, "NYNN"),
+    ("/foo/", True, None, "NYYY"),
+    ("/foo/bar", False, None, "NYNN"),
+    ("/foo/bar", True, None, "NYYY"),
+    ("/foo/bar/", None, None, "NNYY"),
+    ("\\foo\\bar\\", None, None, "NNNN"),
+    ("/foo/bax///../bar/./", None, None, "NNYY"),
+    ("/foo/b?r", False, True, "NYNN"),
+    ("/foo/b??r", False, True, "NNNN"),
+    ("/foo/*r", False, True, "NYNN"),
+    ("/foo/**r", False, True, "NYNN"),
+    ("/foo/bar/?az", False, False, "NNNY"),
+    ("/foo/bar/?az", False, True, "NNYY"),
+    ("/foo/bar/\\?az", False, False, "NNNN"),
+    ("/foo/bar/\\?az", False, True, "NNNY"),
+    # Beyond the table: across slashes when recursive, beneath what matches, quoted backslash.
+    ("*az", True, True, "NNYY"),
+    ("/foo/b*", True, True, "NYYY"),
+    ("/foo/*/", True, True, "NNYY"),
+    ("/foo/*/", False, True, "NNYY"),
+    ("f*/\\bar/", False, True, "NNYY"),
+    ("/*", False, True, "YNNN"),
+    ("*", True, True, "YYYY"),
+]
+
+
+@pytest.mark.parametrize("ignorecase", [False, True])
+async def test_paths_mean_what_the_table_says(
+    catalog: Catalog, database: Database, ignorecase: bool
+) -> None:
+    storage = await make_storage(catalog)
+    enter(database, storage, *SEED_FILES)
+    for text, recursive, wildcard, expected in TABLE:
+        for deep in (True, False) if recursive is None else (recursive,):
+            for wild in (True, False) if wildcard is None else (wildcard,):
+                match = PathMatch(text, recursive=deep, wildcard=wild, ignorecase=ignorecase)
+                page = await catalog.files(SYSTEM, FileQuery(path=match))
+                found = {file.path for file in page.files}
+                told = "".join("Y" if path in found else "N" for path in SEED_FILES)
+                assert told == expected, match
+                assert page.hits == expected.count("Y")
+
+
+async def test_capitals_are_the_same_only_if_asked(catalog: Catalog, database: Database) -> None:
+    storage = await make_storage(catalog)
+    enter(database, storage, "Shots/A.EXR", "shots/a.exr", "shots/É.exr")
+
+    async def find(text: str, *, wildcard: bool = False, ignorecase: bool = True) -> set[str]:
+        match = PathMatch(text, wildcard=wildcard, ignorecase=ignorecase)
+        page = await catalog.files(SYSTEM, FileQuery(path=match))
+        assert page.hits == len(page.files)
+        return {file.path for file in page.files}
+
+    assert await find("SHOTS/a.exr") == {"Shots/A.EXR", "shots/a.exr"}
+    assert await find("shots/") == {"Shots/A.EXR", "shots/a.exr", "shots/É.exr"}
+    assert await find("shots/é*", wildcard=True) == {"shots/É.exr"}
+    assert await find("*.exr", wildcard=True, ignorecase=False) == {"shots/a.exr", "shots/É.exr"}
+    assert await find("*.EXR", wildcard=True) == {"Shots/A.EXR", "shots/a.exr", "shots/É.exr"}
+    assert await find("shots/[a].exr", wildcard=True) == set()
+    assert await find("shots%", wildcard=True) == set()
+
+
+async def test_a_path_that_leads_out_is_refused(catalog: Catalog) -> None:
+    for text in ("..", "/../x", "foo/../../x", "a\0b"):
+        for wildcard in (True, False):
+            with pytest.raises(InvalidValue):
+                await catalog.files(SYSTEM, FileQuery(path=PathMatch(text, wildcard=wildcard)))
+
+
+async def test_an_extension_also_finds_what_lies_in_folders_of_such_names(
+    catalog: Catalog, database: Database
+) -> None:
+    storage = await make_storage(catalog)
+    enter(database, storage, "a.exr", "b.dpx", "d/c.exr")
+    query = FileQuery(path=PathMatch("*.exr", wildcard=True))
+    assert [f.path for f in (await catalog.files(SYSTEM, query)).files] == ["a.exr", "d/c.exr"]
+    enter(database, storage, "odd.exr/x.dpx")
+    page = await catalog.files(SYSTEM, query)
+    assert [f.path for f in page.files] == ["a.exr", "d/c.exr", "odd.exr/x.dpx"]
+    assert page.hits == 3
+
+
+async def test_an_extension_in_capitals_too(catalog: Catalog, database: Database) -> None:
+    storage = await make_storage(catalog)
+    enter(database, storage, "a.exr", "b.EXR", "c.Exr", "d.dpx", "noexr", "e.exr2")
+    for sort in (Sort(), Sort(SortKey.FILENAME, True)):
+        match = PathMatch("*.eXr", wildcard=True, ignorecase=True)
+        page = await catalog.files(SYSTEM, FileQuery(path=match, sort=(sort,)))
+        names = ["a.exr", "b.EXR", "c.Exr"]
+        assert [f.path for f in page.files] == names[:: -1 if sort.descending else 1]
+        assert page.hits == 3
+    match = PathMatch("*.none", wildcard=True, ignorecase=True)
+    assert (await catalog.files(SYSTEM, FileQuery(path=match))).hits == 0
+
+
+def fill(database: Database, storage_id: int, seed: int) -> None:
+    """Files of every sort, with equal names, sizes and times among them."""
+    picked = random.Random(seed)
+    with database.writing() as connection:
+        new = [
+            NewFile(
+                picked.choice(["", "a", "a/b", "a-b", "c", "c/d/e"]),
+                f"f{number % 17}_{number}.{picked.choice(['exr', 'dpx', 'mov'])}",
+                picked.choice([FileState.CLOSED, FileState.CLOSED, FileState.OPEN]),
+                picked.randrange(5),
+                picked.randrange(4) * 10**9,
+                NOON,
+            )
+            for number in range(120)
+        ]
+        rows.insert(connection, storage_id, new)
+        ids = [row[0] for row in connection.execute(sa.select(files.c.id))]
+        for number in picked.sample(ids, 10):
+            items.make_item(connection, (), {}, [number], NOON)
+
+
+async def test_every_page_of_every_order_is_the_one_that_sorting_gives(
+    catalog: Catalog, database: Database
+) -> None:
+    storages = [await make_storage(catalog, f"/srv/{n}") for n in (1, 2)]
+    for storage in storages:
+        fill(database, storage, storage)
+    keys = {
+        SortKey.FILE_ID: lambda f: f.id,
+        SortKey.SIZE: lambda f: f.size,
+        SortKey.STATE: lambda f: f.state,
+        SortKey.TIMESTAMP: lambda f: f.timestamp,
+        SortKey.FILENAME: lambda f: f.path.rpartition("/")[2],
+        SortKey.EXTENSION: lambda f: rows.extension_of(f.path),
+    }
+    everything = (await catalog.files(SYSTEM, FileQuery(number=1000, include_item=True))).files
+    assert len(everything) == 240
+    picked = random.Random(7)
+    for _ in range(120):
+        order = [Sort(k, picked.random() < 0.5) for k in picked.sample(list(SortKey), 2)]
+        query = FileQuery(
+            storages=picked.choice([(), (storages[0],)]),
+            path=PathMatch(picked.choice(["", "a", "a/", "c/d", "a/b/"]), picked.random() < 0.7),
+            states=picked.choice([(), (FileState.OPEN,)]),
+            filter=picked.choice(["all", "item", "noitem"]),
+            sort=tuple(order),
+            first=picked.randrange(0, 90),
+            number=picked.choice([0, 5, 50]),
+            count=picked.random() < 0.7,
+        )
+        wanted = [f for f in everything if _is_wanted(f, query)]
+        for sort in reversed([*order, Sort(SortKey.FILE_ID, order[-1].descending)]):
+            wanted.sort(key=keys[sort.key], reverse=sort.descending)
+        page = await catalog.files(SYSTEM, query)
+        assert [f.id for f in page.files] == [
+            f.id for f in wanted[query.first : query.first + query.number]
+        ], query
+        assert page.hits == (len(wanted) if query.count else None)
+    check_counts(database)
+
+
+def _is_wanted(file: object, query: FileQuery) -> bool:
+    assert isinstance(file, entities.CatalogFile)
+    folder = file.path.rpartition("/")[0]
+    text = query.path.text
+    base = text.rstrip("/")
+    if text.endswith("/") or not text:
+        within = folder == base
+        if query.path.recursive:
+            within = within or not base or folder.startswith(f"{base}/")
+    else:
+        within = file.path == base
+        if query.path.recursive:
+            within = within or folder == base or folder.startswith(f"{base}/")
+    return (
+        within
+        and (not query.storages or file.storage_id in query.storages)
+        and (not query.states or file.state in query.states)
+        and (query.filter == "all" or bool(file.items) == (query.filter == "item"))
+    )
+
+
+async def test_hashes_ids_and_the_import_queue_restrict_a_list(
+    catalog: Catalog, database: Database
+) -> None:
+    storage = await make_storage(catalog)
+    enter(database, storage, "a.dpx", "b.dpx", "c.dpx")
+    a, b, c = (await catalog.files(SYSTEM, FileQuery())).files
+    job = await Jobs(database, lambda: NOON).submit(
+        SYSTEM, JobRequest(JobKind.VERIFY, f"vx-{storage}", ("a.dpx",))
+    )
+    with database.writing() as connection:
+        for algorithm, value in (("SHA-1", "ab" * 20), ("XXH3-128", "cd" * 16)):
+            values = {"file_id": b.id, "algorithm": algorithm, "value": value}
+            connection.execute(file_hashes.insert().values(values))
+        connection.execute(import_queue.insert().values(file_id=c.id, job_id=job.id))
+
+    async def find(**wanted: object) -> list[int]:
+        page = await catalog.files(SYSTEM, FileQuery(**wanted))  # type: ignore[arg-type]
+        assert page.hits == len(page.files)
+        return [file.id for file in page.files]
+
+    assert await find(hashes=("AB" * 20,)) == [b.id]
+    assert await find(hashes=("cd" * 16,), algorithm="SHA-1") == []
+    assert await find(ids=(c.id, a.id, 999)) == [a.id, c.id]
+    assert await find(exclude_queued=True) == [a.id, b.id]
+    assert await find(exclude_queued=True, path=PathMatch("c.dpx")) == []
+    assert (await catalog.file(SYSTEM, b.id)).hash == "ab" * 20
+
+
+async def test_entities_are_made_once_and_change(catalog: Catalog, database: Database) -> None:
+    storage = await make_storage(catalog)
+    made = await catalog.add_file(SYSTEM, storage, "/shots//a.dpx")
+    assert (made.path, made.state, made.size, made.refresh_flag) == (
+        "shots/a.dpx",
+        FileState.OPEN,
+        None,
+        1,
+    )
+    with pytest.raises(FileExists) as caught:
+        await catalog.add_file(SYSTEM, storage, "shots/a.dpx")
+    assert (caught.value.storage_id, caught.value.file_id) == (storage, made.id)
+    again = await catalog.add_file(
+        SYSTEM, storage, "shots/a.dpx", state=FileState.CLOSED, create_only=False
+    )
+    assert (again.id, again.state, again.refresh_flag) == (made.id, FileState.CLOSED, 0)
+    assert (await catalog.set_state(SYSTEM, made.id, FileState.ARCHIVED)).state == "ARCHIVED"
+    check_counts(database)
+    await catalog.remove_file(SYSTEM, made.id)
+    with pytest.raises(NotFound) as missing:
+        await catalog.file(SYSTEM, made.id)
+    assert (missing.value.kind, missing.value.id) == ("File", made.id)
+    check_counts(database)
+
+
+async def test_files_are_found_by_path_and_uri(catalog: Catalog) -> None:
+    outer = await make_storage(catalog, "/srv/my media")
+    inner = await make_storage(catalog, "/srv/my media/inner")
+    one = await catalog.add_file(SYSTEM, outer, "a b/c#1.dpx")
+    two = await catalog.add_file(SYSTEM, inner, "x.dpx")
+    method = (await catalog.storage(SYSTEM, outer)).methods[0]
+    assert method.uri == "file:///srv/my%20media/"
+    from server.core.catalog.uris import file_uri
+
+    uri = file_uri(method, one.path)
+    assert uri == "file:///srv/my%20media/a%20b/c%231.dpx"
+    assert (await catalog.file_of_uri(SYSTEM, uri)).id == one.id
+    assert (await catalog.file_at(SYSTEM, "/a b//c#1.dpx")).id == one.id
+    inner_uri = "file://localhost/srv/my%20media/inner/x.dpx"
+    assert (await catalog.file_of_uri(SYSTEM, inner_uri)).id == two.id
+    with pytest.raises(NotFound):
+        await catalog.file_of_uri(SYSTEM, inner_uri, storage_id=outer)
+    for bad in ("file:///etc/passwd", "file:///srv/my%20media/../x"):
+        with pytest.raises(NotFound):
+            await catalog.file_of_uri(SYSTEM, bad)
+    for bad in ("http://host/x", "file://u:p@/srv/x", "nonsense"):
+        with pytest.raises(InvalidValue):
+            await catalog.file_of_uri(SYSTEM, bad)
+
+
+async def test_a_path_change_takes_the_components_along(
+    catalog: Catalog, database: Database
+) -> None:
+    storage = await make_storage(catalog)
+    old = await catalog.add_file(SYSTEM, storage, "old.dpx", state=FileState.CLOSED)
+    with database.writing() as connection:
+        item = items.make_item(connection, ("clip-1",), {}, [old.id], NOON)
+    copy = await catalog.set_path(SYSTEM, old.id, "copy.dpx", duplicate=True)
+    assert copy.state is FileState.CLOSED
+    new = await catalog.set_path(SYSTEM, old.id, "new.dpx", state=FileState.OPEN)
+    assert new.state is FileState.OPEN
+    with pytest.raises(NotFound):
+        await catalog.file(SYSTEM, old.id)
+    for number in (copy.id, new.id):
+        found = (await catalog.file(SYSTEM, number, include_item=True)).items
+        assert found is not None
+        assert [one.id for one in found] == [item]
+    check_counts(database)
+    with pytest.raises(InUse):
+        await catalog.remove_storage(SYSTEM, storage)
+    with pytest.raises(NotFound):
+        await catalog.abandon(SYSTEM, new.id, item + 1)
+    await catalog.abandon(SYSTEM, new.id, item)
+    await catalog.abandon(SYSTEM, copy.id)
+    page = await catalog.files(SYSTEM, FileQuery(filter="noitem"))
+    assert {file.id for file in page.files} == {new.id, copy.id}
+    check_counts(database)
+    await catalog.remove_storage(SYSTEM, storage)
+    assert (await catalog.files(SYSTEM, FileQuery())).hits == 0
+    with pytest.raises(NotFound):
+        await catalog.storage(SYSTEM, storage)
+
+
+async def test_methods_say_where_a_storage_is(catalog: Catalog) -> None:
+    made = await catalog.add_storage(
+        SYSTEM, StorageChange(type="SHARED", capacity=10**12, metadata={"site": "Köln"})
+    )
+    number = made.storage.id
+    assert (made.storage.root, made.methods, made.storage.name) == ("", (), f"vx-{number}")
+    slow = await catalog.add_method(
+        SYSTEM, number, MethodChange(uri="file:///mnt/slow", write=False)
+    )
+    assert (await catalog.storage(SYSTEM, number)).storage.read_only
+    fast = await catalog.add_method(SYSTEM, number, MethodChange(uri="file:///mnt/fast/"))
+    found = await catalog.storage(SYSTEM, number)
+    assert (found.storage.root, found.storage.read_only) == ("/mnt/fast", False)
+    assert [m.uri for m in found.methods] == ["file:///mnt/slow/", "file:///mnt/fast/"]
+    await catalog.add_method(SYSTEM, number, MethodChange(uri="file:///mnt/slow/", bandwidth=5))
+    assert [m.bandwidth for m in (await catalog.storage(SYSTEM, number)).methods] == [5, None]
+    await catalog.change_method(SYSTEM, number, fast.id, MethodChange(uri="file:///mnt/faster"))
+    assert (await catalog.storage(SYSTEM, number)).storage.root == "/mnt/faster"
+    await catalog.remove_method(SYSTEM, number, fast.id)
+    assert (await catalog.storage(SYSTEM, number)).storage.root == "/mnt/slow"
+    with pytest.raises(NotFound) as missing:
+        await catalog.remove_method(SYSTEM, number, fast.id)
+    assert missing.value.kind == "storage-method"
+    changed = await catalog.change_storage(SYSTEM, number, StorageChange(name="tier-1", capacity=5))
+    assert (changed.storage.name, changed.traits.capacity, changed.traits.type) == (
+        "tier-1",
+        5,
+        "SHARED",
+    )
+    with pytest.raises(NameTaken):
+        await catalog.add_storage(SYSTEM, StorageChange(name="tier-1"))
+    for bad in ("/mnt/x", "file:///", "ftp://host/", "s3://bucket/"):
+        with pytest.raises(InvalidValue):
+            await catalog.add_method(SYSTEM, number, MethodChange(uri=bad))
+    assert slow.id != fast.id
+
+
+async def test_who_may_reach_a_folder_sees_its_files_only(
+    catalog: Catalog, database: Database
+) -> None:
+    storage = await make_storage(catalog)
+    enter(database, storage, "a/1.dpx", "a/b/2.dpx", "a-x/3.dpx", "c/4.dpx")
+    with database.writing() as connection:
+        values = {"name": "ada", "role": "wrangler", "state": "active", "all_paths": False}
+        key = connection.execute(
+            users.insert().values(values | {"notify": [], "created_at": NOON})
+        ).inserted_primary_key
+        assert key is not None
+        for path in ("a", "a/b"):
+            connection.execute(
+                user_paths.insert().values(user_id=key[0], storage_id=storage, path=path)
+            )
+    ada = Actor(user_id=int(key[0]), name="ada", role=Role.WRANGLER)
+    page = await catalog.files(ada, FileQuery())
+    assert [f.path for f in page.files] == ["a/1.dpx", "a/b/2.dpx"]
+    assert page.hits == 2
+    wild = FileQuery(path=PathMatch("*.dpx", wildcard=True))
+    assert (await catalog.files(ada, wild)).hits == 2
+    hidden = (await catalog.file_at(SYSTEM, "c/4.dpx")).id
+    for ask in (
+        lambda: catalog.file(ada, hidden),
+        lambda: catalog.file_at(ada, "c/4.dpx"),
+        lambda: catalog.set_state(ada, hidden, FileState.LOST),
+        lambda: catalog.remove_file(ada, hidden),
+        lambda: catalog.add_file(ada, storage, "c/new.dpx"),
+    ):
+        with pytest.raises(NotFound):
+            await ask()
+    monitor = Actor(user_id=ada.user_id, name="ada", role=Role.MONITOR)
+    with pytest.raises(NotAllowed):
+        await catalog.add_file(monitor, storage, "a/new.dpx")
+    with pytest.raises(NotAllowed):
+        await catalog.add_storage(ada, StorageChange())
+
+
+async def test_a_page_tells_how_fresh_it_is(catalog: Catalog, database: Database) -> None:
+    from server.core.catalog.tables import scans
+
+    storage = await make_storage(catalog)
+    assert (await catalog.files(SYSTEM, FileQuery())).fresh_at is None
+    earlier = NOON - timedelta(minutes=5)
+    with database.writing() as connection:
+        connection.execute(
+            scans.insert().values(
+                storage_id=storage,
+                state="fresh",
+                started_at=earlier,
+                fresh_at=earlier,
+                cursor="",
+                files_seen=3,
+                names_refused=0,
+                root_id="",
+                error="",
+            )
+        )
+    assert (await catalog.files(SYSTEM, FileQuery())).fresh_at == earlier
+    assert (await catalog.storage(SYSTEM, storage)).freshness.files_seen == 3

@@ -1,0 +1,355 @@
+"""Vidispine's uploads and downloads: whole, in pieces, in part, cut off, and what is left."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.pixmover import PASSWORD
+from tests.serving import parse, read_to_eof
+from tests.vidispine import JSON, TEXT, Vidispine, one_segment
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import httpx
+
+    from tests.serving import Served
+
+MIB = 1 << 20
+PART = ".pixfs-part"
+
+
+@pytest.fixture
+async def admin(server: Served) -> AsyncIterator[Vidispine]:
+    async with Vidispine(server.port) as client:
+        yield client
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "one"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+async def storage(admin: Vidispine, root: Path) -> str:
+    return await admin.make_storage(root)
+
+
+def everything(root: Path) -> list[str]:
+    """All files below but those that are still being received."""
+    return sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.is_file() and not path.name.endswith(PART)
+    )
+
+
+def leftovers(root: Path) -> list[str]:
+    """The files that are still being received."""
+    return sorted(path.name for path in root.rglob(f"*{PART}"))
+
+
+def pattern(size: int) -> bytes:
+    block = bytes(range(256)) * 16
+    return (block * (size // len(block) + 1))[:size]
+
+
+async def test_an_upload_is_a_file_and_its_entity(
+    admin: Vidispine, storage: str, root: Path
+) -> None:
+    content = pattern(3 * MIB + 17)
+    made = await admin.upload(storage, "dune/sh 010/a.dpx", content)
+    assert (root / "dune/sh 010/a.dpx").read_bytes() == content
+    assert (made["path"], made["state"], made["size"]) == (
+        "dune/sh 010/a.dpx",
+        "CLOSED",
+        len(content),
+    )
+    assert made["hash"] == hashlib.sha1(content, usedforsecurity=False).hexdigest()
+    listed = await admin.json("GET", "/storage/file", hash=made["hash"].upper(), algorithm="SHA-1")
+    assert [file["id"] for file in listed["file"]] == [made["id"]]
+    assert (await admin.json("GET", f"/file/{made['id']}"))["size"] == len(content)
+    assert everything(root) == ["dune/sh 010/a.dpx"]
+    assert leftovers(root) == []
+
+
+async def test_an_upload_answers_in_text_and_takes_state_and_uri(
+    admin: Vidispine, storage: str, root: Path
+) -> None:
+    uri = (root / "u.dpx").as_uri()
+    answer = await admin.call(
+        "POST", "/storage/file/data", content=b"x", uri=uri, state="ARCHIVED", accept=TEXT
+    )
+    number = answer.text.removesuffix("\r\n")
+    assert (await admin.json("GET", f"/file/{number}"))["state"] == "ARCHIVED"
+    assert (root / "u.dpx").read_bytes() == b"x"
+    # A server with one storage needs no name of it, and a file needs no path.
+    made = await admin.json("POST", "/storage/file/data", content=b"y")
+    assert (root / made["path"]).read_bytes() == b"y"
+    assert made["storage"] == storage
+
+
+async def test_an_empty_file_is_a_file(admin: Vidispine, storage: str, root: Path) -> None:
+    made = await admin.upload(storage, "empty", b"")
+    assert made["size"] == 0
+    answer = await admin.call("GET", f"/file/{made['id']}/data")
+    assert answer.content == b""
+
+
+async def test_the_bytes_of_an_entity_are_uploaded(
+    admin: Vidispine, storage: str, root: Path
+) -> None:
+    """The reference's other way: the entity first, then its data."""
+    made = await admin.json("POST", f"/storage/{storage}/file", path="a.dpx")
+    for address, content in (
+        (f"/file/{made['id']}/data", b"first"),
+        (f"/storage/{storage}/file/path/a.dpx/data/", b"second, longer"),
+        (f"/storage/file/uri/{one_segment((root / 'a.dpx').as_uri())}/data", b"3rd"),
+    ):
+        answer = await admin.json("POST", address, content=content)
+        assert (answer["id"], answer["size"]) == (made["id"], len(content))
+        assert (root / "a.dpx").read_bytes() == content
+        assert (await admin.call("GET", address)).content == content
+
+
+async def test_a_file_that_is_there_is_not_overwritten_by_an_upload(
+    admin: Vidispine, storage: str, root: Path
+) -> None:
+    await admin.upload(storage, "a.dpx", b"first")
+    refused = await admin.json(
+        "POST", f"/storage/{storage}/file/data", content=b"second", path="a.dpx", status=409
+    )
+    assert refused["fileAlreadyExists"]["path"] == "a.dpx"
+    assert (root / "a.dpx").read_bytes() == b"first"
+    assert leftovers(root) == []
+
+
+def head(storage: str, length: str, path: str = "a.dpx") -> bytes:
+    import base64
+
+    credentials = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
+    return (
+        f"POST /API/storage/{storage}/file/data?path={path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Authorization: Basic {credentials}\r\nAccept: {JSON}\r\n{length}\r\n\r\n"
+    ).encode()
+
+
+async def until(is_true: object) -> None:
+    with trio.fail_after(120):
+        while not is_true():  # type: ignore[operator]  # noqa: ASYNC110 - nobody tells
+            await trio.sleep(0.02)
+
+
+async def test_less_than_was_announced_leaves_nothing_behind(
+    admin: Vidispine, storage: str, root: Path, server: Served
+) -> None:
+    """A client that closes its half of the connection gets a 400."""
+    with trio.fail_after(120):
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+            await stream.send_all(head(storage, "Content-Length: 1000") + b"x" * 999)
+            await stream.send_eof()
+            status, _, _ = parse(await read_to_eof(stream))
+    assert status == 400
+    await until(lambda: not leftovers(root))
+    assert everything(root) == []
+    assert (await admin.json("GET", "/storage/file"))["hits"] == 0
+
+
+async def test_a_client_that_vanishes_leaves_nothing_behind(
+    admin: Vidispine, storage: str, root: Path, server: Served
+) -> None:
+    body = b"x" * (2 * MIB)
+    for announced in ("Content-Length: 100000000", "Transfer-Encoding: chunked"):
+        chunk = b"%x\r\n%s\r\n" % (len(body), body) if "chunked" in announced else body
+        with trio.fail_after(120):
+            async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+                await stream.send_all(head(storage, announced) + chunk)
+                await until(lambda: list(root.rglob("*")))  # it has begun to be written
+        await until(lambda: not leftovers(root))
+        assert everything(root) == []
+    assert (await admin.json("GET", "/storage/file"))["hits"] == 0
+
+
+async def test_a_body_without_a_length_is_taken(admin: Vidispine, storage: str, root: Path) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for number in range(5):
+            yield bytes([number]) * MIB
+
+    answer = await admin.http.post(
+        f"/storage/{storage}/file/data", params={"path": "a"}, content=chunks()
+    )
+    assert answer.status_code == 200, answer.text
+    assert (root / "a").read_bytes() == b"".join(bytes([n]) * MIB for n in range(5))
+
+
+async def send_piece(
+    admin: Vidispine, storage: str, content: bytes, start: int, end: int, **query: object
+) -> httpx.Response:
+    query = {"path": "a.dpx", "transferId": "t-1"} | query
+    return await admin.call(
+        "POST",
+        f"/storage/{storage}/file/data",
+        content=content[start:end],
+        headers={"index": str(start), "size": str(len(content))},
+        status=None,
+        **query,
+    )
+
+
+async def test_pieces_come_in_any_order(admin: Vidispine, storage: str, root: Path) -> None:
+    content = pattern(300_000)
+    edges = (0, 100_000, 250_001, 300_000)
+    for name, order in enumerate(itertools.permutations(range(3))):
+        given = {"path": f"{name}.dpx", "transferId": f"t-{name}"}
+        answers = []
+        for number in order:
+            assert not (root / f"{name}.dpx").exists()
+            start, end = edges[number], edges[number + 1]
+            answers.append(await send_piece(admin, storage, content, start, end, **given))
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        assert [bool(answer.content) for answer in answers] == [False, False, True]
+        assert answers[-1].json()["size"] == len(content)
+        assert (root / f"{name}.dpx").read_bytes() == content
+    assert leftovers(root) == []
+
+
+async def test_pieces_come_at_once(admin: Vidispine, storage: str, root: Path) -> None:
+    content = pattern(2_000_003)
+    step = 123_457
+    answers: list[httpx.Response] = []
+
+    async def send(start: int) -> None:
+        end = min(start + step, len(content))
+        answers.append(
+            await send_piece(admin, storage, content, start, end, transferPriority=start % 999 + 1)
+        )
+
+    with trio.fail_after(120):
+        async with trio.open_nursery() as nursery:
+            for start in range(0, len(content), step):
+                nursery.start_soon(send, start)
+    assert {answer.status_code for answer in answers} == {200}, [a.text for a in answers]
+    assert sum(bool(answer.content) for answer in answers) == 1
+    assert (root / "a.dpx").read_bytes() == content
+
+
+async def test_a_piece_of_an_entity(admin: Vidispine, storage: str, root: Path) -> None:
+    made = await admin.json("POST", f"/storage/{storage}/file", path="b.dpx")
+    for start, part in ((3, b"def"), (0, b"abc")):
+        await admin.call(
+            "POST",
+            f"/file/{made['id']}/data",
+            content=part,
+            headers={"index": str(start), "size": "6"},
+            transferId="t-2",
+        )
+    assert (root / "b.dpx").read_bytes() == b"abcdef"
+
+
+SENSELESS: list[tuple[dict[str, str], dict[str, str]]] = [
+    ({"index": "0"}, {"transferId": "t"}),
+    ({"size": "5"}, {"transferId": "t"}),
+    ({"index": "0", "size": "5"}, {}),
+    ({"index": "9", "size": "5"}, {"transferId": "t"}),
+    ({"index": "3", "size": "5"}, {"transferId": "t"}),  # it would end behind the end
+    ({"index": "-1", "size": "5"}, {"transferId": "t"}),
+    ({"index": "a", "size": "5"}, {"transferId": "t"}),
+    ({"index": "0", "size": "5"}, {"transferId": "t" * 300}),
+    ({}, {"transferPriority": "0"}),
+    ({}, {"transferPriority": "1001"}),
+    ({}, {"state": "BROKEN"}),
+    ({}, {"path": "../../evil"}),
+    ({}, {"uri": "file:///etc/evil"}),
+    ({}, {"uri": "http://127.0.0.1/evil"}),
+]
+
+
+async def test_uploads_that_make_no_sense_are_refused(
+    admin: Vidispine, storage: str, root: Path
+) -> None:
+    for headers, query in SENSELESS:
+        answer = await admin.call(
+            "POST",
+            f"/storage/{storage}/file/data",
+            content=b"xyz",
+            headers=headers,
+            status=None,
+            **(({} if "uri" in query else {"path": "a"}) | query),
+        )
+        assert answer.status_code in (400, 404), (headers, query, answer.text)
+        assert everything(root) == []
+
+
+async def test_downloads_whole_and_in_part(admin: Vidispine, storage: str) -> None:
+    content = pattern(3 * MIB + 5)
+    made = await admin.upload(storage, 'ä "x".dpx', content)
+    address = f"/file/{made['id']}/data"
+    whole = await admin.call("GET", address, accept="application/octet-stream")
+    assert whole.content == content
+    assert whole.headers["content-type"] == "application/octet-stream"
+    assert whole.headers["accept-ranges"] == "bytes"
+    assert whole.headers["content-length"] == str(len(content))
+    assert "filename*=UTF-8''%C3%A4%20%22x%22.dpx" in whole.headers["content-disposition"]
+    etag, changed = whole.headers["etag"], whole.headers["last-modified"]
+    for given, start, end in (
+        ("bytes=0-0", 0, 1),
+        ("bytes=-1", len(content) - 1, len(content)),
+        ("bytes=1048575-2097153", 1048575, 2097154),
+        (f"bytes={len(content) - 7}-", len(content) - 7, len(content)),
+    ):
+        for more in ({}, {"If-Range": etag}, {"If-Range": changed}):
+            part = await admin.call("GET", address, headers={"Range": given} | more, status=206)
+            assert part.content == content[start:end], given
+            assert part.headers["content-range"] == f"bytes {start}-{end - 1}/{len(content)}"
+    beyond = await admin.call("GET", address, headers={"Range": "bytes=9999999-"}, status=416)
+    assert beyond.headers["content-range"] == f"bytes */{len(content)}"
+    for ignored in ("bytes=5-2", "bytes=0-1," * 1000 + "5-6"):
+        assert (await admin.call("GET", address, headers={"Range": ignored})).content == content
+    stale = {"Range": "bytes=0-1", "If-Range": '"other"'}
+    assert (await admin.call("GET", address, headers=stale)).content == content
+    same = await admin.call("GET", address, headers={"If-None-Match": etag}, status=304)
+    assert same.content == b""
+    told = await admin.call("HEAD", address)
+    assert told.headers["content-length"] == str(len(content))
+
+
+async def test_other_bytes_have_another_etag(admin: Vidispine, storage: str) -> None:
+    made = await admin.upload(storage, "a", b"first")
+    address = f"/file/{made['id']}/data"
+    first = (await admin.call("GET", address)).headers["etag"]
+    await admin.call("POST", address, content=b"other")
+    assert (await admin.call("GET", address)).headers["etag"] != first
+
+
+async def test_a_file_that_is_gone_is_not_found(admin: Vidispine, storage: str, root: Path) -> None:
+    made = await admin.upload(storage, "a", b"first")
+    (root / "a").unlink()
+    told = await admin.json("GET", f"/file/{made['id']}/data", status=404)
+    assert told["notFound"] is not None
+
+
+async def test_nothing_is_read_through_a_link_that_leads_out(
+    admin: Vidispine, storage: str, root: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"canary")
+    (root / "link").symlink_to(secret)
+    (root / "up").symlink_to(tmp_path)
+    for path in ("link", "up/secret"):
+        made = await admin.json("POST", f"/storage/{storage}/file", path=path)
+        answer = await admin.call("GET", f"/file/{made['id']}/data", status=None)
+        assert answer.status_code in (403, 404), path
+        assert b"canary" not in answer.content
+    answer = await admin.call(
+        "POST", f"/storage/{storage}/file/data", content=b"evil", path="up/made", status=None
+    )
+    assert answer.status_code in (400, 403, 404)
+    assert not (tmp_path / "made").exists()

@@ -1,0 +1,426 @@
+"""Vidispine's files: lists with all their parameters, entities, and the forms of an address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import xmlschema
+
+import server.api.vidispine
+from server.core.access import AllowedPath
+from server.core.permissions import SYSTEM
+from tests.vidispine import JSON, TEXT, XML, Vidispine, one_segment
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from server.core import Core
+    from tests.serving import Served
+
+NAMESPACE = "http://xml.vidispine.com/schema/vidispine"
+
+
+@pytest.fixture(scope="module")
+def schema() -> xmlschema.XMLSchema:
+    return xmlschema.XMLSchema(Path(server.api.vidispine.__file__).with_name("vidispine.xsd"))
+
+
+@pytest.fixture
+async def admin(server: Served) -> AsyncIterator[Vidispine]:
+    async with Vidispine(server.port) as client:
+        yield client
+
+
+@pytest.fixture
+async def storage(admin: Vidispine, tmp_path: Path) -> str:
+    (tmp_path / "one").mkdir()
+    return await admin.make_storage(tmp_path / "one")
+
+
+async def add(client: Vidispine, storage: str, *paths: str, **query: Any) -> list[str]:  # noqa: ANN401
+    """Entities of these paths; their ids."""
+    return [
+        (await client.json("POST", f"/storage/{storage}/file", path=path, **query))["id"]
+        for path in paths
+    ]
+
+
+TREE = ("foo", "foo/bar", "foo/bar/baz", "foo/bar/?az")
+# The reference's table, row by row. The tree has "foo" as a file and as a folder at once, which
+# only a catalogue can hold.
+TABLE = [
+    ("", False, None, "YNNN"),
+    ("", True, None, "YYYY"),
+    ("/", False, None, "YNNN"),
+    ("/", True, None, "YYYY"),
+    ("/foo", False, None, "YNNN"),
+    ("/foo", True, None, "YYYY"),
+    ("foo", False, None, "YNNN"),
+    ("foo", True, None, "YYYY"),
+    ("/foo/", False, None, "NYNN"),
+    ("/foo/", True, None, "NYYY"),
+    ("/foo/bar", False, None, "NYNN"),
+    ("/foo/bar", True, None, "NYYY"),
+    ("/foo/bar/", None, None, "NNYY"),
+    ("\\foo\\bar\\", None, None, "NNNN"),
+    ("/foo/bax///../bar/./", None, None, "NNYY"),
+    ("/foo/b?r", False, True, "NYNN"),
+    ("/foo/b??r", False, True, "NNNN"),
+    ("/foo/*r", False, True, "NYNN"),
+    ("/foo/**r", False, True, "NYNN"),
+    ("/foo/bar/?az", False, False, "NNNY"),
+    ("/foo/bar/?az", False, True, "NNYY"),
+    ("/foo/bar/\\?az", False, False, "NNNN"),
+    ("/foo/bar/\\?az", False, True, "NNNY"),
+]
+
+
+async def test_the_reference_s_table(admin: Vidispine, storage: str) -> None:
+    """Each row; where a column does not matter, with both of its values."""
+    await add(admin, storage, *TREE)
+    for path, recursive, wildcard, expected in TABLE:
+        for deep in (False, True) if recursive is None else (recursive,):
+            for wild in (False, True) if wildcard is None else (wildcard,):
+                found = await admin.paths(
+                    path=path, recursive=str(deep).lower(), wildcard=str(wild).lower()
+                )
+                row = "".join("Y" if name in found else "N" for name in TREE)
+                assert row == expected, (path, deep, wild)
+
+
+async def test_case_may_be_ignored(admin: Vidispine, storage: str) -> None:
+    await add(admin, storage, "Shots/A.DPX", "shots/b.dpx")
+    assert await admin.paths(path="/shots/*.dpx", wildcard="true") == ["shots/b.dpx"]
+    assert await admin.paths(path="/shots/*.dpx", wildcard="true", ignorecase="True") == [
+        "Shots/A.DPX",
+        "shots/b.dpx",
+    ]
+    assert await admin.paths(path="/SHOTS/a.dpx", ignorecase="true") == ["Shots/A.DPX"]
+
+
+async def test_a_list_in_each_form(
+    admin: Vidispine, storage: str, schema: xmlschema.XMLSchema
+) -> None:
+    ids = await add(admin, storage, "a.dpx", "b.dpx")
+    answer = await admin.call("GET", "/storage/file", accept=XML)
+    assert answer.headers["content-type"] == "application/xml;charset=UTF-8"
+    schema.validate(answer.text)
+    assert f'<FileListDocument xmlns="{NAMESPACE}"><hits>2</hits><file><id>' in answer.text
+    answer = await admin.call("GET", "/storage/file", accept=TEXT)
+    assert answer.content == f"{ids[0]}\r\n{ids[1]}\r\n".encode()
+    answer = await admin.call("GET", "/storage/file", accept=JSON)
+    assert answer.headers["content-type"] == JSON
+    assert answer.headers["x-pixfs-index-fresh-at"] == "never"
+    listed = answer.json()
+    assert listed["hits"] == 2
+    assert listed["file"][0]["id"] == ids[0]
+    assert listed["file"][0]["state"] == "OPEN"
+    assert listed["file"][0]["storage"] == storage
+
+
+async def test_matrix_parameters_in_all_three_forms(admin: Vidispine, storage: str) -> None:
+    ids = await add(admin, storage, "a", "b", "c", "d")
+    for path in (
+        "/storage/file;first=1;number=2;sort=filename%20desc",
+        "/storage/file/;first=1;number=2;sort=filename%20desc",
+        "/storage/file?first=1&number=2&sort=filename+desc",
+        "/storage/file/?start=1&number=2&sort=filename&sort-order=desc",
+        f"/storage/{storage}/file;start=1;number=2;sort=filename%20desc?count=True",
+        f"/storage/file;storage={storage},VX-99;first=1;number=2;sort=filename%20desc",
+    ):
+        answer = await admin.json("GET", path)
+        assert answer["hits"] == 4
+        assert [file["id"] for file in answer["file"]] == [ids[2], ids[1]], path
+
+
+async def test_the_bare_paths_are_the_same(admin: Vidispine, storage: str, server: Served) -> None:
+    ids = await add(admin, storage, "a")
+    root = f"http://127.0.0.1:{server.port}"
+    for path in ("/storage/file", f"/storage/{storage}/file/", "/API/storage/file"):
+        assert (await admin.json("GET", root + path))["file"][0]["id"] == ids[0]
+    assert (await admin.json("GET", f"{root}/storage/file/{ids[0]}"))["path"] == "a"
+
+
+async def test_a_page_and_its_bounds(admin: Vidispine, storage: str) -> None:
+    ids = await add(admin, storage, *(f"{number:02}" for number in range(12)))
+    first = await admin.json("GET", "/storage/file")
+    assert [file["id"] for file in first["file"]] == ids[:10]
+    rest = await admin.json("GET", "/storage/file", first=10, number=1_000_000_000)
+    assert [file["id"] for file in rest["file"]] == ids[10:]
+    assert rest["hits"] == 12
+    counted = await admin.json("GET", "/storage/file", count="false", number=0)
+    assert counted == {"file": []}
+    for query in ({"first": -1}, {"number": "many"}, {"sort": "colour"}, {"sort": "size sideways"}):
+        await admin.call("GET", "/storage/file", status=400, **query)
+
+
+async def test_several_keys_sort_one_after_another(admin: Vidispine, storage: str) -> None:
+    await add(admin, storage, "b.exr", "a.exr", "c.dpx")
+    assert await admin.paths(sort="extension desc,filename asc") == ["a.exr", "b.exr", "c.dpx"]
+    assert await admin.paths(sort="extension,filename desc") == ["c.dpx", "b.exr", "a.exr"]
+    assert await admin.paths(sort="state,fileId desc") == ["c.dpx", "a.exr", "b.exr"]
+
+
+async def test_states_are_chosen_several_at_once(admin: Vidispine, storage: str) -> None:
+    await add(admin, storage, "a", state="CLOSED")
+    await add(admin, storage, "b", state="MISSING")
+    await add(admin, storage, "c")
+    assert await admin.paths(state=["CLOSED", "MISSING"]) == ["a", "b"]
+    assert await admin.paths(state="open") == ["c"]
+    await admin.call("GET", "/storage/file", state="BROKEN", status=400)
+
+
+async def test_ids_and_storages_are_chosen(admin: Vidispine, storage: str, tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    other = await admin.make_storage(tmp_path / "two")
+    ids = await add(admin, storage, "a", "b") + await add(admin, other, "c")
+    assert await admin.paths(id=f"{ids[0]},{ids[2]}") == ["a", "c"]
+    assert await admin.paths(id=[ids[0], ids[1]]) == ["a", "b"]
+    assert await admin.paths(f"/storage/{other}/file") == ["c"]
+    assert await admin.paths(storage=other) == ["c"]
+    assert await admin.paths(f"/storage/{other}/file;storage={storage}") == []
+    await admin.call("GET", "/storage/VX-99/file", status=404)
+    await admin.call("GET", "/storage/file", id="a-b", status=400)
+
+
+async def test_one_file_by_id_path_and_uri(admin: Vidispine, storage: str, tmp_path: Path) -> None:
+    name = "sh 010/ä+%;=.1001.dpx"
+    (number,) = await add(admin, storage, name)
+    uri = (tmp_path / "one" / name).as_uri()
+    path = one_segment(name)
+    for address in (
+        f"/file/{number}",
+        f"/file/{number}/",
+        f"/storage/file/{number}",
+        f"/storage/{storage}/file/{number}",
+        f"/storage/file/path/{path}",
+        f"/storage/{storage}/file/path/{path}",
+        f"/storage/{storage}/file/path/{one_segment(path)}",
+        f"/storage/file/path/%2F{path}",
+        f"/storage/file/uri/{one_segment(uri)}",
+        f"/storage/{storage}/file/uri/{one_segment(uri)}/",
+        f"/storage/file/uri/{one_segment(one_segment(uri))}",
+    ):
+        found = await admin.json("GET", address)
+        assert (found["id"], found["path"], found["uri"]) == (number, name, [uri]), address
+    row = (await admin.call("GET", f"/file/{number}", accept=TEXT)).text
+    cells = row.removesuffix("\r\n").split("\t")
+    assert cells[:2] == [number, name]
+    assert cells[3] == "OPEN"
+    assert cells[4].endswith("Z")
+
+
+async def test_what_is_not_there_is_not_found(
+    admin: Vidispine, storage: str, schema: xmlschema.XMLSchema
+) -> None:
+    for address, kind in (
+        ("/file/VX-99", "File"),
+        ("/storage/file/VX-99", "File"),
+        (f"/storage/{storage}/file/path/none", "File"),
+        ("/storage/VX-99", "Storage"),
+        ("/job/VX-99", "Job"),
+    ):
+        answer = await admin.call("GET", address, status=404, accept=XML)
+        schema.validate(answer.text)
+        assert f"<notFound><type>{kind}</type>" in answer.text, answer.text
+        told = await admin.json("GET", address, status=404)
+        assert told["notFound"]["type"] == kind
+        text = (await admin.call("GET", address, status=404, accept=TEXT)).text
+        assert text.startswith(f"404 A resource could not be found\r\nType: {kind}\r\n")
+
+
+async def test_paths_that_nobody_has(admin: Vidispine, server: Served) -> None:
+    for path in ("/nothing", "/storage/VX-1/nothing", "/item/VX-1"):
+        answer = await admin.call("GET", path, status=404, accept=TEXT)
+        assert answer.json() == {"code": 404, "message": "HTTP 404 Not Found"}
+    answer = await admin.call("PUT", "/storage/file", status=405)
+    assert answer.headers["allow"] == "GET, HEAD, POST"
+
+
+async def test_uris_are_chosen_by_their_method(
+    admin: Vidispine, storage: str, tmp_path: Path
+) -> None:
+    (number,) = await add(admin, storage, "a b.dpx")
+    plain = (tmp_path / "one/a b.dpx").as_uri()
+    added = await admin.json(
+        "PUT", f"/storage/{storage}/method", uri="file:///export/one/", type="NFS", write="false"
+    )
+    assert (added["type"], added["write"]) == ("NFS", False)
+    for query, uris in (
+        ({}, [plain]),
+        ({"methodType": "NFS"}, ["file:///export/one/a%20b.dpx"]),
+        ({"scheme": "s3"}, []),
+        ({"scheme": "file"}, [plain]),
+        ({"storageType": "ARCHIVE"}, []),
+        ({"storageType": "LOCAL"}, [plain]),
+        ({"methodMetadata": "a=b"}, []),
+    ):
+        assert (await admin.json("GET", f"/file/{number}", **query))["uri"] == uris, query
+        listed = await admin.json("GET", "/storage/file", **query)
+        assert listed["file"][0]["uri"] == uris, query
+
+
+async def test_an_entity_is_created_by_parameters_or_document(
+    admin: Vidispine, storage: str, tmp_path: Path, schema: xmlschema.XMLSchema
+) -> None:
+    made = await admin.json("POST", f"/storage/{storage}/file", path="/a//b/../c.dpx")
+    assert (made["path"], made["state"]) == ("a/c.dpx", "OPEN")
+    uri = (tmp_path / "one/u.dpx").as_uri()
+    made = await admin.json("POST", "/storage/file", uri=uri, state="CLOSED")
+    assert (made["path"], made["state"], made["storage"]) == ("u.dpx", "CLOSED", storage)
+    body = {"path": "q.dpx", "state": "OPEN"}
+    await admin.json("POST", f"/storage/{storage}/file", body=body)
+    body = {"path": "r.dpx", "storage": storage, "state": "closed"}
+    assert (await admin.json("POST", "/storage/file", body=body))["state"] == "CLOSED"
+    xml = f'<FileDocument xmlns="{NAMESPACE}"><path>x.dpx</path><state>OPEN</state></FileDocument>'
+    answer = await admin.call(
+        "POST",
+        f"/storage/{storage}/file",
+        content=xml.encode(),
+        headers={"Content-Type": XML},
+        accept=XML,
+    )
+    schema.validate(answer.text)
+    text = await admin.call("POST", f"/storage/{storage}/file", path="t", accept=TEXT)
+    assert text.text.startswith("VX-")
+    assert not any((tmp_path / "one").iterdir())
+
+
+async def test_an_entity_is_there_once(
+    admin: Vidispine, storage: str, schema: xmlschema.XMLSchema
+) -> None:
+    (number,) = await add(admin, storage, "a")
+    answer = await admin.call("POST", f"/storage/{storage}/file", path="/a", status=409, accept=XML)
+    schema.validate(answer.text)
+    assert (
+        f"<fileAlreadyExists><storageId>{storage}</storageId><fileId>{number}</fileId>"
+        "<path>a</path></fileAlreadyExists>"
+    ) in answer.text
+    query = {"path": "a", "createOnly": "False", "state": "CLOSED"}
+    updated = await admin.json("POST", f"/storage/{storage}/file", **query)
+    assert (updated["id"], updated["state"]) == (number, "CLOSED")
+
+
+@pytest.mark.parametrize(
+    ("query", "context"),
+    [
+        ({}, "path"),
+        ({"path": "../x"}, "path"),
+        ({"path": "a", "state": "BROKEN"}, "state"),
+        ({"path": "a", "createOnly": "perhaps"}, "createOnly"),
+        ({"path": "a" * 300}, "path"),
+        ({"path": "a\0b"}, "path"),
+        ({"uri": "http://127.0.0.1/x"}, "uri"),
+        ({"uri": "file:///etc/passwd"}, None),
+    ],
+)
+async def test_what_cannot_be_an_entity_is_refused(
+    admin: Vidispine, storage: str, query: dict[str, str], context: str | None
+) -> None:
+    answer = await admin.call("POST", f"/storage/{storage}/file", status=None, **query)
+    assert answer.status_code in ((400,) if context else (400, 404)), answer.text
+    if context:
+        assert answer.json()["invalidInput"]["context"] == context
+    assert await admin.paths() == []
+
+
+async def test_states_are_set(admin: Vidispine, storage: str) -> None:
+    (number,) = await add(admin, storage, "a")
+    changed = await admin.json("PUT", f"/storage/file/{number}/state/CLOSED")
+    assert changed["state"] == "CLOSED"
+    answer = await admin.call("PUT", f"/file/{number}/state/missing", accept=TEXT)
+    assert answer.text == f"{number}\r\n"
+    assert (await admin.json("GET", f"/file/{number}"))["state"] == "MISSING"
+    refused = await admin.json("PUT", f"/file/{number}/state/BROKEN", status=400)
+    assert refused["invalidInput"]["context"] == "state"
+
+
+async def test_an_entity_goes_and_its_file_stays(
+    admin: Vidispine, storage: str, tmp_path: Path
+) -> None:
+    (tmp_path / "one/a").write_bytes(b"here")
+    (number,) = await add(admin, storage, "a")
+    answer = await admin.call("DELETE", f"/file/{number}/entity")
+    assert answer.content == b""
+    await admin.call("GET", f"/file/{number}", status=404)
+    assert (tmp_path / "one/a").read_bytes() == b"here"
+
+
+async def test_a_new_path_is_a_new_entity(admin: Vidispine, storage: str, tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    other = await admin.make_storage(tmp_path / "two")
+    (number,) = await add(admin, storage, "a")
+    moved = await admin.json("POST", f"/file/{number}/path", path="n/a", state="CLOSED")
+    assert moved["id"] != number
+    assert (moved["path"], moved["state"], moved["storage"]) == ("n/a", "CLOSED", storage)
+    await admin.call("GET", f"/file/{number}", status=404)
+    copied = await admin.json(
+        "POST", f"/file/{moved['id']}/path", path="a", storage=other, duplicate="true"
+    )
+    assert copied["storage"] == other
+    assert (await admin.json("GET", f"/file/{moved['id']}"))["path"] == "n/a"
+    await admin.call("POST", f"/file/{moved['id']}/path", status=400)
+
+
+@pytest.mark.parametrize("name", ["a%FF.dpx", "a%0Ab", "a%00b", "a%ED%A0%80b"])
+async def test_names_that_are_no_text_are_refused_and_looked_for_in_vain(
+    admin: Vidispine, storage: str, name: str
+) -> None:
+    """What a database cannot hold made requests fail inside it."""
+    await admin.call("POST", f"/storage/{storage}/file?path={name}", status=400)
+    for path in (f"/storage/{storage}/file/path/{name}", f"/storage/file/uri/file:%2F%2F%2F{name}"):
+        for accept in (XML, JSON, TEXT):
+            answer = await admin.call("GET", path, status=None, accept=accept)
+            assert answer.status_code in (400, 404), answer.text
+    for query in ("", "&wildcard=true", "&ignorecase=true", "&recursive=false"):
+        answer = await admin.call("GET", f"/storage/file?path=/{name}*{query}", status=None)
+        assert answer.status_code in (200, 400), answer.text
+        assert answer.json().get("hits", 0) == 0
+
+
+async def test_importable_files(
+    admin: Vidispine, storage: str, schema: xmlschema.XMLSchema
+) -> None:
+    await add(admin, storage, "a", "b")
+    for path in (
+        "/storage/importable",
+        f"/storage/{storage}/importable",
+        "/storage/file/importable/",
+        f"/storage/{storage}/file/importable/",
+        f"/storage/{storage}/importable;number=5?auto=false",
+    ):
+        answer = await admin.json("GET", path)
+        assert answer["hits"] == 2
+        assert [one["file"]["path"] for one in answer["element"]] == ["a", "b"]
+    schema.validate((await admin.call("GET", "/storage/importable", accept=XML)).text)
+    nothing = await admin.json("GET", "/storage/importable;filter=item")
+    assert nothing == {"hits": 0, "element": []}
+
+
+async def test_a_storage_may_keep_its_importables_to_itself(
+    admin: Vidispine, storage: str, tmp_path: Path
+) -> None:
+    (tmp_path / "two").mkdir()
+    quiet = await admin.make_storage(tmp_path / "two", showImportables=False)
+    await add(admin, quiet, "a")
+    assert (await admin.json("GET", "/storage/importable"))["hits"] == 0
+    assert (await admin.json("GET", f"/storage/{quiet}/importable"))["hits"] == 1
+
+
+async def test_a_user_who_reaches_a_part_sees_that_part(
+    core: Core, server: Served, admin: Vidispine, storage: str
+) -> None:
+    ids = await add(admin, storage, "mine/a", "theirs/b")
+    name = (await core.storages.list(SYSTEM))[0].name
+    await core.users.set_access(
+        SYSTEM, "wrangler", all_paths=False, paths=[AllowedPath(name, "mine")]
+    )
+    async with Vidispine(server.port, "wrangler") as wrangler:
+        assert await wrangler.paths() == ["mine/a"]
+        await wrangler.call("GET", f"/file/{ids[1]}", status=404)
+        await wrangler.call("PUT", f"/file/{ids[1]}/state/CLOSED", status=404)
+        await wrangler.call("DELETE", f"/file/{ids[1]}", status=404)
+        await wrangler.call("GET", f"/storage/{storage}/file/path/theirs%2Fb", status=404)
+        await wrangler.call("POST", f"/storage/{storage}/file", path="theirs/c", status=404)
