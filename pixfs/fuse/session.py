@@ -27,7 +27,7 @@ import trio
 
 import codec
 from pixfs.errors import MountError
-from pixfs.fuse import mountinfo, mountpoint, xattrs
+from pixfs.fuse import memory, mountinfo, mountpoint, xattrs
 from pixfs.fuse.connection import Connection
 from pixfs.fuse.heartbeat import Heartbeat
 from pixfs.fuse.invalidation import Invalidator
@@ -134,6 +134,7 @@ class Session:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._announce, operations, heartbeat)
                 nursery.start_soon(self._warm_kernels)
+                nursery.start_soon(self._give_memory_back)
                 nursery.start_soon(self._watch, Connection(), operations.pacing)
                 self._signals.wake_with(lambda: token.run_sync_soon(self._terminate))
                 await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
@@ -175,6 +176,11 @@ class Session:
             log.exception("the codec fails its own check: no frame will be compressed")
         # What has been loaded stays for good: the collector need not go through it again.
         gc.freeze()
+
+    async def _give_memory_back(self) -> None:
+        while True:
+            await trio.sleep(memory.TRIM_EVERY_S)
+            await trio.to_thread.run_sync(memory.trim, abandon_on_cancel=True)
 
     @property
     def _mountpoint(self) -> str:
@@ -276,6 +282,7 @@ def _keep_limits(
 
 def _prepare_process() -> None:
     """Process-wide state a file system daemon needs."""
+    memory.keep_few_arenas()
     # Modes arrive with the caller's umask; the daemon's own must not be applied on top.
     os.umask(0)
     os.chdir("/")

@@ -50,23 +50,32 @@ class FairQueue(Generic[T]):
             self._waiting[key] = flow
         flow.items.append((size, item))
 
-    def head(self) -> T | None:
-        """The item whose turn it is."""
+    def head(self, most: int | None = None) -> T | None:
+        """The item whose turn it is, when at most so many bytes of it are served."""
         if not self._waiting:
             return None
-        return self._next()[1].items[0][1]
+        return self._next(most)[1].items[0][1]
 
     def pop(self) -> T:
         """Takes out the item whose turn it is. IndexError when there is none."""
+        return self.serve(None)[0]
+
+    def serve(self, most: int | None) -> tuple[T, int, bool]:
+        """Serves at most so many bytes (None: all) of the item whose turn it is, then it is the
+        next flow's turn; returns the item, the bytes, and whether it is served whole and out of
+        the queue. IndexError when there is none."""
         if not self._waiting:
             raise IndexError("nothing is queued")
-        key, flow = self._next()
-        flow.start = flow.finish
+        key, flow = self._next(most)
+        size, item = flow.items.popleft()
+        served = size if most is None else min(size, most)
+        flow.start += served
         self._virtual_time = max(self._virtual_time, flow.start)
-        _, item = flow.items.popleft()
-        if not flow.items:
+        if served < size:
+            flow.items.appendleft((size - served, item))
+        elif not flow.items:
             self._leave(key)
-        return item
+        return item, served, served == size
 
     def remove(self, key: Hashable, item: T) -> None:
         """Takes out an item that waits no longer, as if it had never come; ValueError if it
@@ -92,9 +101,9 @@ class FairQueue(Generic[T]):
                 return
             del self._away[oldest]
 
-    def _next(self) -> tuple[Hashable, _Flow[T]]:
+    def _next(self, most: int | None) -> tuple[Hashable, _Flow[T]]:
         # A dict keeps its order, so ties go to the flow that has waited longest.
-        return min(self._waiting.items(), key=lambda entry: entry[1].finish)
+        return min(self._waiting.items(), key=lambda entry: entry[1].finish(most))
 
 
 class _Flow(Generic[T]):
@@ -104,6 +113,7 @@ class _Flow(Generic[T]):
         self.start = start
         self.items: deque[tuple[int, T]] = deque()
 
-    @property
-    def finish(self) -> int:
-        return self.start + self.items[0][0]
+    def finish(self, most: int | None) -> int:
+        """When what is served of the first item next will have been."""
+        size = self.items[0][0]
+        return self.start + (size if most is None else min(size, most))

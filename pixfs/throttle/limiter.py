@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 MIB = 1 << 20
-# Large transfers ask for pieces of so much time, so that others get their turns in between.
+# What is large is let through in pieces of so much time: others get their turns in between, and
+# nobody's request makes a debt that everybody waits for.
 _PIECE_S = 0.05
-_SMALLEST_PIECE = 64 << 10
+_SMALLEST_PIECE = 16 << 10
 
 
 class Priority(enum.IntEnum):
@@ -42,10 +43,11 @@ class Ticket:
     """A place in the queue, for so many bytes.
 
     Attributes:
-        granted: the bytes may be moved; set once, and never taken back.
+        granted: the bytes may be moved, all of them; set once, and never taken back.
+        paid: how many of them have been taken from the limit so far.
     """
 
-    __slots__ = ("flow", "granted", "priority", "size", "wake")
+    __slots__ = ("flow", "granted", "paid", "priority", "size", "wake")
 
     def __init__(
         self, flow: Hashable, size: int, priority: Priority, wake: Callable[[], None]
@@ -56,6 +58,7 @@ class Ticket:
         self.priority = priority
         self.wake = wake
         self.granted = False
+        self.paid = 0
 
 
 class Limiter:
@@ -105,8 +108,12 @@ class Limiter:
             if self._bucket.limit is None:
                 self._meter.add(size, self._clock())
                 return True
-            if self._may_pass(priority) and not any(
-                self._queues[p] for p in Priority if p <= priority
+            # What is larger than a piece has to queue for all but its first one.
+            is_piece = priority in self._exempt or size <= self.piece(size)
+            if (
+                is_piece
+                and self._may_pass(priority)
+                and not any(self._queues[p] for p in Priority if p <= priority)
             ):
                 self._spend(size, priority)
                 return True
@@ -130,11 +137,10 @@ class Limiter:
         return wait_s
 
     def withdraw(self, ticket: Ticket) -> None:
-        """The holder waits no longer; bytes already granted go back."""
+        """The holder waits no longer; bytes already paid for go back."""
         with self._lock:
-            if ticket.granted:
-                self._spend(-ticket.size, ticket.priority)
-            else:
+            self._spend(-ticket.paid, ticket.priority)
+            if not ticket.granted:
                 self._queues[ticket.priority].remove(ticket.flow, ticket)
             if self._timed is ticket:
                 self._timed = None
@@ -200,10 +206,15 @@ class Limiter:
             self._bucket.spend(size)
         self._meter.add(size, self._clock())
 
+    def _quantum(self) -> int | None:
+        """How many bytes of a ticket to let through at once."""
+        limit = self._bucket.limit
+        return None if limit is None or self._exempt else self.piece(MIB)
+
     def _head(self) -> Ticket | None:
         for queue in self._queues.values():
             if queue:
-                return queue.head()
+                return queue.head(self._quantum())
         return None
 
     def _advance(self, caller: Ticket | None) -> list[Ticket]:
@@ -212,9 +223,12 @@ class Limiter:
         woken = []
         for priority, queue in self._queues.items():
             while queue and self._may_pass(priority):
-                ticket = queue.pop()
+                ticket, paid, is_whole = queue.serve(self._quantum())
+                ticket.paid += paid
+                self._spend(paid, priority)
+                if not is_whole:
+                    continue
                 ticket.granted = True
-                self._spend(ticket.size, priority)
                 if ticket is not caller:
                     woken.append(ticket)
         head = self._head()

@@ -296,7 +296,7 @@ def test_the_end_lets_a_class_pass_and_keeps_the_other() -> None:
 def test_large_transfers_ask_for_pieces() -> None:
     assert Limiter(None).piece(50 * MIB) == 50 * MIB
     assert Limiter(10 * MIB).piece(50 * MIB) == 10 * MIB // 20
-    assert Limiter(1000).piece(50 * MIB) == 64 * KIB
+    assert Limiter(1000).piece(50 * MIB) == 16 * KIB
     assert Limiter(1 << 40).piece(50 * MIB) == MIB
     assert Limiter(0).piece(7) == 7
 

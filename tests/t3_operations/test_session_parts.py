@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import signal
@@ -103,7 +104,7 @@ def test_read_ahead_is_raised_and_never_lowered(tmp_path: Path) -> None:
 def test_read_ahead_suits_the_limit(tmp_path: Path) -> None:
     assert window_kib(None) == READ_AHEAD_KIB
     assert window_kib(10 << 20) == 256
-    assert [window_kib(limit) for limit in (0, 1 << 20, 1 << 40)] == [128, 128, READ_AHEAD_KIB]
+    assert [window_kib(limit) for limit in (0, 1 << 20, 1 << 40)] == [32, 32, READ_AHEAD_KIB]
     knob = tmp_path / "0:39" / "read_ahead_kb"
     knob.parent.mkdir()
     set_read_ahead("0:39", 256, bdi=tmp_path)
@@ -228,6 +229,31 @@ def test_detaching_what_is_not_mounted(tmp_path: Path) -> None:
         mountpoint.detach(str(tmp_path), lazy=True)
     if isinstance(caught.value, OSError):
         assert caught.value.errno == errno.EINVAL
+
+
+def test_freed_memory_goes_back_to_the_system() -> None:
+    # What is freed below something that stays is kept by the C library until it is told.
+    code = (
+        "import os\n"
+        "from pathlib import Path\n"
+        "from pixfs.fuse import memory\n"
+        "def resident():\n"
+        "    pages = int(Path('/proc/self/statm').read_text().split()[1])\n"
+        "    return pages * os.sysconf('SC_PAGE_SIZE') >> 20\n"
+        "memory.keep_few_arenas()\n"
+        "blocks = [bytes(100_000) for _ in range(2000)]\n"
+        "del blocks[:-1]\n"
+        "before = resident()\n"
+        "memory.trim()\n"
+        "print(before - resident())\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        pytest.skip("this C library keeps nothing that it could be told to give back")
+    assert int(ran.stdout) > 50
 
 
 # Signals
