@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pixfs.volume.heads import Head
     from pixfs.volume.nodes import Node
 
-BATCH = 16
+BATCH = 64
 """Entries looked at at once: they are looked at under the directory's lock, and some of them for
 nothing when the reply is full."""
 

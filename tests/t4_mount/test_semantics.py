@@ -37,9 +37,14 @@ def shot(manual_mount: Mounted) -> Path:
 def as_nobody(code: str, *arguments: Path) -> str:
     """Run Python code as an unprivileged user; returns what it printed."""
     script = f"import os, sys\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\n{code}"
+    # Started inside the mount: another pytest that starts meanwhile closes the directory above,
+    # which all of them share, to everybody else.
+    inside = arguments[0] if arguments[0].is_dir() else arguments[0].parent
+    names = [os.path.relpath(argument, inside) for argument in arguments]
     # -I keeps the interpreter from looking into directories that the user may not read.
     result = subprocess.run(
-        ["/usr/bin/env", "python3", "-I", "-c", script, *map(str, arguments)],
+        ["/usr/bin/env", "python3", "-I", "-c", script, *names],
+        cwd=inside,
         capture_output=True,
         text=True,
     )
