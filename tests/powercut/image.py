@@ -38,9 +38,10 @@ def unavailable(fs: str) -> str | None:
     for tool in (f"mkfs.{fs}", "losetup", "mount"):
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
-    found = subprocess.run(["losetup", "-f"], capture_output=True, text=True)
-    if found.returncode:
-        return f"no loop device: {found.stderr.strip()}"
+    for command in (["losetup", "-f"], ["unshare", "--mount", "true"]):
+        found = subprocess.run(command, capture_output=True, text=True)
+        if found.returncode:
+            return f"{command[0]} is refused: {found.stderr.strip()}"
     return None
 
 

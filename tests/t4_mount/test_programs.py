@@ -63,8 +63,9 @@ def test_a_daemon_that_does_not_sync_is_caught(warm_kernels: None) -> None:
 
 
 @pytest.mark.slow
-def test_random_work_while_files_are_converted(warm_kernels: None) -> None:
-    status, said = run("tests.exerciser", ["--operations", "1500", "--seed", "7"])
+@pytest.mark.parametrize("arguments", [["1500"], ["6000", "--volume"]], ids=["mount", "volume"])
+def test_random_work_while_files_are_converted(arguments: list[str], warm_kernels: None) -> None:
+    status, said = run("tests.exerciser", ["--seed", "7", "--operations", *arguments])
     assert status == 0, said
     conversions = re.search(r"(\d+) conversions, (\d+) restores", said)
     assert conversions is not None
