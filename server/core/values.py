@@ -7,12 +7,21 @@ import unicodedata
 
 from server.core.errors import InvalidValue
 
-__all__ = ["check_email", "check_name", "check_path", "check_text", "is_beneath"]
+__all__ = [
+    "PathProblem",
+    "check_email",
+    "check_name",
+    "check_path",
+    "check_text",
+    "clean_path",
+    "is_beneath",
+]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Deliberately loose: whether an address exists only a mail to it can tell.
 _EMAIL = re.compile(r"[^@\s<>\",;:\\()\[\]]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _MAX_PATH = 1024
+_MAX_PATH_BYTES = 4095
 _MAX_PART_BYTES = 255
 
 
@@ -46,25 +55,48 @@ def check_text(field: str, text: str, longest: int) -> str:
     return line
 
 
-def check_path(field: str, text: str) -> str:
-    """A path beneath a storage's root in its one spelling; "" is the root itself.
+class PathProblem(ValueError):
+    """A text that is no path beneath a root; the text says why."""
 
-    Dots and doubled slashes are resolved by the text alone; a path that would climb out is
-    refused. What links do to a path is for whoever opens it.
+
+def clean_path(text: str) -> str:
+    """A path beneath a root in its one spelling: no leading, doubled or trailing slash, no dots;
+    "" is the root itself. Bytes that are no UTF-8 are surrogate escapes.
+
+    ``/foo/bax///../bar/./`` is ``foo/bar``. Raises PathProblem for a path that would climb out,
+    holds a NUL or is longer than the kernel takes. By the text alone: what links do to a path is
+    for whoever opens it.
     """
     parts: list[str] = []
     for part in text.split("/"):
         if part == "..":
             if not parts:
-                raise InvalidValue(field, "the path leads out of the storage")
+                raise PathProblem("the path leads out of the storage")
             parts.pop()
         elif part not in ("", "."):
             parts.append(part)
     path = "/".join(parts)
-    if "\0" in path or len(path) > _MAX_PATH:
-        raise InvalidValue(field, f"a path has at most {_MAX_PATH} characters and no NUL")
-    if any(len(part.encode("utf-8", "surrogateescape")) > _MAX_PART_BYTES for part in parts):
-        raise InvalidValue(field, f"a name in a path has at most {_MAX_PART_BYTES} bytes")
+    if "\0" in path:
+        raise PathProblem("a path holds no NUL")
+    try:
+        sizes = [len(part.encode("utf-8", "surrogateescape")) for part in parts]
+    except UnicodeEncodeError:
+        raise PathProblem("the path is not text that a file name can hold") from None
+    if sum(sizes) + len(sizes) > _MAX_PATH_BYTES:
+        raise PathProblem(f"the path is too long: it may have {_MAX_PATH_BYTES} bytes")
+    if max(sizes, default=0) > _MAX_PART_BYTES:
+        raise PathProblem(f"the path is too long: a name in it may have {_MAX_PART_BYTES} bytes")
+    return path
+
+
+def check_path(field: str, text: str) -> str:
+    """A path as the tables hold it, in its one spelling (`clean_path`)."""
+    try:
+        path = clean_path(text)
+    except PathProblem as problem:
+        raise InvalidValue(field, str(problem)) from None
+    if len(path) > _MAX_PATH:
+        raise InvalidValue(field, f"a path has at most {_MAX_PATH} characters")
     return path
 
 

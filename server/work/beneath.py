@@ -19,6 +19,7 @@ import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from server.core.values import PathProblem, clean_path
 from server.work.errors import FileError, StorageError
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["RENAME_NOREPLACE", "Root", "normalise", "split"]
 
 RENAME_NOREPLACE = 1
-_PATH_MAX = 4096
-_NAME_MAX = 255
 # One number on every architecture that got the call after the tables were unified.
 _SYS_OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS = 0x02
@@ -44,30 +43,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def normalise(path: str) -> str:
-    """A path below a root in its one spelling: no leading, doubled or trailing slash, no dots.
-
-    ``/foo/bax///../bar/./`` is ``foo/bar``; the root itself is ``""``. Raises FileError
-    ("bad-path") for a path that climbs above the root, holds a NUL or is too long.
-    """
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            if not parts:
-                raise FileError("bad-path", "the path leads out of the storage")
-            parts.pop()
-        elif part not in ("", "."):
-            parts.append(part)
-    joined = "/".join(parts)
-    if "\0" in joined:
-        raise FileError("bad-path", "the path holds a NUL")
+    """A path below a root in its one spelling. FileError ("bad-path") for what is none."""
     try:
-        longest = max((len(os.fsencode(part)) for part in parts), default=0)
-        length = len(os.fsencode(joined))
-    except UnicodeEncodeError:
-        raise FileError("bad-path", "the path is not text that a file name can hold") from None
-    if length >= _PATH_MAX or longest > _NAME_MAX:
-        raise FileError("bad-path", "the path is too long")
-    return joined
+        return clean_path(path)
+    except PathProblem as problem:
+        raise FileError("bad-path", str(problem)) from None
 
 
 def split(path: str) -> tuple[str, str]:

@@ -243,8 +243,10 @@ class DirectoryTarget:
                 os.unlink(self._part, dir_fd=self._folder_fd)
         if self._is_open:
             self._is_open = False
-            os.close(self._fd)
-            os.close(self._folder_fd)
+            for fd in (self._fd, self._folder_fd):
+                # A mount whose daemon has died answers a close with an error, too.
+                with suppress(OSError):
+                    os.close(fd)
 
 
 def set_attributes(fd: int, attributes: Attributes) -> None:

@@ -144,7 +144,7 @@ def _files(assignment: Assignment, flow: Flow) -> Result:
         ended, message, kept = "storage", str(error), error.kept
     except OSError as error:
         # Not of one file: the folders could not be synced, or the like.
-        ended, message = "storage", file_error(error).reason
+        ended, message, kept = "storage", file_error(error).reason, True
     return Result(assignment.token, Report(tuple(results), ended, message, kept))
 
 
