@@ -4,10 +4,16 @@ The kernel can withdraw a request between the moment the loop learns that one is
 moment it reads it (the process that asked was killed). The read then blocks the whole loop until
 the next request. The heartbeat is that next request, often enough that nobody notices the stall.
 It asks for an attribute the loop answers by itself, so hung storage does not stop the pulse.
+
+The thread keeps no descriptor of this process. It waits in the kernel for an answer of its own
+process; were that killed meanwhile, a descriptor of /dev/fuse held by the waiting thread would
+keep the connection alive that nobody serves any more, and every user of the mount would hang.
 """
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -15,7 +21,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pixfs.fuse.sdnotify import ServiceManager
 
+log = logging.getLogger(__name__)
+
 INTERVAL_S = 2.0
+_CLONE_FILES = 0x400
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Heartbeat:
@@ -48,6 +58,7 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
+        _leave_descriptors()
         while not self._stopping.wait(self._interval_s):
             self._pulse()
             if self._watchdog:
@@ -60,3 +71,12 @@ class Heartbeat:
             # Any answer will do, also that of the directory underneath once the mount has
             # been detached while files are open: the loop is then served by their requests.
             return
+
+
+def _leave_descriptors() -> None:
+    """Gives the calling thread a table of descriptors of its own, with standard error only."""
+    if _libc.unshare(_CLONE_FILES):
+        code = ctypes.get_errno()
+        log.warning("the heartbeat keeps the daemon's descriptors: %s", os.strerror(code))
+        return
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
