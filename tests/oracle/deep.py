@@ -89,10 +89,10 @@ class Cut:
 
     streams: int
     runs: int
-    fifth: bool
+    in_more_pieces: bool
 
 
-CUTS = {4: Cut(4, 4, False), 5: Cut(8, 16, True)}
+CUTS = {4: Cut(4, 4, False), 6: Cut(8, 16, True)}
 
 
 def parse(
@@ -124,7 +124,7 @@ def parse(
         at += 4 * cut.streams
         streams = []
         for length in lengths:
-            if cut.fifth and tokens == 0:
+            if cut.in_more_pieces and tokens == 0:
                 assert length == 0
                 continue
             streams.append(Stream(body[place : place + length]))
@@ -170,7 +170,7 @@ def decode(
                     activity = level(planes, p, r, c, part, width)
                     context = sum(t <= activity for t in plane.thresholds)
                     z = take(plane, context, plane.streams[c // part], r, c)
-                guess = prediction(planes, p, r, c, run, width, cut.fifth)
+                guess = prediction(planes, p, r, c, run, width, cut.in_more_pieces)
                 plane.x[r][c] = sample(plane, guess, z)
     for plane in planes:
         for stream in plane.streams:
@@ -225,7 +225,7 @@ def sample(plane: Plane, guess: int, z: int) -> int:
 
 
 def prediction(
-    planes: list[Plane], p: int, r: int, c: int, run: int, width: int, fifth: bool
+    planes: list[Plane], p: int, r: int, c: int, run: int, width: int, in_more_pieces: bool
 ) -> int:
     plane = planes[p]
 
@@ -237,7 +237,7 @@ def prediction(
         return held.x[row][min(column, width - 1)]
 
     if r == 0:
-        if fifth and p and c % run == 0:
+        if in_more_pieces and p and c % run == 0:
             return g(p - 1, 0, c)
         west = 2 ** (plane.bits - 1) if c % run == 0 else g(p, 0, c - 1)
         return west + (g(p - 1, 0, c) - g(p - 1, 0, c - 1) if p else 0)
