@@ -273,7 +273,7 @@ class _Encoder:
         original = bytes(self._view[extent.start : extent.stop])
         if original.count(original[:1]) == len(original):
             return _coded(BlockKind.FILL, extent, original[:1])
-        deflated = zlib.compress(original, 6)
+        deflated = zlib.compress(original, self._effort.side)
         if len(deflated) < len(original):
             if self._verify and zlib.decompress(deflated) != original:
                 raise VerifyError(f"side data at {extent.start} does not inflate to itself")

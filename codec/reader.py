@@ -233,9 +233,7 @@ class Reader:
         except DamagedError as error:
             raise DamagedError(self._name(index), error.detail, block.start) from error
 
-    def decode_group_into(
-        self, index: int, original: NDArray[np.uint8]
-    ) -> list[tuple[int, int]]:
+    def decode_group_into(self, index: int, original: NDArray[np.uint8]) -> list[tuple[int, int]]:
         """Write what `decode_group` gives to its place in ``original``, the whole of it.
 
         Returns where the blocks that were written start and stop.
