@@ -92,7 +92,7 @@ class Cut:
     fifth: bool
 
 
-CUTS = {4: Cut(4, 4, False), 5: Cut(8, 16, True)}
+CUTS = {4: Cut(4, 4, False), 6: Cut(8, 16, True)}
 
 
 def parse(
