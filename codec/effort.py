@@ -15,7 +15,9 @@ class Effort:
 
     ``fit_samples`` and ``fit_rounds`` of each plane's fit; statistics look at every ``step``-th
     row, the choice of the cross-plane weight at every ``cross_step``-th; tiles have about
-    ``tile_pixels`` pixels; ``deflate`` and ``lzma`` are the presets for packed residuals.
+    ``tile_pixels`` pixels: the more, the less a tile's heads and fits weigh, and the longer it
+    takes to reach one sample. ``side`` is the preset that side data, which the rows kept with the
+    header are most of, is deflated with; ``deflate`` and ``lzma`` are those for packed residuals.
 
     Tiles at least ``quick_width`` wide, if that is not 0, are coded in mode 5 (narrower ones would
     be too much filling up), unless they are less uneven than ``quick_evenness``, as clean pictures
@@ -33,6 +35,7 @@ class Effort:
     step: int
     cross_step: int
     tile_pixels: int
+    side: int
     deflate: int
     lzma: int
     quick_width: int = 0
@@ -46,7 +49,7 @@ class Effort:
 
 
 EFFORTS: dict[Level, Effort] = {
-    "fast": Effort(512, 1, 16, 64, 1 << 18, 1, 0, quick_width=64),
-    "balanced": Effort(2048, 2, 8, 32, 1 << 18, 6, 1, deep="promising"),
-    "max": Effort(8192, 4, 1, 8, 3 << 16, 9, 6, deep="always", deep_rounds=8, deep_rows=8),
+    "fast": Effort(512, 1, 16, 64, 1 << 19, 2, 1, 0, quick_width=64),
+    "balanced": Effort(2048, 2, 8, 64, 1 << 18, 4, 6, 1, deep="promising"),
+    "max": Effort(8192, 4, 1, 8, 3 << 16, 9, 9, 6, deep="always", deep_rounds=8, deep_rows=8),
 }

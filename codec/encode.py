@@ -25,6 +25,7 @@ from codec.formats.base import PROBE_SIZE, NotUnderstood
 from codec.parallel import spread
 from codec.pieces import SIDE_BLOCK, Extent, Piece, cut, side_pieces
 from codec.reader import Reader, as_array, redone_payload
+from codec.running_hash import RunningHash
 from codec.tile import decode_tile, encode_tile, feature_of
 from codec.types import Block, BlockKind, Element, Encoded, Layout, Level, Probe
 
@@ -154,9 +155,6 @@ class _Encoder:
         self._refused: list[str] = []
         self.hash = b""
 
-    def _take_hash(self) -> None:
-        self.hash = xxhash.xxh3_128_digest(self._view)
-
     def verbatim(self, info: dict[str, str], name: str, reason: str, level: str) -> Encoded:
         """The container that holds the file's own bytes."""
         directory = Directory(info={"format": name, **info, "reason": reason})
@@ -166,7 +164,7 @@ class _Encoder:
             block = self._stored(extent)
             payloads.append(block.payload)
             _append(directory, block, piece)
-        self._take_hash()
+        self.hash = xxhash.xxh3_128_digest(self._view)
         container = self._assemble(directory, payloads)
         return Encoded(container, name, reason, level, self.hash.hex(), self._source.size)
 
@@ -183,21 +181,23 @@ class _Encoder:
         if any(element.method for element in layout.elements):
             directory.features.append(_REDO_FEATURE)
 
-        def one(piece: Piece | None) -> list[_Coded]:
-            if piece is None:
-                self._take_hash()
-                return []
+        running = RunningHash(self._view)
+
+        def one(piece: Piece) -> list[_Coded]:
+            # Before a tile is encoded, which then finds its bytes in the cache.
+            for extent in piece.extents:
+                running.known(extent.start, extent.stop)
             if not piece.rows:
                 return [self._side(piece.extents[0])]
             return self._tile(piece, layout.elements[piece.element])
 
-        pieces = self._cut(layout)
+        pieces = sorted(self._cut(layout), key=lambda piece: piece.extents[0].start)
         blocks: list[tuple[Piece, _Coded]] = []
-        results = spread(self._threads, one, [*pieces, None])
-        for piece, coded in zip(pieces, results[:-1], strict=True):
+        for piece, coded in zip(pieces, spread(self._threads, one, pieces), strict=True):
             blocks += [(piece, block) for block in coded]
         if self._refused and not any(block.kind is BlockKind.TILE for _, block in blocks):
             raise NotUnderstood(f"unsupported: {self._refused[0]}", layout.format)
+        self.hash = running.digest()
         needed = {block.feature for _, block in blocks if block.feature is not None}
         directory.features += sorted(needed)
         blocks.sort(key=lambda pair: pair[1].extent.start)
@@ -273,7 +273,7 @@ class _Encoder:
         original = bytes(self._view[extent.start : extent.stop])
         if original.count(original[:1]) == len(original):
             return _coded(BlockKind.FILL, extent, original[:1])
-        deflated = zlib.compress(original, 6)
+        deflated = zlib.compress(original, self._effort.side)
         if len(deflated) < len(original):
             if self._verify and zlib.decompress(deflated) != original:
                 raise VerifyError(f"side data at {extent.start} does not inflate to itself")
@@ -330,8 +330,14 @@ def decompress(container: Buffer, *, threads: int = 1) -> memoryview:
         return _grow(reader, threads)
     # Not a bytearray: that would be zeroed first, on one thread.
     out = np.empty(reader.original_length, np.uint8)
-    spread(threads, lambda index: reader.decode_group_into(index, out), reader.groups)
-    reader.check_hash(out.data)
+    running = RunningHash(out.data)
+
+    def one(group: int) -> None:
+        for start, stop in reader.decode_group_into(group, out):
+            running.known(start, stop)
+
+    spread(threads, one, reader.groups)
+    reader.check_digest(running.digest())
     return out.data
 
 

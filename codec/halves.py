@@ -6,6 +6,8 @@ a plane's classes follow from the sums of its residuals, and its codes are fixed
 
 from __future__ import annotations
 
+import math
+import mmap
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -42,6 +44,16 @@ class HalfArrays:
     z: NDArray[np.uint16]
 
 
+def _untouched(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Zeros for the worst there may be, of which only what is written takes memory.
+
+    Where numpy makes large arrays, the system is asked for huge pages, and gives 2 MiB at a touch.
+    """
+    # Private: shared memory would be the same in a forked process.
+    held = mmap.mmap(-1, math.prod(shape), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(held, np.uint8).reshape(shape)
+
+
 def _arrays(shape: tuple[int, int, int]) -> HalfArrays:
     planes, rows, width = shape
     groups = half_tile.group_count(width)
@@ -50,8 +62,8 @@ def _arrays(shape: tuple[int, int, int]) -> HalfArrays:
     return HalfArrays(
         coded=np.zeros((planes, rows, half_tile.block_count(width)), np.uint8),
         quads=np.zeros((planes, QUADS, room), np.uint8),
-        lanes=np.zeros((planes, 2 * samples + 4 * GROUP), np.uint8),
-        escapes=np.zeros((planes, samples * quick_code.MAX_ESCAPE_BITS // 8 + 16), np.uint8),
+        lanes=_untouched((planes, 2 * samples + 4 * GROUP)),
+        escapes=_untouched((planes, samples * quick_code.MAX_ESCAPE_BITS // 8 + 16)),
         ring=np.zeros(half_plan.ROWS * half_rows.ring_size(planes, width), np.uint16),
         z=np.zeros(groups * GROUP, np.uint16),
     )

@@ -233,20 +233,26 @@ class Reader:
         except DamagedError as error:
             raise DamagedError(self._name(index), error.detail, block.start) from error
 
-    def decode_group_into(self, index: int, original: NDArray[np.uint8]) -> None:
-        """Write what `decode_group` gives to its place in ``original``, the whole of it."""
+    def decode_group_into(self, index: int, original: NDArray[np.uint8]) -> list[tuple[int, int]]:
+        """Write what `decode_group` gives to its place in ``original``, the whole of it.
+
+        Returns where the blocks that were written start and stop.
+        """
         block = self._directory.blocks[index]
         is_tile = block.kind is BlockKind.TILE
         element = self._directory.elements[block.element] if is_tile else None
         if element is None or element.method or len(element.regions) > 1:
+            written = []
             for member, decoded in self.decode_group(index):
                 start, stop = self.block_range(member)
                 original[start:stop] = np.frombuffer(decoded, np.uint8)
-            return
+                written.append((start, stop))
+            return written
         try:
             self._decode_tile(block, original[block.start : block.stop])
         except DamagedError as error:
             raise DamagedError(self._name(index), error.detail, block.start) from error
+        return [(block.start, block.stop)]
 
     def _stored(self, block: Block) -> memoryview | bytes:
         """A block's stored bytes, checked."""
@@ -338,7 +344,12 @@ class Reader:
 
     def check_hash(self, original: Buffer) -> None:
         """Raise DamagedError unless ``original`` is the file that was encoded."""
-        if self.hash and xxhash.xxh3_128_hexdigest(original) != self.hash:
+        if self.hash:
+            self.check_digest(xxhash.xxh3_128_digest(original))
+
+    def check_digest(self, digest: bytes) -> None:
+        """Raise DamagedError unless ``digest`` is the hash of the file that was encoded."""
+        if self.hash and digest.hex() != self.hash:
             raise DamagedError("original", "its hash is not that of the file written", 0)
 
     def stored_payloads(self) -> list[memoryview | bytes]:

@@ -60,8 +60,7 @@ def reduce_values(
     for depth in sorted(set(left.tolist())):
         members = np.flatnonzero(left == depth)
         used = np.zeros(1 << depth, np.uint8)
-        steps = [max(rows // sampled, 1) for sampled in _SAMPLED_ROWS]
-        if not all(_sparse(planes, members, rows, width, step, used) for step in (*steps, 1)):
+        if not _all_sparse(planes, members, rows, width, used):
             continue
         ranks = (np.cumsum(used, dtype=np.int64) - 1).astype(np.uint16)
         for component in members.tolist():
@@ -72,24 +71,52 @@ def reduce_values(
     return b"".join([*parts, bytes([len(maps)]), *maps]), left
 
 
-def _sparse(
+def _all_sparse(
     planes: NDArray[np.uint16],
     members: NDArray[np.int64],
     rows: int,
     width: int,
-    step: int,
     used: NDArray[np.uint8],
 ) -> bool:
-    """Mark the values of every ``step``-th row in ``used``; whether they are few."""
+    """Mark the values of all rows in ``used``; False, as soon as it shows, if they are many."""
+    steps = [max(rows // sampled, 1) for sampled in _SAMPLED_ROWS]
+    for step in steps:
+        _mark(planes, members, 0, rows, width, step, used)
+        if not _sparse(used, members.size * -(-rows // step) * width):
+            return False
+    most = _most_share(used) * used.size
+    for first in range(1, steps[-1]):
+        _mark(planes, members, first, rows, width, steps[-1], used)
+        if np.count_nonzero(used) > most:
+            return False
+    return _sparse(used, members.size * rows * width)
+
+
+def _mark(
+    planes: NDArray[np.uint16],
+    members: NDArray[np.int64],
+    first: int,
+    rows: int,
+    width: int,
+    step: int,
+    used: NDArray[np.uint8],
+) -> None:
+    """Mark the values of every ``step``-th row from ``first`` on."""
     for component in members.tolist():
-        kernels.mark_values(planes[component], rows, width, step, used)
+        kernels.mark_values(planes[component, first:], rows - first, width, step, used)
+
+
+def _most_share(used: NDArray[np.uint8]) -> float:
+    return _SPARSE_SHALLOW if used.size <= 1 << _SHALLOW else _SPARSE
+
+
+def _sparse(used: NDArray[np.uint8], looked_at: int) -> bool:
+    """Whether the values ``used`` by so many samples are few."""
     occurring = np.flatnonzero(used)
     count, top = occurring.size, int(occurring[-1]) + 1
-    looked_at = members.size * -(-rows // step) * width
     # Of as many random values, some would be missing by chance.
     expected = top * (1.0 - np.exp(-looked_at / top))
-    share = _SPARSE_SHALLOW if used.size <= 1 << _SHALLOW else _SPARSE
-    return bool(count <= share * expected)
+    return bool(count <= _most_share(used) * expected)
 
 
 def _rank_bits(count: int) -> int:

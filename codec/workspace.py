@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from codec.halves import HalfArrays
 
 _Shape: TypeAlias = tuple[int, int, int]
-_MOST_KEPT = 2 * (os.cpu_count() or 1)
-"""A frame's tiles have one shape, but for the last; each core works on one."""
+_MOST_KEPT = 2 * (os.cpu_count() or 1) + 4
+"""Each core works on one; a frame's tiles have one shape, but for the first and the last of them,
+and levels cut frames into tiles of their own shapes."""
 
 
 @dataclass(slots=True, eq=False)

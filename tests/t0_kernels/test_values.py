@@ -116,3 +116,23 @@ def test_reduced_samples_come_back(kind: str, depth: int) -> None:
 def test_values_that_make_no_sense_are_refused(raw: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_values(memoryview(raw), np.array([8, 8]))
+
+
+@pytest.mark.parametrize(("count", "mapped"), [(600, True), (800, False)])
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_values_that_come_late_count_too(count: int, mapped: bool, everywhere: bool) -> None:
+    """Sampled rows are sparse; whether the frame is, shows in the rows between them."""
+    random = np.random.default_rng(count)
+    allowed = random.permutation(1023)[:count]
+    few = allowed if everywhere else allowed[:100]
+    rows, width = 96, 400
+    inside = random.choice(allowed, (2, rows, width))
+    inside[:, ::4] = random.choice(few, (2, rows // 4, width))
+    planes = padded(inside.astype(np.uint16))
+    raw, left = reduce_values(planes, rows, width, np.array([10, 10], np.int64))
+    values, _ = parse_values(memoryview(raw), np.array([10, 10], np.int64))
+    assert values.mapped.tolist() == [mapped, mapped]
+    if mapped:
+        assert left.tolist() == [10, 10]
+        planes = values.maps[np.arange(2)[:, None, None], planes]
+    assert planes[:, :, PAD:-PAD].tolist() == inside.tolist()
