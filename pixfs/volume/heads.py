@@ -37,6 +37,10 @@ class Kind(enum.Enum):
     BAD = "bad"
 
 
+# Finding an enum's member is slow beside the rest of telling what a listed file is.
+_RAW, _CONTAINER = Kind.RAW, Kind.CONTAINER
+
+
 class Head(NamedTuple):
     """A file's kind, its logical length in bytes and, if bad, why."""
 
@@ -47,17 +51,18 @@ class Head(NamedTuple):
 
 def classify(head: bytes, size: int) -> Head:
     """From the first ``codec.HEAD_SIZE`` bytes (fewer if the file is shorter) and the size."""
-    if not codec.is_container_head(head):
-        return Head(Kind.RAW, size)
     try:
-        header = codec.parse_header(head)
+        found = codec.peek_header(head)
     except CodecError as error:
         return Head(Kind.BAD, size, str(error))
-    if header.kind == "wrap":
+    if found is None:
+        return Head(_RAW, size)
+    kind, length = found
+    if kind == "wrap":
         if size < codec.WRAP_SIZE:
             return Head(Kind.BAD, size, "the wrap's header is cut off")
         return Head(Kind.WRAP, size - codec.WRAP_SIZE)
-    return Head(Kind.CONTAINER, header.original_length)
+    return Head(_CONTAINER, length)
 
 
 def read_head(fd: int) -> tuple[os.stat_result, Head]:

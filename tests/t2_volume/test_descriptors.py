@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pixfs.volume import backing, descriptors, heads
+from pixfs.volume import backing, descriptors, heads, listing
 from tests.t2_volume.frames import dpx
 from tests.t2_volume.user import read_all
 
@@ -239,6 +239,38 @@ def test_a_file_seen_before_is_not_opened_again(
         file.write(b"changed")
     with listed(user):
         assert opened == [b"3.dpx"]
+
+
+@pytest.mark.parametrize("room", [20, 150])
+def test_what_does_not_fit_a_reply_is_hardly_ever_looked_at(
+    user: User, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    fill(user)
+    looked: list[bytes] = []
+    really_open = backing.open_listed
+
+    def open_listed(dir_fd: int, name: bytes) -> int:
+        looked.append(name)
+        return really_open(dir_fd, name)
+
+    monkeypatch.setattr(backing, "open_listed", open_listed)
+    handle = user.volume.opendir(user.volume.root)
+    names, start, more = [], 0, True
+    while more:
+        more = False
+        for count, entry in enumerate(handle.entries(start)):
+            if entry.node is not None:
+                user.volume.release_refs(entry.node, 1)
+            if count == room:
+                # As the kernel's buffer refuses it.
+                more = True
+                break
+            names.append(entry.name)
+            start = entry.cookie
+    handle.release()
+    assert sorted(names) == sorted([b".", b"..", *(b"%04d" % number for number in range(MANY))])
+    # Before the first reply nobody knows how many fit; after it one too many is looked at.
+    assert len(looked) <= MANY + listing.BATCH + MANY // room
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
