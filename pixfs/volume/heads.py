@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from pixfs.volume.attributes import Buffer, Signature
 
 _REMEMBERED = 1 << 17
+# How long ago a file must have changed for a further change to show in its time stamps. Theirs are
+# as coarse as two seconds on some file systems; where one is no multiple of what any of those
+# counts in, it comes from a clock that ticks every ten milliseconds or faster, and the rest is for
+# the clocks of hosts that differ.
 _SETTLED_NS = 2 * 10**9
+_SETTLED_FINE_NS = 2 * 10**8
+_COARSE_NS = 10**7
 
 MIN_SIZE = 8
 """Bytes below which a file is raw whatever is in it: it cannot hold the magic."""
@@ -106,7 +112,8 @@ class HeadCache:
     def put(self, signature: Signature, head: Head) -> None:
         """Remembers a head, unless the file changed so lately that it could change again
         within the same tick of its time stamps, which the signature would not show."""
-        if time.time_ns() - signature.ctime_ns < _SETTLED_NS:
+        age = time.time_ns() - signature.ctime_ns
+        if age < (_SETTLED_FINE_NS if signature.ctime_ns % _COARSE_NS else _SETTLED_NS):
             return
         with self._lock:
             self._heads[signature[:2]] = (signature, head)
