@@ -13,6 +13,7 @@ from codec.container import (
     is_container_head,
     make_wrap_header,
     parse_header,
+    peek_header,
 )
 from codec.encode import compress, decompress, encode, probe
 from codec.errors import (
@@ -54,6 +55,7 @@ __all__ = [
     "is_container_head",
     "make_wrap_header",
     "parse_header",
+    "peek_header",
     "probe",
     "process",
     "warmup",

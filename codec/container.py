@@ -109,13 +109,7 @@ def parse_header(head: bytes | memoryview) -> Header:
     head = bytes(head[:HEAD_SIZE])
     if not is_container_head(head):
         raise NotAContainerError("the file does not begin with a PXF header")
-    if len(head) < HEAD_SIZE or checksum(head[:56]) != head[56:]:
-        raise DamagedError("header", "its checksum does not hold", 0)
-    _, version, kind, directory, original, length, digest, summed, _ = _HEADER.unpack(head)
-    if version != VERSION:
-        raise UnsupportedVersionError(version)
-    if kind not in (_KIND_CONTAINER, _KIND_WRAP):
-        raise UnsupportedFeatureError([f"header kind {kind}"])
+    _, _, kind, directory, original, length, digest, summed, _ = _unpack_header(head)
     return Header(
         kind="wrap" if kind == _KIND_WRAP else "container",
         original_length=original,
@@ -124,6 +118,30 @@ def parse_header(head: bytes | memoryview) -> Header:
         hash=digest,
         directory_checksum=summed,
     )
+
+
+def peek_header(head: bytes) -> tuple[Literal["container", "wrap"], int] | None:
+    """Kind and original length of a file that begins with these (up to 64) bytes; None where
+    `is_container_head` is false.
+
+    For who looks at many files and keeps no `Header`. Otherwise raises what `parse_header` does.
+    """
+    if not is_container_head(head):
+        return None
+    fields = _unpack_header(head)
+    return "wrap" if fields[2] == _KIND_WRAP else "container", fields[4]
+
+
+def _unpack_header(head: bytes) -> tuple[bytes, int, int, int, int, int, bytes, bytes, bytes]:
+    """The fields of what `is_container_head` takes for a header. Raises CodecError."""
+    if len(head) < HEAD_SIZE or checksum(head[:56]) != head[56:]:
+        raise DamagedError("header", "its checksum does not hold", 0)
+    fields: tuple[bytes, int, int, int, int, int, bytes, bytes, bytes] = _HEADER.unpack(head)
+    if fields[1] != VERSION:
+        raise UnsupportedVersionError(fields[1])
+    if fields[2] not in (_KIND_CONTAINER, _KIND_WRAP):
+        raise UnsupportedFeatureError([f"header kind {fields[2]}"])
+    return fields
 
 
 def make_wrap_header() -> bytes:

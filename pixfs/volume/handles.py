@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pixfs.volume.nodes import Node
 
 _DOTS = 2
+# What is looked at beyond as many entries as fitted the last reply: names differ in length.
+_FEW = 8
 _SEQUENTIAL_READS = 2
 # The kernel's own read-ahead asks for the pieces of a sequence in any order.
 _REORDERED_BYTES = 1 << 20
@@ -145,6 +148,7 @@ class DirHandle:
         self._lock = threading.Lock()
         self._fd = backing.reopen(node.fd, os.O_RDONLY | os.O_DIRECTORY)
         self._found: list[backing.Found] | None = None
+        self._fitting = sys.maxsize
 
     def entries(self, start: int) -> Iterator[Entry]:
         """The entries from cookie ``start`` on (0: the beginning, read anew).
@@ -156,15 +160,26 @@ class DirHandle:
         found = self._list(start)
         for index in range(start, _DOTS):
             yield Entry(found[index][0], index + 1)
-        for first in range(max(start, _DOTS), len(found), BATCH):
-            entries = self._lister.look(self.node, found[first : first + BATCH], first)
-            given = 0
-            try:
-                for entry in entries:
-                    given += 1
-                    yield entry
-            finally:
-                self._lister.release(entries[given:])
+        # A reply has room for some twenty entries or for hundreds, as the kernel asks for them;
+        # what is looked at and then does not fit is looked at again for the next one.
+        fitting, first, taken = self._fitting, max(start, _DOTS), 0
+        try:
+            while first < len(found):
+                count = min(max(fitting - taken, _FEW), BATCH)
+                entries = self._lister.look(self.node, found[first : first + count], first)
+                given = 0
+                try:
+                    for entry in entries:
+                        given += 1
+                        yield entry
+                finally:
+                    taken += given
+                    self._lister.release(entries[given:])
+                first += count
+        except GeneratorExit:
+            # The last one taken was one too many: it told that the reply is full.
+            self._fitting = taken
+            raise
 
     def _list(self, start: int) -> list[backing.Found]:
         with self._lock:

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from pixfs.volume.attributes import Buffer, Signature
 
 _REMEMBERED = 1 << 17
+# How long ago a file must have changed for a further change to show in its time stamps. Theirs are
+# as coarse as two seconds on some file systems; where one is no multiple of what any of those
+# counts in, it comes from a clock that ticks every ten milliseconds or faster, and the rest is for
+# the clocks of hosts that differ.
 _SETTLED_NS = 2 * 10**9
+_SETTLED_FINE_NS = 2 * 10**8
+_COARSE_NS = 10**7
 
 MIN_SIZE = 8
 """Bytes below which a file is raw whatever is in it: it cannot hold the magic."""
@@ -37,6 +43,10 @@ class Kind(enum.Enum):
     BAD = "bad"
 
 
+# Finding an enum's member is slow beside the rest of telling what a listed file is.
+_RAW, _CONTAINER = Kind.RAW, Kind.CONTAINER
+
+
 class Head(NamedTuple):
     """A file's kind, its logical length in bytes and, if bad, why."""
 
@@ -47,17 +57,18 @@ class Head(NamedTuple):
 
 def classify(head: bytes, size: int) -> Head:
     """From the first ``codec.HEAD_SIZE`` bytes (fewer if the file is shorter) and the size."""
-    if not codec.is_container_head(head):
-        return Head(Kind.RAW, size)
     try:
-        header = codec.parse_header(head)
+        found = codec.peek_header(head)
     except CodecError as error:
         return Head(Kind.BAD, size, str(error))
-    if header.kind == "wrap":
+    if found is None:
+        return Head(_RAW, size)
+    kind, length = found
+    if kind == "wrap":
         if size < codec.WRAP_SIZE:
             return Head(Kind.BAD, size, "the wrap's header is cut off")
         return Head(Kind.WRAP, size - codec.WRAP_SIZE)
-    return Head(Kind.CONTAINER, header.original_length)
+    return Head(_CONTAINER, length)
 
 
 def read_head(fd: int) -> tuple[os.stat_result, Head]:
@@ -101,7 +112,8 @@ class HeadCache:
     def put(self, signature: Signature, head: Head) -> None:
         """Remembers a head, unless the file changed so lately that it could change again
         within the same tick of its time stamps, which the signature would not show."""
-        if time.time_ns() - signature.ctime_ns < _SETTLED_NS:
+        age = time.time_ns() - signature.ctime_ns
+        if age < (_SETTLED_FINE_NS if signature.ctime_ns % _COARSE_NS else _SETTLED_NS):
             return
         with self._lock:
             self._heads[signature[:2]] = (signature, head)

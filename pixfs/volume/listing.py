@@ -19,19 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pixfs.volume.core import Core
-    from pixfs.volume.heads import Head
     from pixfs.volume.nodes import Node
 
 BATCH = 64
 """Entries looked at at once: they are looked at under the directory's lock, and some of them for
 nothing when the reply is full."""
-
-
-class _Look(NamedTuple):
-    name: bytes
-    cookie: int
-    st: os.stat_result
-    head: Head | None
 
 
 class Entry(NamedTuple):
@@ -61,17 +53,11 @@ class Lister:
     def look(self, directory: Node, found: Sequence[backing.Found], first: int) -> list[Entry]:
         """The entries of what was found at ``first`` in a directory; one lookup more of each
         node. What has gone meanwhile is left out. Raises OSError."""
-        entries: list[Entry] = []
         with self._core.directories.holding(directory.key):
-            looks = self._look_at(directory, found, first)
-            nodes = self._core.nodes.adopt_listed(
-                directory, [(look.name, look.st) for look in looks]
-            )
+            names, cookies, stats, lengths = self._look_at(directory, found, first)
             # All of them first, so that every lookup is given back if something fails.
-            entries.extend(
-                Entry(name, cookie, node, st, head.length if head is not None else st.st_size)
-                for (name, cookie, st, head), node in zip(looks, nodes, strict=True)
-            )
+            nodes = self._core.nodes.adopt_listed(directory, names, stats)
+            entries = list(map(Entry, names, cookies, nodes, stats, lengths))
             try:
                 self._complete(directory, entries)
             except BaseException:
@@ -85,44 +71,51 @@ class Lister:
             if entry.node is not None:
                 self._core.nodes.forget(entry.node, 1)
 
-    def _look_at(self, directory: Node, found: Sequence[backing.Found], first: int) -> list[_Look]:
-        fd, device, heads = directory.fd, directory.key.dev, self._core.heads
-        looks = []
+    def _look_at(
+        self, directory: Node, found: Sequence[backing.Found], first: int
+    ) -> tuple[list[bytes], list[int], list[os.stat_result], list[int]]:
+        """Names, cookies, attributes and logical sizes of those that are still there."""
+        fd, device, knows = directory.fd, directory.key.dev, self._core.heads.knows
+        names, cookies, stats, lengths = [], [], [], []
         for cookie, (name, number, is_file) in enumerate(found, first + 1):
             try:
                 # One of them, not both, for nearly every file.
-                if is_file and not heads.knows(device, number):
-                    st, head = self._open(fd, name)
+                if is_file and not knows(device, number):
+                    st, length = self._open(fd, name)
                 else:
-                    st, head = self._stat(fd, name)
+                    st, length = self._stat(fd, name)
             except FileNotFoundError:
                 continue
-            looks.append(_Look(name, cookie, st, head))
-        return looks
+            names.append(name)
+            cookies.append(cookie)
+            stats.append(st)
+            lengths.append(length)
+        return names, cookies, stats, lengths
 
-    def _stat(self, fd: int, name: bytes) -> tuple[os.stat_result, Head | None]:
+    def _stat(self, fd: int, name: bytes) -> tuple[os.stat_result, int]:
         st = backing.stat_at(fd, name)
         if st.st_size < MIN_SIZE or not stat.S_ISREG(st.st_mode):
-            return st, None
+            return st, st.st_size
         head = self._core.heads.get(Signature.of(st))
-        return (st, head) if head is not None else self._open(fd, name)
+        return (st, head.length) if head is not None else self._open(fd, name)
 
-    def _open(self, fd: int, name: bytes) -> tuple[os.stat_result, Head | None]:
+    def _open(self, fd: int, name: bytes) -> tuple[os.stat_result, int]:
         try:
             file_fd = backing.open_listed(fd, name)
         except FileNotFoundError:
             raise
         except OSError:
             # It is no file any more, or one that an unprivileged daemon may not look into.
-            return backing.stat_at(fd, name), None
+            st = backing.stat_at(fd, name)
+            return st, st.st_size
         try:
             st, head = read_head(file_fd)
         finally:
             backing.close(file_fd)
         if not stat.S_ISREG(st.st_mode):
-            return st, None
+            return st, st.st_size
         self._core.heads.put(Signature.of(st), head)
-        return st, head
+        return st, head.length
 
     def _complete(self, directory: Node, entries: list[Entry]) -> None:
         """Sees to what takes more than a look: files that are open, numbers that have changed

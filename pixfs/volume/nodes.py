@@ -142,14 +142,14 @@ class NodeTable:
                 self._identify(node)
 
     def adopt_listed(
-        self, parent: Node, entries: Sequence[tuple[bytes, os.stat_result]]
+        self, parent: Node, names: Sequence[bytes], stats: Sequence[os.stat_result]
     ) -> list[Node | None]:
         """The nodes of entries just found in a directory, without opening them; one lookup more
         of each. None for one that `adopt` has to be asked for. The caller holds the lock of the
         directory."""
         nodes: list[Node | None] = []
         with self._lock:
-            for name, st in entries:
+            for name, st in zip(names, stats, strict=True):
                 key = Key(st.st_dev, st.st_ino)
                 node = self._nodes.get(key)
                 if node is None or _is_known_as(node, st, parent, name):

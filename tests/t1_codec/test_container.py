@@ -61,6 +61,20 @@ def test_a_later_version_is_refused_by_number() -> None:
         codec.Reader(later)
 
 
+def test_a_peek_tells_what_parsing_does() -> None:
+    wrap = codec.make_wrap_header()
+    flipped = bytearray(CONTAINER[:HEAD_SIZE])
+    flipped[30] ^= 4
+    for head in (CONTAINER[:HEAD_SIZE], wrap[:HEAD_SIZE]):
+        header = parse_header(head)
+        assert codec.peek_header(head) == (header.kind, header.original_length)
+    for raw in (b"", b"SDPX", FILE[:HEAD_SIZE]):
+        assert codec.peek_header(raw) is None
+    for bad in (bytes(flipped), CONTAINER[:20]):
+        with pytest.raises(codec.DamagedError):
+            codec.peek_header(bad)
+
+
 def test_features_that_are_lacking_are_all_named() -> None:
     directory, payloads = parts()
     directory.features += ["wavelets-9", "dreams-1"]

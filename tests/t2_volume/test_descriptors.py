@@ -6,11 +6,13 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pixfs.volume import backing, descriptors, heads
+from pixfs.volume import backing, descriptors, heads, listing
+from pixfs.volume.attributes import Signature
 from tests.t2_volume.frames import dpx
 from tests.t2_volume.user import read_all
 
@@ -219,6 +221,7 @@ def test_a_file_seen_before_is_not_opened_again(
 ) -> None:
     # However young its time stamps are.
     monkeypatch.setattr(heads, "_SETTLED_NS", -(10**18))
+    monkeypatch.setattr(heads, "_SETTLED_FINE_NS", -(10**18))
     for number in range(20):
         user.write(f"{number}.dpx", dpx(number % 3))
     user.compress("7.dpx")
@@ -239,6 +242,59 @@ def test_a_file_seen_before_is_not_opened_again(
         file.write(b"changed")
     with listed(user):
         assert opened == [b"3.dpx"]
+
+
+@pytest.mark.parametrize(
+    ("ctime_ns", "age_ns", "remembered"),
+    [
+        (10**18 + 123_456_789, 10**8, False),
+        (10**18 + 123_456_789, 3 * 10**8, True),
+        # In whole seconds, as some file systems count: it may change again within the same one.
+        (10**18, 19 * 10**8, False),
+        (10**18, 21 * 10**8, True),
+    ],
+)
+def test_a_head_is_remembered_once_a_change_would_show(
+    monkeypatch: pytest.MonkeyPatch, ctime_ns: int, age_ns: int, remembered: bool
+) -> None:
+    monkeypatch.setattr(heads, "time", SimpleNamespace(time_ns=lambda: ctime_ns + age_ns))
+    cache = heads.HeadCache()
+    signature = Signature(1, 2, 100, ctime_ns, ctime_ns)
+    head = heads.Head(heads.Kind.RAW, 100)
+    cache.put(signature, head)
+    assert cache.get(signature) == (head if remembered else None)
+
+
+@pytest.mark.parametrize("room", [20, 150])
+def test_what_does_not_fit_a_reply_is_hardly_ever_looked_at(
+    user: User, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    fill(user)
+    looked: list[bytes] = []
+    really_open = backing.open_listed
+
+    def open_listed(dir_fd: int, name: bytes) -> int:
+        looked.append(name)
+        return really_open(dir_fd, name)
+
+    monkeypatch.setattr(backing, "open_listed", open_listed)
+    handle = user.volume.opendir(user.volume.root)
+    names, start, more = [], 0, True
+    while more:
+        more = False
+        for count, entry in enumerate(handle.entries(start)):
+            if entry.node is not None:
+                user.volume.release_refs(entry.node, 1)
+            if count == room:
+                # As the kernel's buffer refuses it.
+                more = True
+                break
+            names.append(entry.name)
+            start = entry.cookie
+    handle.release()
+    assert sorted(names) == sorted([b".", b"..", *(b"%04d" % number for number in range(MANY))])
+    # Before the first reply nobody knows how many fit; after it one too many is looked at.
+    assert len(looked) <= MANY + listing.BATCH + MANY // room
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
