@@ -71,10 +71,11 @@ def _arrays(shape: tuple[int, int, int]) -> HalfArrays:
 
 def encode_halves(
     work: Workspace, order: NDArray[np.int64], bits: NDArray[np.int64]
-) -> tuple[list[memoryview | bytes], list[memoryview]]:
+) -> tuple[list[memoryview | bytes], list[memoryview]] | None:
     """Plane heads and streams, both in coding order, of a tile; the streams are the workspace's.
 
-    The samples are ``work.planes``; ``bits`` those of each component.
+    The samples are ``work.planes``; ``bits`` those of each component. None where no taps can be
+    fitted, as in a few samples of planes that are all but sums of one another.
     """
     if work.halves is None:
         work.halves = _arrays(work.shape)
@@ -88,7 +89,10 @@ def encode_halves(
     ends = np.zeros((n, quick_rows.STREAMS), np.int64)
     tile = (work.planes, order, rows, width, bits)
     plan = (edges, taps, thresholds, k, codes)
-    half_plan.plan_planes(*tile, *plan, arrays.ring, arrays.z)
+    try:
+        half_plan.plan_planes(*tile, *plan, arrays.ring, arrays.z)
+    except ZeroDivisionError:
+        return None
     outs = (arrays.coded, arrays.quads, arrays.lanes, arrays.escapes, ends)
     half_tile.encode_planes(*tile, *plan, starts, *outs, arrays.ring, arrays.z)
     heads: list[memoryview | bytes] = []

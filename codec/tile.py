@@ -137,8 +137,9 @@ def _smallest(
     components, rows, width = work.shape
     shape = (rows, width, bits)
     clean = _CLEAN
-    if _is_quick(work, effort):
-        heads, streams = encode_halves(work, order, bits)
+    halves = encode_halves(work, order, bits) if _is_quick(work, effort) else None
+    if halves is not None:
+        heads, streams = halves
         best = _Coded(MODE_HALVES, 0, _deflated([values, *heads], streams), streams)
         # Clean pictures take more room there than in mode 1, and have flat blocks.
         clean = 2 * _CLEAN if flat_share(work) > _FLAT else effort.quick_clean

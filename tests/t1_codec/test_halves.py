@@ -31,13 +31,22 @@ RGB = Element(WIDTH, ROWS, (Region(0, 6 * WIDTH),), (Segment(3, 16, Packing.WORD
 
 
 def tile_of(e: Element, kind: str, seed: int, stray: bool = False) -> tuple[bytes, list[bytes]]:
-    """A tile of all of an element's rows in mode 5, and the bytes it was made from."""
+    """A tile of all of an element's rows, in mode 5 where it can be, and what it was made from."""
     samples = values(kind, e.rows, e.width * e.components, seed)
     regions = region_bytes(e, e.rows, samples, seed, stray)
     with patch("codec.tile._CLEAN", 0):
         tile = encode_tile(regions, e.rows, e, ALWAYS)
-    assert tile[0] == MODE_HALVES
+    assert tile[0] in (MODE_HALVES, MODE_PREDICTED)
     return tile, [r.tobytes() for r in regions]
+
+
+def test_a_tile_whose_taps_cannot_be_fitted_is_coded_in_mode_1() -> None:
+    """Eight planes of 63x2 samples, all but sums of one another, once divided by zero."""
+    raw = np.arange(6 * WIDTH * ROWS, dtype=np.uint8)
+    with patch("codec.kernels.half_plan.plan_planes", side_effect=ZeroDivisionError):
+        tile = encode_tile([raw], ROWS, RGB, ALWAYS)
+    assert tile[0] == MODE_PREDICTED
+    assert decode_tile(tile, ROWS, RGB)[0].tobytes() == raw.tobytes()
 
 
 @settings(max_examples=250)
