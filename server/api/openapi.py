@@ -142,10 +142,11 @@ def _refusals(problems: list[Problem]) -> dict[str, Any]:
 
 
 def _reference(kind: type[Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    made = schemas.get(kind.__name__)
-    if made is None:
-        schemas[kind.__name__] = _object(kind, schemas)
-    elif made != _object(kind, schemas):
+    told = _object(kind, schemas)
+    for each in told["properties"].values():
+        # A secret that an answer does tell, once, is not for writing only.
+        each.pop("writeOnly", None)
+    if schemas.setdefault(kind.__name__, told) != told:
         raise ValueError(f"two answers are called {kind.__name__}")
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
