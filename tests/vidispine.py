@@ -20,11 +20,39 @@ if TYPE_CHECKING:
 
     from server.core import Core
 
-__all__ = ["ENDED", "JSON", "TEXT", "XML", "Vidispine", "one_segment", "working"]
+__all__ = ["ENDED", "JSON", "PATH_TABLE", "TEXT", "XML", "Vidispine", "one_segment", "working"]
 
 XML, JSON, TEXT = "application/xml", "application/json", "text/plain"
 ENDED = ("FINISHED", "FINISHED_WARNING", "FAILED_TOTAL", "ABORTED")
 WAIT_S = 120
+
+# The reference's table: path, recursive, wildcard (None does not matter), and which are found of
+# foo, foo/bar, foo/bar/baz and foo/bar/?az.
+PATH_TABLE = [
+    ("", False, None, "YNNN"),
+    ("", True, None, "YYYY"),
+    ("/", False, None, "YNNN"),
+    ("/", True, None, "YYYY"),
+    ("/foo", False, None, "YNNN"),
+    ("/foo", True, None, "YYYY"),
+    ("foo", False, None, "YNNN"),
+    ("foo", True, None, "YYYY"),
+    ("/foo/", False, None, "NYNN"),
+    ("/foo/", True, None, "NYYY"),
+    ("/foo/bar", False, None, "NYNN"),
+    ("/foo/bar", True, None, "NYYY"),
+    ("/foo/bar/", None, None, "NNYY"),
+    ("\\foo\\bar\\", None, None, "NNNN"),
+    ("/foo/bax///../bar/./", None, None, "NNYY"),
+    ("/foo/b?r", False, True, "NYNN"),
+    ("/foo/b??r", False, True, "NNNN"),
+    ("/foo/*r", False, True, "NYNN"),
+    ("/foo/**r", False, True, "NYNN"),
+    ("/foo/bar/?az", False, False, "NNNY"),
+    ("/foo/bar/?az", False, True, "NNYY"),
+    ("/foo/bar/\\?az", False, False, "NNNN"),
+    ("/foo/bar/\\?az", False, True, "NNNY"),
+]
 
 
 def one_segment(text: str) -> str:

@@ -28,6 +28,7 @@ from server.core.errors import FileExists, InUse, InvalidValue, NameTaken, NotAl
 from server.core.jobs import JobKind, JobRequest, Jobs
 from server.core.permissions import SYSTEM, Actor, Role
 from server.core.tables import user_paths, users
+from tests.vidispine import PATH_TABLE
 
 if TYPE_CHECKING:
     from server.core.database import Database
@@ -81,29 +82,7 @@ def check_counts(database: Database) -> None:
 
 # The specification's table: path, recursive, wildcard (None does not matter), found of SEED_FILES.
 TABLE = [
-    ("", False, None, "YNNN"),
-    ("", True, None, "YYYY"),
-    ("/", False, None, "YNNN"),
-    ("/", True, None, "YYYY"),
-    ("/foo", False, None, "YNNN"),
-    ("/foo", True, None, "YYYY"),
-    ("foo", False, None, "YNNN"),
-    ("foo", True, None, "YYYY"),
-    ("/foo/", False, None, "NYNN"),
-    ("/foo/", True, None, "NYYY"),
-    ("/foo/bar", False, None, "NYNN"),
-    ("/foo/bar", True, None, "NYYY"),
-    ("/foo/bar/", None, None, "NNYY"),
-    ("\\foo\\bar\\", None, None, "NNNN"),
-    ("/foo/bax///../bar/./", None, None, "NNYY"),
-    ("/foo/b?r", False, True, "NYNN"),
-    ("/foo/b??r", False, True, "NNNN"),
-    ("/foo/*r", False, True, "NYNN"),
-    ("/foo/**r", False, True, "NYNN"),
-    ("/foo/bar/?az", False, False, "NNNY"),
-    ("/foo/bar/?az", False, True, "NNYY"),
-    ("/foo/bar/\\?az", False, False, "NNNN"),
-    ("/foo/bar/\\?az", False, True, "NNNY"),
+    *PATH_TABLE,
     # Beyond the table: across slashes when recursive, beneath what matches, quoted backslash.
     ("*az", True, True, "NNYY"),
     ("/foo/b*", True, True, "NYYY"),

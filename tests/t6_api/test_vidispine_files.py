@@ -11,7 +11,7 @@ import xmlschema
 import server.api.vidispine
 from server.core.access import AllowedPath
 from server.core.permissions import SYSTEM
-from tests.vidispine import JSON, TEXT, XML, Vidispine, one_segment
+from tests.vidispine import JSON, PATH_TABLE, TEXT, XML, Vidispine, one_segment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,39 +48,14 @@ async def add(client: Vidispine, storage: str, *paths: str, **query: Any) -> lis
 
 
 TREE = ("foo", "foo/bar", "foo/bar/baz", "foo/bar/?az")
-# The reference's table, row by row. The tree has "foo" as a file and as a folder at once, which
+# For the reference's table. The tree has "foo" as a file and as a folder at once, which
 # only a catalogue can hold.
-TABLE = [
-    ("", False, None, "YNNN"),
-    ("", True, None, "YYYY"),
-    ("/", False, None, "YNNN"),
-    ("/", True, None, "YYYY"),
-    ("/foo", False, None, "YNNN"),
-    ("/foo", True, None, "YYYY"),
-    ("foo", False, None, "YNNN"),
-    ("foo", True, None, "YYYY"),
-    ("/foo/", False, None, "NYNN"),
-    ("/foo/", True, None, "NYYY"),
-    ("/foo/bar", False, None, "NYNN"),
-    ("/foo/bar", True, None, "NYYY"),
-    ("/foo/bar/", None, None, "NNYY"),
-    ("\\foo\\bar\\", None, None, "NNNN"),
-    ("/foo/bax///../bar/./", None, None, "NNYY"),
-    ("/foo/b?r", False, True, "NYNN"),
-    ("/foo/b??r", False, True, "NNNN"),
-    ("/foo/*r", False, True, "NYNN"),
-    ("/foo/**r", False, True, "NYNN"),
-    ("/foo/bar/?az", False, False, "NNNY"),
-    ("/foo/bar/?az", False, True, "NNYY"),
-    ("/foo/bar/\\?az", False, False, "NNNN"),
-    ("/foo/bar/\\?az", False, True, "NNNY"),
-]
 
 
 async def test_the_reference_s_table(admin: Vidispine, storage: str) -> None:
     """Each row; where a column does not matter, with both of its values."""
     await add(admin, storage, *TREE)
-    for path, recursive, wildcard, expected in TABLE:
+    for path, recursive, wildcard, expected in PATH_TABLE:
         for deep in (False, True) if recursive is None else (recursive,):
             for wild in (False, True) if wildcard is None else (wildcard,):
                 found = await admin.paths(
