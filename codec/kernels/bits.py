@@ -32,3 +32,27 @@ def _highest_bit(typing_context: Any, word: Any) -> Any:
 
 
 highest_bit: Any = intrinsic(_highest_bit)
+
+
+def _lowest_bit(typing_context: Any, word: Any) -> Any:
+    """Place of the lowest bit of a uint64 that is set, 64 for 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), generate
+
+
+lowest_bit: Any = intrinsic(_lowest_bit)
+
+
+def _count_bits(typing_context: Any, word: Any) -> Any:
+    """How many bits of a uint64 are set."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), generate
+
+
+count_bits: Any = intrinsic(_count_bits)

@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from codec.kernels.quick_lanes import lane_sum
+from codec.kernels.quick_lanes import pair_sums, pick
 
 LANES = 16
 _I16 = ir.IntType(16)
@@ -41,6 +41,15 @@ def _splat(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(first, undefined, zeros)
 
 
+def _scope(builder: Any) -> Any:
+    """The alias scope of taps, which what a step stores is never part of.
+
+    So the compiler may load them once for a whole row, and keep them in registers.
+    """
+    domain = builder.module.add_metadata(["codec.kernels.half_lanes"])
+    return builder.module.add_metadata([builder.module.add_metadata(["taps", domain])])
+
+
 class _Array:
     """Vectors of a contiguous array of 16-bit numbers."""
 
@@ -57,8 +66,15 @@ class _Array:
             index = self._builder.add(index, _I64(offset))
         return self._builder.load(self._place(index, kind), align=2)
 
+    def load_tap(self, i: int) -> Any:
+        """The i-th vector, which is one of taps."""
+        tap = self.load(_I64(LANES * i))
+        tap.set_metadata("alias.scope", _scope(self._builder))
+        return tap
+
     def store(self, index: Any, vector: Any) -> None:
-        self._builder.store(vector, self._place(index, vector.type), align=2)
+        stored = self._builder.store(vector, self._place(index, vector.type), align=2)
+        stored.set_metadata("noalias", _scope(self._builder))
 
 
 def _high_product(builder: Any, a: Any, b: Any) -> Any:
@@ -95,8 +111,7 @@ def _predicted(builder: Any, ring: Any, places: list[Any], odd: bool, taps: Any)
         terms.append((pair(other), base))
     total = None
     for i, (value, edge) in enumerate(terms):
-        tap = taps.load(_I64(LANES * i))
-        product = _high_product(builder, builder.sub(value, edge), tap)
+        product = _high_product(builder, builder.sub(value, edge), taps.load_tap(i))
         if total is None:
             total = product
         else:
@@ -104,16 +119,122 @@ def _predicted(builder: Any, ring: Any, places: list[Any], odd: bool, taps: Any)
     return builder.add(base, builder.shl(total, _same(2)))
 
 
-def _step(odd: bool, references: int, decode: bool) -> Any:
-    """The step of sixteen columns of one parity, of a plane with so many to refer to.
+def _two_sums(builder: Any, first: Any, second: Any) -> Any:
+    """Sums of the lanes of two vectors of unsigned 16-bit numbers, as a vector of two (int32)."""
+    quarters = []
+    for vector in (first, second):
+        sums = pair_sums(builder, vector)
+        parts = [pick(builder, sums, sums, lanes) for lanes in ([0, 1, 2, 3], [4, 5, 6, 7])]
+        quarters.append(builder.add(*parts))
+    halves = [pick(builder, *quarters, lanes) for lanes in ([0, 1, 4, 5], [2, 3, 6, 7])]
+    sums = builder.add(*halves)
+    return builder.add(*(pick(builder, sums, sums, lanes) for lanes in ([0, 2], [1, 3])))
 
-    A residual step writes folded residuals ``z[at : at + 16]`` (uint16) of the samples at
-    ``ring[own + j]`` (uint16) and returns their sum (int32); a rebuilding one is its inverse, and
-    returns nothing. ``offsets`` are where the halves of `_predicted` begin in ``ring``, ``taps``
-    int16[taps, LANES] the coefficients, each in all lanes, ``bits`` those of a sample. Nothing is
-    checked: all vectors must lie in their arrays.
+
+class _Scale:
+    """How samples of some bits are shifted up, in a ring, to vectors' 16."""
+
+    def __init__(self, builder: Any, bits: Any) -> None:
+        self._builder = builder
+        self._bits = bits
+        self._deep = builder.icmp_signed(">", bits, _I64(15))
+        self._up = builder.select(self._deep, _I64(0), builder.sub(_I64(15), bits))
+        self._one = builder.shl(_I64(1), self._up)
+
+    def round(self, p: Any) -> Any:
+        """A prediction cut to whole samples."""
+        builder = self._builder
+        half = _splat(builder, builder.lshr(self._one, _I64(1)))
+        return builder.and_(builder.add(p, half), _splat(builder, builder.neg(self._one)))
+
+    def fold(self, sample: Any, p: Any) -> Any:
+        """The folded residual of a sample."""
+        builder = self._builder
+        d = builder.sub(sample, p)
+        d = builder.shl(d, _splat(builder, builder.select(self._deep, _I64(0), _I64(1))))
+        d = builder.ashr(d, _splat(builder, builder.sub(_I64(16), self._bits)))
+        return builder.xor(builder.shl(d, _same(1)), builder.ashr(d, _same(15)))
+
+    def unfold(self, v: Any, p: Any) -> Any:
+        """The sample of a folded residual."""
+        builder = self._builder
+        sign = builder.neg(builder.and_(v, _same(1)))
+        d = builder.xor(builder.lshr(v, _same(1)), sign)
+        sample = builder.add(p, builder.shl(d, _splat(builder, self._up)))
+        top = builder.select(self._deep, _I64(0xFFFF), _I64(0x7FFF))
+        return builder.and_(sample, _splat(builder, builder.and_(top, builder.neg(self._one))))
+
+
+def _rows(builder: Any, offsets: Any, j: Any, references: int) -> list[Any]:
+    """Where the halves of `_predicted` have their j-th columns."""
+    count = _PLACES[references]
+    return [builder.add(builder.extract_value(offsets, i), j) for i in range(count)]
+
+
+def _residual_step(references: int) -> Any:
+    """The residuals of sixteen even and sixteen odd columns of a plane with so many to refer to.
+
+    ``z[at : at + 32]`` (uint16) gets folded residuals, even columns first, of the samples at
+    ``ring[even + j]`` and ``ring[odd + j]`` (uint16), ``sums[place]`` and the one after it (int32)
+    their sums. ``evens`` and ``odds`` are where the halves of `_predicted` begin in ``ring``,
+    ``taps`` and ``odd_taps`` int16[taps, LANES] the coefficients, each in all lanes, ``bits`` those
+    of a sample. Nothing is checked: all vectors must lie in their arrays.
+
+    Both parities look at the same halves; nothing is stored before all is loaded, so that they
+    share what they load.
     """
-    places = _PLACES[references]
+
+    def step(
+        typing_context: Any,
+        ring: Any,
+        even: Any,
+        odd: Any,
+        evens: Any,
+        odds: Any,
+        j: Any,
+        taps: Any,
+        odd_taps: Any,
+        bits: Any,
+        z: Any,
+        at: Any,
+        sums: Any,
+        place: Any,
+    ) -> Any:
+        i64 = types.int64
+        signature = types.void(
+            ring, i64, i64, evens, odds, i64, taps, odd_taps, i64, z, i64, sums, i64
+        )
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kinds = signature.args
+            array = _Array(context, builder, kinds[0], args[0])
+            scale = _Scale(builder, args[8])
+            folded = []
+            for parity in range(2):
+                taps = _Array(context, builder, kinds[6 + parity], args[6 + parity])
+                rows = _rows(builder, args[3 + parity], args[5], references)
+                p = scale.round(_predicted(builder, array, rows, bool(parity), taps))
+                sample = array.load(builder.add(args[1 + parity], args[5]))
+                folded.append(scale.fold(sample, p))
+            z_array = _Array(context, builder, kinds[9], args[9])
+            z_array.store(args[10], folded[0])
+            z_array.store(builder.add(args[10], _I64(LANES)), folded[1])
+            totals = _two_sums(builder, *folded)
+            data = context.make_array(kinds[11])(context, builder, args[11]).data
+            target = builder.bitcast(builder.gep(data, [args[12]]), totals.type.as_pointer())
+            builder.store(totals, target, align=4).set_metadata("noalias", _scope(builder))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return intrinsic(step)
+
+
+def _rebuild_step(odd: bool, references: int) -> Any:
+    """The inverse of `_residual_step` for the columns of one parity; it wants no sums.
+
+    Even columns of a whole row come first: odd ones look at those on either side.
+    """
 
     def step(
         typing_context: Any,
@@ -127,49 +248,27 @@ def _step(odd: bool, references: int, decode: bool) -> Any:
         at: Any,
     ) -> Any:
         i64 = types.int64
-        result = types.void if decode else types.int32
-        signature = result(ring, i64, offsets, i64, taps, i64, z, i64)
+        signature = types.void(ring, i64, offsets, i64, taps, i64, z, i64)
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             kinds = signature.args
             array = _Array(context, builder, kinds[0], args[0])
-            tap_array = _Array(context, builder, kinds[4], args[4])
-            z_array = _Array(context, builder, kinds[6], args[6])
-            own = builder.add(args[1], args[3])
-            rows = [builder.add(builder.extract_value(args[2], i), args[3]) for i in range(places)]
-            bits = args[5]
-            deep = builder.icmp_signed(">", bits, _I64(15))
-            up = builder.select(deep, _I64(0), builder.sub(_I64(15), bits))
-            one = builder.shl(_I64(1), up)
-            keep = _splat(builder, builder.neg(one))
-            half = _splat(builder, builder.lshr(one, _I64(1)))
-            p = _predicted(builder, array, rows, odd, tap_array)
-            p = builder.and_(builder.add(p, half), keep)
-            if decode:
-                v = z_array.load(args[7])
-                sign = builder.neg(builder.and_(v, _same(1)))
-                d = builder.xor(builder.lshr(v, _same(1)), sign)
-                sample = builder.add(p, builder.shl(d, _splat(builder, up)))
-                top = builder.select(deep, _I64(0xFFFF), _I64(0x7FFF))
-                mask = _splat(builder, builder.and_(top, builder.neg(one)))
-                array.store(own, builder.and_(sample, mask))
-                return context.get_dummy_value()
-            d = builder.sub(array.load(own), p)
-            d = builder.shl(d, _splat(builder, builder.select(deep, _I64(0), _I64(1))))
-            d = builder.ashr(d, _splat(builder, builder.sub(_I64(16), bits)))
-            v = builder.xor(builder.shl(d, _same(1)), builder.ashr(d, _same(15)))
-            z_array.store(args[7], v)
-            return lane_sum(builder, v)
+            taps = _Array(context, builder, kinds[4], args[4])
+            scale = _Scale(builder, args[5])
+            rows = _rows(builder, args[2], args[3], references)
+            p = scale.round(_predicted(builder, array, rows, odd, taps))
+            v = _Array(context, builder, kinds[6], args[6]).load(args[7])
+            array.store(builder.add(args[1], args[3]), scale.unfold(v, p))
+            return context.get_dummy_value()
 
         return signature, generate
 
     return intrinsic(step)
 
 
-residual_even0, residual_even1, residual_even2 = (_step(False, n, False) for n in range(3))
-residual_odd0, residual_odd1, residual_odd2 = (_step(True, n, False) for n in range(3))
-rebuild_even0, rebuild_even1, rebuild_even2 = (_step(False, n, True) for n in range(3))
-rebuild_odd0, rebuild_odd1, rebuild_odd2 = (_step(True, n, True) for n in range(3))
+residual0, residual1, residual2 = (_residual_step(n) for n in range(3))
+rebuild_even0, rebuild_even1, rebuild_even2 = (_rebuild_step(False, n) for n in range(3))
+rebuild_odd0, rebuild_odd1, rebuild_odd2 = (_rebuild_step(True, n) for n in range(3))
 
 
 @intrinsic

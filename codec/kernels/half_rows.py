@@ -20,12 +20,9 @@ from codec.kernels.half_lanes import (
     rebuild_odd0,
     rebuild_odd1,
     rebuild_odd2,
-    residual_even0,
-    residual_even1,
-    residual_even2,
-    residual_odd0,
-    residual_odd1,
-    residual_odd2,
+    residual0,
+    residual1,
+    residual2,
 )
 from codec.kernels.jit import kernel
 from codec.kernels.packing import PAD
@@ -173,15 +170,13 @@ def residual_halves(
     if p == 0:
         for j in range(blocks):
             at, x, g = LANES * j, COLUMNS * j, SIDE + 2 * j
-            sums[g] = residual_even0(ring, even, e, at, c, bits, z, x)
-            sums[g + 1] = residual_odd0(ring, odd, o, at, d, bits, z, x + LANES)
+            residual0(ring, even, odd, e, o, at, c, d, bits, z, x, sums, g)
     elif p == 1:
         e1 = e + reference_places(p - 1, now, north, 0, stride)
         o1 = o + reference_places(p - 1, now, north, 1, stride)
         for j in range(blocks):
             at, x, g = LANES * j, COLUMNS * j, SIDE + 2 * j
-            sums[g] = residual_even1(ring, even, e1, at, c, bits, z, x)
-            sums[g + 1] = residual_odd1(ring, odd, o1, at, d, bits, z, x + LANES)
+            residual1(ring, even, odd, e1, o1, at, c, d, bits, z, x, sums, g)
     else:
         e1 = e + reference_places(p - 1, now, north, 0, stride)
         o1 = o + reference_places(p - 1, now, north, 1, stride)
@@ -189,8 +184,7 @@ def residual_halves(
         o2 = o1 + reference_places(p - 2, now, north, 1, stride)
         for j in range(blocks):
             at, x, g = LANES * j, COLUMNS * j, SIDE + 2 * j
-            sums[g] = residual_even2(ring, even, e2, at, c, bits, z, x)
-            sums[g + 1] = residual_odd2(ring, odd, o2, at, d, bits, z, x + LANES)
+            residual2(ring, even, odd, e2, o2, at, c, d, bits, z, x, sums, g)
     if width % COLUMNS:
         _clear_after(z, sums, width)
 

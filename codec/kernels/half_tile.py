@@ -22,7 +22,7 @@ from codec.kernels.half_rows import (
 )
 from codec.kernels.jit import kernel
 from codec.kernels.packing import PAD
-from codec.kernels.quick_code import BLOCK, MAX_LENGTH, SYMBOLS
+from codec.kernels.quick_code import BLOCK, MAX_LENGTH, PLACES_SLACK, SYMBOLS
 from codec.kernels.quick_groups import (
     SIDE,
     classify,
@@ -97,6 +97,7 @@ def encode_planes(
     first = np.empty(groups, np.int64)
     quads = np.empty(QUADS * groups, np.uint8)
     marks = np.zeros(BLOCK * block_count(width), np.uint16)
+    places = np.empty(GROUP * groups + PLACES_SLACK, np.uint32)
     state = np.zeros((count, 3, QUADS), np.uint64)
     escape_state = np.zeros((count, 3), np.uint64)
     offsets = codes * SYMBOLS
@@ -125,6 +126,7 @@ def encode_planes(
                 groups,
                 quads,
                 marks,
+                places,
                 ends[p, RAW],
                 quad_streams[p],
                 lanes[p],
@@ -187,7 +189,7 @@ def decode_planes(
     number = np.empty(groups, np.int32)
     low = np.empty(groups, np.int64)
     first = np.empty(groups, np.int64)
-    quads = np.empty(QUADS * groups, np.uint8)
+    entries = np.empty(QUADS * groups, np.uint16)
     marks = np.zeros(BLOCK * block_count(width), np.uint16)
     linear = np.empty(width * count + 3, np.uint16)
     words = np.zeros(2 * width * count + 32, np.uint8)
@@ -214,7 +216,7 @@ def decode_planes(
                 first,
                 coded[p, r],
                 groups,
-                quads,
+                entries,
                 marks,
                 z,
                 own,

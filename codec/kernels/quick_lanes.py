@@ -15,12 +15,13 @@ from numba.extending import intrinsic
 
 GROUP = 16
 QUADS = 4
+QUAD_SHIFT = 6
+"""Where a quad stands in an entry of a table for decoding, after the length of its code."""
 _I8 = ir.IntType(8)
 _I16 = ir.IntType(16)
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 _V16 = ir.VectorType(_I16, GROUP)
-_V32 = ir.VectorType(_I32, GROUP)
 _V64 = ir.VectorType(_I64, QUADS)
 _PLACES = (14, 28, 42)
 """How far the second to fourth two bits of a quad lie from those of 16-bit lanes of 64."""
@@ -107,7 +108,7 @@ def split_group(
 @intrinsic
 def merge_group(
     typing_context: Any,
-    quads: Any,
+    entries: Any,
     quad_at: Any,
     k: Any,
     lanes: Any,
@@ -120,12 +121,13 @@ def merge_group(
 ) -> Any:
     """The inverse of `split_group`: residuals ``z[at : at + 16]``, of which h is 3 at the most.
 
-    Their low bits stand from bit ``filled`` of the lanes of the vector at ``lanes[byte]`` on,
+    Their quads stand in ``entries[quad_at : quad_at + 4]`` (uint16), as tables for decoding have
+    them. Their low bits stand from bit ``filled`` of the lanes of the vector at ``lanes[byte]`` on,
     and in the vector after it. ``sums[place]`` (int32) gets their sum. Returns a mark (uint16) of
     the high parts that are 3.
     """
     signature = types.uint16(
-        quads,
+        entries,
         types.int64,
         types.int64,
         lanes,
@@ -140,9 +142,10 @@ def merge_group(
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kinds = signature.args
         source = _vector(
-            context, builder, kinds[0], args[0], args[1], ir.VectorType(_I8, QUADS), _I8
+            context, builder, kinds[0], args[0], args[1], ir.VectorType(_I16, QUADS), _I16
         )
-        quad = builder.zext(builder.load(source, align=1), _V64)
+        quad = builder.zext(builder.load(source, align=2), _V64)
+        quad = builder.lshr(quad, _same(_V64, QUAD_SHIFT))
         joined = quad
         for place in _PLACES:
             joined = builder.or_(joined, builder.shl(quad, _same(_V64, place)))
@@ -170,22 +173,28 @@ def merge_group(
     return signature, generate
 
 
+def pick(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
+    """Some lanes of ``a`` and of ``b``, which are counted on from those of ``a``."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(lanes)), lanes))
+
+
+def pair_sums(builder: Any, values: Any) -> Any:
+    """Sums (int32) of each two lanes of a vector of unsigned 16-bit numbers."""
+    kind = ir.VectorType(_I32, GROUP // 2)
+    wide = builder.bitcast(values, kind)
+    low = builder.and_(wide, _same(kind, 0xFFFF))
+    return builder.add(low, builder.lshr(wide, _same(kind, 16)))
+
+
 def lane_sum(builder: Any, values: Any) -> Any:
-    """Sum (int32) of the lanes of a vector of 16-bit numbers."""
-    wide = builder.zext(values, _V32)
-    lanes = GROUP
+    """Sum (int32) of the lanes of a vector of unsigned 16-bit numbers."""
+    sums = pair_sums(builder, values)
+    lanes = sums.type.count
     while lanes > 1:
         lanes //= 2
-        halves = [
-            builder.shuffle_vector(
-                wide,
-                ir.Constant(wide.type, ir.Undefined),
-                ir.Constant(ir.VectorType(_I32, lanes), [first + i for i in range(lanes)]),
-            )
-            for first in (0, lanes)
-        ]
-        wide = builder.add(*halves)
-    return builder.extract_element(wide, _I32(0))
+        parts = [[first + i for i in range(lanes)] for first in (0, lanes)]
+        sums = builder.add(*(pick(builder, sums, sums, part) for part in parts))
+    return builder.extract_element(sums, _I32(0))
 
 
 @intrinsic

@@ -34,6 +34,7 @@ def put_row(
     groups: int,
     quads: Any,
     marks: Any,
+    places: Any,
     raw: int,
     quad_streams: Any,
     lanes: Any,
@@ -44,7 +45,8 @@ def put_row(
     """Write one row of residuals into a plane's streams; the bits that a lane then has.
 
     It had ``raw`` before. ``z`` uint16[GROUP * groups]; scratch: ``quads`` uint8[QUADS * groups],
-    ``marks`` uint16[BLOCK * blocks]. See `put_quads` and `put_escapes` for what else there is.
+    ``marks`` uint16[BLOCK * blocks], ``places`` as `escape_places` wants it. See `put_quads` and
+    `put_escapes` for what else there is.
     """
     for b in range(coded.size):
         stop = min((b + 1) * BLOCK, groups)
@@ -54,10 +56,13 @@ def put_row(
             continue
         for g in range(b * BLOCK, stop):
             byte = (raw >> 4) * 2 * GROUP
-            marks[g] = split_group(z, GROUP * g, low[g], quads, QUADS * g, lanes, byte, raw & 15)
-            raw += low[g]
+            k = low[np.uint64(g)]
+            marks[np.uint64(g)] = split_group(
+                z, GROUP * g, k, quads, QUADS * g, lanes, byte, raw & 15
+            )
+            raw += k
     put_quads(quads, codes, coded, groups, ENCODING, quad_streams, state)
-    put_escapes(z, low, marks, escape_stream, escape_state)
+    put_escapes(z, low, marks, places, escape_stream, escape_state)
     return raw
 
 
@@ -67,7 +72,7 @@ def finish_stream(out: Any, position: Any, acc: Any, filled: Any) -> int:
     at = np.int64(position)
     if filled == np.uint64(0):
         return at
-    out[at] = np.uint8(acc & np.uint64(0xFF))
+    out[at] = np.uint8(acc >> (np.uint64(64) - np.uint64(filled)))
     return at + 1
 
 
@@ -79,7 +84,7 @@ def _take_groups(
     low: Any,
     coded: Any,
     groups: int,
-    quads: Any,
+    entries: Any,
     marks: Any,
     z: Any,
     sums: Any,
@@ -96,10 +101,11 @@ def _take_groups(
             continue
         for g in range(b * BLOCK, stop):
             byte = origin + (raw >> 4) * 2 * GROUP
-            marks[g] = merge_group(
-                quads, QUADS * g, low[g], data, byte, raw & 15, z, GROUP * g, sums, SIDE + g
+            k = low[np.uint64(g)]
+            marks[np.uint64(g)] = merge_group(
+                entries, QUADS * g, k, data, byte, raw & 15, z, GROUP * g, sums, SIDE + g
             )
-            raw += low[g]
+            raw += k
     return raw
 
 
@@ -112,7 +118,7 @@ def take_row(
     codes: Any,
     coded: Any,
     groups: int,
-    quads: Any,
+    entries: Any,
     marks: Any,
     z: Any,
     sums: Any,
@@ -121,7 +127,8 @@ def take_row(
 
     False if a stream ran past ``limit`` (in bits). ``positions`` int64[STREAMS + 1] are in bits,
     but for the lanes': those are the bits that one lane has had, and where in the data they begin
-    is ``positions[STREAMS]``, in bytes. Scratch as in `put_row`.
+    is ``positions[STREAMS]``, in bytes. Scratch: ``entries`` uint16[QUADS * groups], ``marks``
+    uint16[BLOCK * blocks].
     """
     for s in range(QUADS):
         if positions[s] > limit:
@@ -130,8 +137,8 @@ def take_row(
     origin = positions[STREAMS]
     if (origin << 3) + raw * GROUP > limit:
         return False
-    take_quads(data, positions, codes, coded, groups, DECODING, quads)
-    positions[RAW] = _take_groups(data, origin, raw, low, coded, groups, quads, marks, z, sums)
+    take_quads(data, positions, codes, coded, groups, DECODING, entries)
+    positions[RAW] = _take_groups(data, origin, raw, low, coded, groups, entries, marks, z, sums)
     at = take_escapes(data, positions[ESCAPES], limit, z, low, marks, sums[SIDE:])
     positions[ESCAPES] = at
     sound: bool = at >= 0

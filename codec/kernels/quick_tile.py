@@ -74,7 +74,7 @@ def decode_quick(
     number = np.empty(groups, np.int32)
     low = np.empty(groups, np.int64)
     first = np.empty(groups, np.int64)
-    quads = np.empty(QUADS * groups, np.uint8)
+    entries = np.empty(QUADS * groups, np.uint16)
     marks = np.zeros(BLOCK * coded.shape[2], np.uint16)
     starts = np.empty(RUNS, np.int32)
     first_c = np.empty(COEFFICIENTS, np.int32)
@@ -103,7 +103,7 @@ def decode_quick(
                 first,
                 coded[p, r],
                 groups,
-                quads,
+                entries,
                 marks,
                 z[PAD:],
                 own,

@@ -41,7 +41,7 @@ def split(
 
 @njit
 def merge(
-    quads: NDArray[np.uint8],
+    entries: NDArray[np.uint16],
     k: int,
     lanes: NDArray[np.uint8],
     byte: int,
@@ -50,7 +50,7 @@ def merge(
     at: int,
     sums: NDArray[np.int32],
 ) -> int:
-    return lanes_of.merge_group(quads, 4, k, lanes, byte, filled, z, at, sums, 1)
+    return lanes_of.merge_group(entries, 4, k, lanes, byte, filled, z, at, sums, 1)
 
 
 @njit
@@ -77,7 +77,9 @@ def test_a_group_parts_into_quads_and_lanes(z: list[int], k: int, filled: int, s
     assert set(lanes[64:].tolist()) == {0xEE}
     back = np.full(18, 7, np.uint16)
     sums = np.full(3, 5, np.int32)
-    assert merge(quads, k, lanes, 0, filled, back, 1, sums) == marks
+    # Lengths of codes, below the quads, are not looked at.
+    entries = quads.astype(np.uint16) << lanes_of.QUAD_SHIFT | 10
+    assert merge(entries, k, lanes, 0, filled, back, 1, sums) == marks
     expected = [(h << k | v % (1 << k)) & 0xFFFF for h, v in zip(high, z, strict=True)]
     assert back.tolist() == [7, *expected, 7]
     assert sums.tolist() == [5, sum(expected), 5]
@@ -92,12 +94,12 @@ def test_codes_are_those_of_the_specification() -> None:
         for (length, bits), high in book.items():
             s = sum(h << 2 * i for i, h in enumerate(high))
             entry = int(code.ENCODING[number * code.SYMBOLS + s])
-            assert lengths[s] == length == entry >> 10
             written = int(f"{bits:0{length}b}"[::-1], 2)
-            assert entry & 1023 == written
+            assert lengths[s] == length
+            assert entry == written << 64 - length | length
             for rest in range(1 << (code.MAX_LENGTH - length)):
                 at = number << code.MAX_LENGTH | rest << length | written
-                assert int(code.DECODING[at]) == length | s << 6
+                assert int(code.DECODING[at]) == length | s << lanes_of.QUAD_SHIFT
 
 
 def emitted(
@@ -138,10 +140,10 @@ def test_quads_are_written_as_specified_and_read_back(groups: int, seed: int, ra
     data = np.frombuffer(b"".join(stream + room for stream in streams), np.uint8)
     begins = np.cumsum([0, *(len(stream) + len(room) for stream in streams[:3])])
     positions = begins * 8
-    back = np.zeros(4 * groups, np.uint8)
+    back = np.zeros(4 * groups, np.uint16)
     firsts = numbers << code.MAX_LENGTH
     code.take_quads(data, positions, firsts, coded, groups, code.DECODING, back)
-    assert back.tolist() == expected.tolist()
+    assert (back >> lanes_of.QUAD_SHIFT).tolist() == expected.tolist()
     assert (positions - begins * 8).tolist() == [b.at for b in readers]
 
 
@@ -154,7 +156,8 @@ def test_escapes_are_written_as_specified_and_read_back(z: list[int], k: int, gr
     low = np.full(8, k, np.int64)
     out = np.zeros(100, np.uint8)
     state = np.zeros(3, np.uint64)
-    code.put_escapes(row, low, marks, out, state)
+    places = np.full(row.size + code.PLACES_SLACK, 0xEEEE, np.uint32)
+    code.put_escapes(row, low, marks, places, out, state)
     size = quick_rows.finish_stream(out, *state)
     reader = Bits(out[:size].tobytes())
     for v in z:
