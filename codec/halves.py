@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codec import quads
 from codec.kernels import half_plan, half_rows, half_tile, quick_code, quick_groups, quick_rows
 from codec.kernels.half_fit import TAPS, tap_count
 from codec.kernels.half_lanes import LANES
 from codec.kernels.quick_lanes import GROUP, QUADS
-from codec.rows import segment_table
+from codec.quads import QuadHeads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _FIXED = struct.Struct("<BBHI")
 _LENGTHS = struct.Struct(f"<{quick_rows.STREAMS}I")
-_MAX_SUM = GROUP * 0xFFFF
 
 
 @dataclass(slots=True, eq=False)
@@ -44,8 +44,8 @@ class HalfArrays:
     z: NDArray[np.uint16]
 
 
-def _untouched(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Zeros for the worst there may be, of which only what is written takes memory.
+def _pages(*shape: int) -> NDArray[np.uint8]:
+    """Zeros that begin at a page, of which only what is written takes memory.
 
     Where numpy makes large arrays, the system is asked for huge pages, and gives 2 MiB at a touch.
     """
@@ -62,9 +62,10 @@ def _arrays(shape: tuple[int, int, int]) -> HalfArrays:
     return HalfArrays(
         coded=np.zeros((planes, rows, half_tile.block_count(width)), np.uint8),
         quads=np.zeros((planes, QUADS, room), np.uint8),
-        lanes=_untouched((planes, 2 * samples + 4 * GROUP)),
-        escapes=_untouched((planes, samples * quick_code.MAX_ESCAPE_BITS // 8 + 16)),
-        ring=np.zeros(half_plan.ROWS * half_rows.ring_size(planes, width), np.uint16),
+        lanes=_pages(planes, 2 * samples + 4 * GROUP),
+        escapes=_pages(planes, samples * quick_code.MAX_ESCAPE_BITS // 8 + 16),
+        # Vectors are loaded from it all the time: at lines of the cache, where they can be.
+        ring=_pages(half_plan.ROWS * half_rows.ring_size(planes, width) * 2).view(np.uint16),
         z=np.zeros(groups * GROUP, np.uint16),
     )
 
@@ -99,7 +100,7 @@ def encode_halves(
     streams: list[memoryview] = []
     small_k, small_codes = k.astype(np.uint8), codes.astype(np.uint8)
     for p in range(n):
-        whole = bool(arrays.coded[p].all())
+        whole = bool(np.count_nonzero(arrays.coded[p]) == arrays.coded[p].size)
         references = min(p, half_rows.REFERENCES)
         heads.append(_FIXED.pack(whole, 0, int(edges[p]), int(starts[p])))
         heads += [
@@ -132,60 +133,41 @@ def flat_share(work: Workspace) -> float:
 
     Later planes have them wherever planes are equal, as in black and white kept as RGB.
     """
-    return 1.0 - float(work.halves.coded[0].mean()) if work.halves is not None else 0.0
+    if work.halves is None:
+        return 0.0
+    coded = work.halves.coded[0]
+    return 1.0 - np.count_nonzero(coded) / coded.size
 
 
-class HalfHeads:
+class HalfHeads(QuadHeads):
     """Parsed plane heads of a tile of mode 5; raises ValueError on anything that does not fit."""
 
     def __init__(self, raw: memoryview, rows: int, e: Element, bits: NDArray[np.int64]) -> None:
         """``bits`` are each component's."""
         n = e.components
-        blocks = half_tile.block_count(e.width)
+        super().__init__(n, rows, half_tile.block_count(e.width))
         self.edges = np.zeros(n, np.int64)
-        self.starts = np.zeros(n, np.int64)
         self.taps = np.zeros((n, 2, TAPS, LANES), np.int16)
-        self.thresholds = np.zeros((n, quick_groups.THRESHOLDS), np.int32)
-        self.k = np.zeros((n, quick_groups.CLASSES), np.int64)
-        self.codes = np.zeros((n, quick_groups.CLASSES), np.int64)
-        self.ends = np.zeros((n, quick_rows.STREAMS), np.int64)
-        self.coded = np.ones((n, rows, blocks), np.uint8)
         at = 0
         for p, component in enumerate(e.order):
-            at = self._parse(raw, at, p, int(bits[component]), rows * blocks)
+            at = self._parse(raw, at, p, int(bits[component]))
         if at != len(raw):
             raise ValueError("the heads of its planes are too long")
 
-    def _parse(self, raw: memoryview, at: int, p: int, bits: int, flags: int) -> int:
+    def _parse(self, raw: memoryview, at: int, p: int, bits: int) -> int:
         """Fill what belongs to the p-th plane from its head at ``at``; where the next begins."""
         whole, zero, edge, start = _FIXED.unpack_from(raw, at)
         at += _FIXED.size
         if whole > 1 or zero or edge >> bits:
             raise ValueError("a plane's head is out of range")
         self.edges[p] = edge
-        self.starts[p] = min(start, _MAX_SUM)
+        self.set_start(p, start)
         for parity in range(2):
             count = tap_count(min(p, half_rows.REFERENCES), parity)
             self.taps[p, parity, :count] = np.frombuffer(raw, "<i2", count, at)[:, None]
             at += 2 * count
-        self.thresholds[p] = np.frombuffer(raw, "<i4", quick_groups.THRESHOLDS, at)
-        at += 4 * quick_groups.THRESHOLDS
-        classes = quick_groups.CLASSES
-        self.k[p] = np.frombuffer(raw, np.uint8, classes, at)
-        self.codes[p] = np.frombuffer(raw, np.uint8, classes, at + classes)
-        at += 2 * classes
-        self.ends[p] = _LENGTHS.unpack_from(raw, at)
-        at += _LENGTHS.size
-        if max(self.k[p].tolist()) > quick_groups.MAX_RAW:
-            raise ValueError("a plane's head has too many raw bits")
-        if max(self.codes[p].tolist()) >= len(quick_code.CODES):
-            raise ValueError("a plane's head names an unknown code")
-        if whole:
-            return at
-        packed = np.frombuffer(raw, np.uint8, (flags + 7) // 8, at)
-        unpacked = np.unpackbits(packed, count=flags, bitorder="little")
-        self.coded[p] = unpacked.reshape(self.coded[p].shape)
-        return at + packed.size
+        at = self.parse_classes(raw, at, p, len(quick_code.CODES))
+        return at if whole else self.parse_flags(raw, at, p)
 
 
 def slack_bytes(width: int) -> int:
@@ -206,56 +188,5 @@ def decode_halves(
 
     ``data`` goes on for `slack_bytes` more. Raises ValueError where the streams are damaged.
     """
-    positions, stops = stream_positions(heads.ends, size)
-    signed = np.zeros(e.components, np.int64)
-    signed[list(e.signed)] = 1
-    sound = half_tile.decode_planes(
-        data,
-        positions,
-        size * 8,
-        heads.edges,
-        heads.taps,
-        heads.starts,
-        heads.thresholds,
-        heads.k,
-        heads.codes,
-        heads.coded,
-        np.array(e.order, np.int64),
-        rows,
-        e.width,
-        values.bits,
-        values.shifts,
-        signed,
-        values.mapped,
-        values.maps,
-        segment_table(e, rows),
-        out,
-    )
-    check_positions(sound, positions, stops)
-
-
-def stream_positions(
-    ends: NDArray[np.int64], size: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the streams begin, as `quick_rows.take_row` wants it, and where they stop.
-
-    ``ends`` int64[planes, STREAMS] are their lengths, ``size`` what they must add up to.
-    """
-    stops = np.cumsum(ends.reshape(-1)).reshape(ends.shape)
-    if int(stops[-1, -1]) != size:
-        raise ValueError("its streams do not fill it")
-    begins = stops - ends
-    positions = np.zeros((ends.shape[0], quick_rows.STREAMS + 1), np.int64)
-    positions[:, : quick_rows.STREAMS] = begins * 8
-    positions[:, quick_rows.RAW] = 0
-    positions[:, quick_rows.STREAMS] = begins[:, quick_rows.RAW]
-    return positions, stops
-
-
-def check_positions(sound: bool, positions: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
-    """Raise ValueError unless all streams were read to their ends."""
-    raw = quick_rows.RAW
-    ended = (positions[:, : quick_rows.STREAMS] + 7) // 8
-    ended[:, raw] = positions[:, quick_rows.STREAMS] + (positions[:, raw] + 15) // 16 * 2 * GROUP
-    if not sound or not np.array_equal(ended, stops):
-        raise ValueError("its streams do not end where they should")
+    foretelling = (heads.edges, heads.taps)
+    quads.decode(half_tile.decode_planes, data, size, foretelling, heads, values, rows, e, out)

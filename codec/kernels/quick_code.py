@@ -102,9 +102,9 @@ _ESCAPES = _escape_entries()
 def _append(entry: Any, acc: Any, filled: Any) -> Any:
     """``acc`` and ``filled`` after one more code.
 
-    The bits that wait are the upper ones of ``acc``, the last written at the top; below them is
-    what has been written already, or an entry's length: the latter moves on with the code it came
-    with, so that it is never among the upper 58 bits. ``filled`` counts them in its lowest six bits.
+    The bits that wait are the upper ones of ``acc``, the last at the top. Below them are bits that
+    have been written, and lengths, which came in at the bottom and go out there: they never get
+    among the upper 58 bits. ``filled`` counts the bits that wait in its lowest six.
     """
     return (acc >> (entry & _USED)) | entry, filled + entry
 
