@@ -40,7 +40,7 @@ class Effort:
     lzma: int
     quick_width: int = 0
     quick_evenness: float = 0.2
-    quick_unevenness: float = 1.4
+    quick_unevenness: float = 1.2
     quick_clean: float = 1 / 16
     deep: Literal["never", "promising", "always"] = "never"
     deep_rounds: int = 3
@@ -49,7 +49,7 @@ class Effort:
 
 
 EFFORTS: dict[Level, Effort] = {
-    "fast": Effort(512, 1, 16, 64, 1 << 19, 2, 1, 0, quick_width=64),
+    "fast": Effort(2048, 2, 8, 64, 3 << 17, 2, 6, 0, quick_width=64),
     "balanced": Effort(2048, 2, 8, 64, 1 << 18, 4, 6, 1, deep="promising"),
     "max": Effort(8192, 4, 1, 8, 3 << 16, 9, 9, 6, deep="always", deep_rounds=8, deep_rows=8),
 }

@@ -173,6 +173,20 @@ def test_escapes_are_written_as_specified_and_read_back(z: list[int], k: int, gr
     assert sums.tolist() == row.reshape(8, 16).sum(1).tolist()
 
 
+@given(count=st.integers(0, 128), blocks=st.integers(1, 3), seed=st.integers(0, 2**32 - 1))
+def test_places_of_escapes_are_those_of_marks(count: int, blocks: int, seed: int) -> None:
+    """None, a few, and all 64 of a block: eight are noted at a time."""
+    columns = 64 * blocks
+    random = np.random.default_rng(seed)
+    there = np.sort(random.choice(columns, min(count, columns), replace=False))
+    flags = np.zeros(columns, np.uint8)
+    flags[there] = 1
+    marks = np.packbits(flags, bitorder="little").view("<u2")
+    places = np.full(columns + code.PLACES_SLACK, 0xEEEE, np.uint32)
+    assert code.escape_places(marks, places) == there.size
+    assert places[: there.size].tolist() == there.tolist()
+
+
 def test_escapes_stop_at_the_limit() -> None:
     """Zeros for ever are read as escapes of bounded length, up to the limit and no further."""
     data = np.zeros(64, np.uint8)
