@@ -136,7 +136,7 @@ def flat_share(work: Workspace) -> float:
     if work.halves is None:
         return 0.0
     coded = work.halves.coded[0]
-    return 1.0 - np.count_nonzero(coded) / coded.size
+    return float(1.0 - np.count_nonzero(coded) / coded.size)
 
 
 class HalfHeads(QuadHeads):
