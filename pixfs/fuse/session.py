@@ -40,6 +40,7 @@ from pixfs.fuse.readahead import (
 )
 from pixfs.fuse.sdnotify import ServiceManager, watchdog_interval_s
 from pixfs.fuse.signals import StopSignals
+from pixfs.fuse.warming import warm_when_quiet
 from pixfs.runfiles import Daemon, LimitsFile, claim
 from pixfs.throttle import Priority, format_rate, parse_rate
 from pixfs.volume import Volume
@@ -133,7 +134,8 @@ class Session:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._announce, operations, heartbeat)
-                nursery.start_soon(self._warm_kernels)
+                if self._settings.policy.mode == "on-close":
+                    nursery.start_soon(self._warm_kernels)
                 nursery.start_soon(self._give_memory_back)
                 nursery.start_soon(self._watch, Connection(), operations.pacing)
                 self._signals.wake_with(lambda: token.run_sync_soon(self._terminate))
@@ -168,13 +170,15 @@ class Session:
         return await trio.to_thread.run_sync(mountinfo.mount_at, self._mountpoint) is None
 
     async def _warm_kernels(self) -> None:
-        """Load the codec's kernels now, so that the first reader does not wait for it."""
+        """Load the codec's kernels before the first conversion; a mount that makes none by itself
+        does without until it is asked for something compressed."""
+        throttle = self._volume.throttle
         try:
-            # Abandoned when the mount ends first: a compilation may take most of a minute.
-            await trio.to_thread.run_sync(codec.warmup, abandon_on_cancel=True)
+            await warm_when_quiet(
+                codec.warmup_steps(), lambda: throttle.read.moved + throttle.write.moved
+            )
         except codec.CodecError:
             log.exception("the codec fails its own check: no frame will be compressed")
-        # What has been loaded stays for good: the collector need not go through it again.
         gc.freeze()
 
     async def _give_memory_back(self) -> None:
@@ -193,6 +197,8 @@ class Session:
         log.info("%s is mounted at %s", self._settings.backing, self._mountpoint)
         self._manager.notify("READY=1", f"STATUS=serving {self._mountpoint}")
         self._on_ready()
+        # What has been loaded stays for good: the collector need not go through it again.
+        gc.freeze()
 
     def _tune_kernel(self) -> None:
         mount = mountinfo.mount_at(self._mountpoint)
