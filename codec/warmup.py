@@ -96,8 +96,8 @@ def warmup() -> int:
 
 
 def warmup_steps() -> Iterator[str]:
-    """`warmup` piece by piece, some ten milliseconds each once the kernels are cached: for a program
-    that has better things to do in between. Tells of each piece what it was, when it is done.
+    """`warmup` piece by piece, for a program that has better things to do in between; some ten
+    milliseconds each once the kernels are cached. Tells of each piece what it was, when done.
 
     Raises VerifyError as `warmup` does.
     """

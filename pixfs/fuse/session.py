@@ -131,13 +131,15 @@ class Session:
 
     async def _serve(self, operations: Operations, heartbeat: Heartbeat) -> None:
         token = trio.lowlevel.current_trio_token()
+        connection = Connection()
+        operations.threads.is_request_waiting = connection.has_request
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._announce, operations, heartbeat)
                 if self._settings.policy.mode == "on-close":
                     nursery.start_soon(self._warm_kernels)
                 nursery.start_soon(self._give_memory_back)
-                nursery.start_soon(self._watch, Connection(), operations.pacing)
+                nursery.start_soon(self._watch, connection, operations.pacing)
                 self._signals.wake_with(lambda: token.run_sync_soon(self._terminate))
                 await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
                 nursery.cancel_scope.cancel()

@@ -22,8 +22,8 @@ async def warm_when_quiet(steps: Iterator[object], moved: Callable[[], int]) -> 
     """Takes the steps one after the other in a worker thread, none while ``moved`` grows.
 
     ``moved`` counts the bytes that users have read and written; it must not block. Raises what a
-    step raises. Cancelled, it leaves the step that is under way behind: a kernel that is not cached takes seconds to
-    compile.
+    step raises. Cancelled, it leaves the step under way behind: a kernel that is not cached takes
+    seconds to compile.
     """
     before = moved()
     await trio.sleep(QUIET_S)
