@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -99,6 +99,7 @@ class Converter:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._budget = ByteBudget(core.policy.encode_bytes)
+        self._encoders = threading.BoundedSemaphore(core.policy.encode_threads)
 
     def convert(
         self, node: Node, *, threads: int = 1, priority: Priority = Priority.BACKGROUND
@@ -198,7 +199,9 @@ class Converter:
         self._core.on_step("read")
         encoded_at = datetime.now(UTC).isoformat(timespec="seconds")
         level = self._core.policy.level
-        return codec.encode(original, level=level, threads=threads, encoded_at=encoded_at)
+        # Somebody waits for what is asked for: it does not queue behind the background.
+        with self._encoders if priority is Priority.BACKGROUND else nullcontext():
+            return codec.encode(original, level=level, threads=threads, encoded_at=encoded_at)
 
     def _leave(self, file: LogicalFile, source: _Source, reason: str) -> Result:
         """The file stays as it is; notes why."""

@@ -40,7 +40,7 @@ class Policy:
         level: effort of the encoder, one of ``codec.LEVELS``.
         include, exclude: globs over the file's path inside the volume or its bare name; a
             file is compressed by itself when some include and no exclude matches.
-        encode_threads: conversions that run at the same time.
+        encode_threads: frames encoded at the same time.
         min_size: bytes below which a file stays as it is ("too small").
         cache_bytes: budget of decoded blocks kept in memory.
         encode_bytes: budget of source bytes held in memory by running conversions. A single

@@ -49,7 +49,8 @@ class Scheduler:
         soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         limit = max(64, min(soft // 4, 100_000))
         self.queue = ConversionQueue(core.clock, limit)
-        self._workers = Workers(self.queue, core.policy.encode_threads, self._work)
+        # One more than may encode at once, which reads, writes and waits for the storage meanwhile.
+        self._workers = Workers(self.queue, core.policy.encode_threads + 1, self._work)
         self._walker = threading.Thread(target=self._walk, name="pixfs-rescan", daemon=True)
         self._closing = threading.Event()
         self._started = False
