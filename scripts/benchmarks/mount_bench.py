@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PACKAGES = ("numpy", "numba", "pyfuse3", "trio")
 _ACCESSES = 400
 _LONE = "lone"  # folder of the frame that is read first after a mount
+_BACKLOG = 4  # sequences that wait when the compression of a backlog is timed
 _ENCODE_TIMEOUT_S = 900.0
 _WARMUP_TIMEOUT_S = 900.0
 
@@ -125,6 +126,8 @@ def _measure(places: Sequence[Place], frames: Sequence[bytes], rounds: int) -> R
             for metric, fsync in ((Metric.WRITE, False), (Metric.WRITE_SYNC, True)):
                 target = folder / ("synced" if fsync else "plain")
                 _write(place, target, frames, metric, results, fsync=fsync)
+            if isinstance(place, PixFSMount) and place.compresses:
+                _compress_backlog(place, folder, frames, results)
         for place in places:
             _read(place, place.root / f"round{number}" / "plain", frames, plan, results)
     return results
@@ -154,6 +157,26 @@ def _write(
         stored_in = place.backing / target.relative_to(place.root)
         stored = sum(path.stat().st_blocks for path in stored_in.iterdir()) * 512
         results.add(place.name, Metric.RATIO, amount * 1e6 / stored)
+
+
+def _compress_backlog(
+    place: PixFSMount, folder: Path, frames: Sequence[bytes], results: Results
+) -> None:
+    """Have the mount compress several sequences while nobody reads or writes."""
+    place.limit_reading("0")
+    paths = []
+    for number in range(_BACKLOG):
+        target = folder / f"backlog{number}"
+        workloads.write_frames(target, frames, fsync=False)
+        paths += [workloads.frame_path(target, frame) for frame in range(len(frames))]
+    os.sync()
+    start = time.perf_counter()
+    place.limit_reading("unlimited")
+    _await_encoded(paths)
+    amount = _BACKLOG * sum(map(len, frames)) / 1e6
+    results.add(place.name, Metric.BACKLOG, amount / (time.perf_counter() - start))
+    for number in range(_BACKLOG):
+        shutil.rmtree(folder / f"backlog{number}")
 
 
 def _read(

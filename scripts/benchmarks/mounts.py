@@ -107,6 +107,10 @@ class PixFSMount(Place):
         """Frames decoded ahead since it was mounted."""
         return int(json.loads(os.getxattr(self.root, "user.pixfs.stats"))["frames_prefetched"])
 
+    def limit_reading(self, rate: str) -> None:
+        """Set the mount's limit on reading, which holds for conversions, too."""
+        os.setxattr(self.root, "user.pixfs.throttle.read", rate.encode())
+
     @property
     def compresses(self) -> bool:
         return "--manual" not in self._options
