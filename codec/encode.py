@@ -30,6 +30,8 @@ from codec.tile import decode_tile, encode_tile, feature_of
 from codec.types import Block, BlockKind, Element, Encoded, Layout, Level, Probe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
@@ -92,13 +94,15 @@ def encode(
     threads: int = 1,
     verify: bool = True,
     encoded_at: str | None = None,
+    before_piece: Callable[[], None] | None = None,
 ) -> Encoded:
     """Encode a whole file into a container.
 
     Always yields one: where the samples are not understood, or coding them is not worth it, the
     file's bytes stand in it as they are and ``reason`` says why. ``encoded_at`` (ISO 8601) is
     recorded when given. With ``verify`` the container is decoded and compared before it is
-    returned.
+    returned. ``before_piece`` is called before each tile and each run of other bytes, in the thread
+    that is to encode it; what it raises breaks the encoding off and is raised.
 
     Any thread may call this; the work is done without the GIL on up to ``threads`` threads.
     Memory: the buffer, the container, and some 20 MB a thread.
@@ -115,7 +119,7 @@ def encode(
     info = {"codec": CODEC_NAME, "level": level}
     if encoded_at is not None:
         info["encoded_at"] = encoded_at
-    encoder = _Encoder(source, EFFORTS[level], threads, verify)
+    encoder = _Encoder(source, EFFORTS[level], threads, verify, before_piece)
     try:
         layout = find_layout(view)
         container = encoder.coded(info, layout)
@@ -145,13 +149,19 @@ class _Encoder:
     """One file on its way into a container."""
 
     def __init__(
-        self, source: NDArray[np.uint8], effort: Effort, threads: int, verify: bool
+        self,
+        source: NDArray[np.uint8],
+        effort: Effort,
+        threads: int,
+        verify: bool,
+        before_piece: Callable[[], None] | None,
     ) -> None:
         self._source = source
         self._view = source.data
         self._effort = effort
         self._threads = threads
         self._verify = verify
+        self._before_piece = before_piece
         self._refused: list[str] = []
         self.hash = b""
 
@@ -184,6 +194,8 @@ class _Encoder:
         running = RunningHash(self._view)
 
         def one(piece: Piece) -> list[_Coded]:
+            if self._before_piece is not None:
+                self._before_piece()
             # Before a tile is encoded, which then finds its bytes in the cache.
             for extent in piece.extents:
                 running.known(extent.start, extent.stop)

@@ -38,6 +38,7 @@ _POLICY_TYPES: dict[str, type] = {
     "encode_bytes": int,
     "reserve_bytes": int,
     "rescan": bool,
+    "drain": bool,
     "list_xattrs": bool,
 }
 RATE_KEYS = ("throttle_read", "throttle_write")

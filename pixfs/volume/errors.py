@@ -3,6 +3,7 @@
 OSError                     what every public call raises, with the errno for the caller
 ConversionRefusedError      a conversion that cannot happen (now); never leaves the volume
 ├── BusyError               EBUSY   open for writing, changed meanwhile, locked elsewhere
+├── ClosingError            EBUSY   the volume closes and does not wait for it
 ├── NoSpaceError            ENOSPC  too little free space on the backing file system
 ├── MetadataError           ENOTSUP an attribute could not be carried over
 └── UnconvertibleError      EBUSY   hard-linked, no known name, other file system ...
@@ -38,6 +39,13 @@ class BusyError(ConversionRefusedError):
     """Somebody uses or changed the file; worth another try once it has settled."""
 
     retry = True
+
+
+class ClosingError(ConversionRefusedError):
+    """The volume is being closed and does not wait for the conversion to end."""
+
+    def __init__(self) -> None:
+        super().__init__("the volume is being closed")
 
 
 class NoSpaceError(ConversionRefusedError):

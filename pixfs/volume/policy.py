@@ -49,6 +49,7 @@ class Policy:
         throttle_read, throttle_write: bytes a second that requests and conversions may move
             at first; 0 is paused, None unlimited.
         rescan: look for raw files that wait for compression when the volume starts.
+        drain: finish the whole queue when the mount ends, instead of leaving it to the next one.
         list_xattrs: name the control xattrs in listings, too.
     """
 
@@ -65,6 +66,7 @@ class Policy:
     throttle_read: int | None = None
     throttle_write: int | None = None
     rescan: bool = True
+    drain: bool = False
     list_xattrs: bool = False
 
     def __post_init__(self) -> None:

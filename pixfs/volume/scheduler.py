@@ -64,7 +64,7 @@ class Scheduler:
             self._walker.start()
 
     def close(self, *, drain: bool) -> None:
-        """Stops the walk, finishes or abandons what waits, joins the threads."""
+        """Stops the walk, finishes or leaves what waits, joins the threads."""
         self._closing.set()
         for node in self.queue.close(drain=drain):
             self._core.nodes.unpin(node)
@@ -74,7 +74,8 @@ class Scheduler:
                 self._walker.join()
 
     def abandon(self) -> None:
-        """Makes a `close` that drains in another thread leave what has not begun."""
+        """Leaves what waits and breaks off what has begun, also in a `close` under way."""
+        self._core.abandoning.set()
         for node in self.queue.close(drain=False):
             self._core.nodes.unpin(node)
 

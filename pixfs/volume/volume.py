@@ -115,18 +115,16 @@ class Volume:
         self._scheduler.start()
 
     def close(self, drain: bool = True) -> None:
-        """Finishes (or, without ``drain``, abandons) queued conversions and closes everything,
-        handles still open included; idempotent. The caller makes no other call any more,
-        but one: while a close drains, another thread may close without draining, which makes
-        the first one leave the rest of the queue. A paused volume leaves it, too."""
+        """Finishes the conversions that have begun and (or, without ``drain``, but not) those
+        that are queued, and closes everything, handles still open included; idempotent. A paused
+        volume leaves its queue in any case. The caller makes no other call any more but
+        `abandon`."""
         drain = drain and not self.throttle.is_paused
         if not drain:
             # What has begun is finished, or a limit could keep the volume from closing.
             self.throttle.exempt(*Priority)
         with self._lock:
             if self._closed:
-                if not drain:
-                    self._scheduler.abandon()
                 return
             self._closed = True
         self._scheduler.close(drain=drain)
@@ -144,6 +142,13 @@ class Volume:
                 log.warning("the hidden area was not cleared: %s", error)
         self._core.nodes.close()
 
+    def abandon(self) -> None:
+        """Before or during a `close`, in any thread: it leaves the rest of the queue and breaks
+        off the conversions that have begun, each at its next step. Their files stay raw."""
+        # A limit could hold them back from their next step.
+        self.throttle.exempt(*Priority)
+        self._scheduler.abandon()
+
     @property
     def on_content_changed(self) -> Callable[[Node], None] | None:
         """Called, in any thread, when a node's bytes were found changed behind the users'
@@ -153,6 +158,12 @@ class Volume:
     @on_content_changed.setter
     def on_content_changed(self, callback: Callable[[Node], None] | None) -> None:
         self._core.on_content_changed = callback
+
+    @property
+    def drains(self) -> bool:
+        """Whether who ends the mount is to `close` with ``drain``: as the policy says, or as
+        somebody has set ``user.pixfs.drain`` since."""
+        return self._core.drains
 
     @property
     def on_step(self) -> Callable[[str], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -121,6 +122,29 @@ def test_abandoned_on_close(volumes: Volumes) -> None:
     user.write("a.dpx", dpx())
     user.volume.close(drain=False)
     assert user.stored("a.dpx") == dpx()
+
+
+@pytest.mark.parametrize("step", ["read", "encoded", "written"])
+def test_a_close_can_break_off_what_has_begun(volumes: Volumes, step: str) -> None:
+    user = volumes.make(mode="on-close")
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hold(name: str) -> None:
+        if name == step:
+            reached.set()
+            assert go_on.wait(WAIT_S)
+
+    user.volume.on_step = hold
+    user.write("a.dpx", dpx())
+    assert reached.wait(WAIT_S)
+    closing = threading.Thread(target=user.volume.close, args=[False])
+    closing.start()
+    user.volume.abandon()
+    go_on.set()
+    closing.join()
+    # What has been written is nearly done, and is placed.
+    assert (user.stored("a.dpx") == dpx()) == (step != "written")
+    assert os.listdir(user.backing / ".pixfs" / "tmp") == []
 
 
 @pytest.mark.parametrize(

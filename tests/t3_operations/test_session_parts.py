@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,13 @@ def test_a_run_file_names_a_living_daemon(tmp_path: Path, run_directory: Path) -
     assert runfiles.daemon_of(Path("/").stat()) is None
     with pytest.raises(MountError, match=f"pid {os.getpid()}"):
         runfiles.claim(ours, wait_s=0)
+    heirs: list[runfiles.RunFile] = []
+    heir = threading.Thread(target=lambda: heirs.append(runfiles.claim(ours, wait_s=60)))
+    heir.start()
     claimed.close()
+    heir.join()
+    assert runfiles.daemon_at(ours.mountpoint) == ours
+    heirs[0].close()
     assert runfiles.daemon_at(ours.mountpoint) is None
     assert list(run_directory.iterdir()) == []
 
