@@ -7,6 +7,7 @@ served by this process, which logs to standard error and tells systemd when it i
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -85,9 +86,12 @@ def read_settings(args: argparse.Namespace) -> MountSettings:
 
 
 def _serve(args: argparse.Namespace, settings: MountSettings) -> int:
+    # What is loaded stays: looking through it for garbage would take a tenth of the start.
+    gc.disable()
     from pixfs.cli.logs import log_to_stderr, redirect_to_file
     from pixfs.fuse.session import serve
 
+    gc.enable()
     if settings.log:
         redirect_to_file(settings.log)
     log_to_stderr(debug=args.debug)

@@ -16,6 +16,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from pixfs import runfiles
+from pixfs.configfile import mountpoint_in
 from pixfs.errors import ConfigError, MountError
 
 if TYPE_CHECKING:
@@ -77,11 +78,8 @@ def _mountpoint(args: argparse.Namespace) -> str:
     if args.mountpoint:
         return str(args.mountpoint)
     if args.config:
-        from pixfs.config import read_config
-
-        if mountpoint := read_config(args.config).mountpoint:
-            return mountpoint
-    raise ConfigError("which mount? give MOUNTPOINT, or a --config that has it")
+        return mountpoint_in(args.config)
+    raise ConfigError("which mount? give MOUNTPOINT or --config")
 
 
 def _clear_stale(path: str, *, is_mounted: bool, daemon: runfiles.Daemon | None) -> int:

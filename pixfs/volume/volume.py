@@ -8,6 +8,7 @@ import os
 import stat as stat_module
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pixfs.throttle import Priority
@@ -58,6 +59,7 @@ class Volume:
         self.policy = policy if policy is not None else Policy()
         self._lock = threading.Lock()
         self._closed = False
+        self._recovered = recovery.Recovered()
         self._prefetcher: Prefetcher | None = None
         path = os.path.realpath(os.fsencode(backing_path))
         self._core = Core(
@@ -105,7 +107,9 @@ class Volume:
             self._core.area = area
             self._core.directories.share(area.names_fd)
             with area.starting():
-                self._core.stats.add("leftovers_cleaned", recovery.recover(area))
+                self._recovered = recovery.recover(area)
+            if self._recovered.volumes:
+                log.info("cleared up after a volume that was killed: %s", self._recovered)
         self._core.readahead = ThreadPoolExecutor(
             self.policy.encode_threads, thread_name_prefix="pixfs-readahead"
         )
@@ -181,10 +185,12 @@ class Volume:
         return self._core.throttle
 
     def stats(self) -> dict[str, object]:
-        """Counters since the start, the queue, the block cache and what moves at present;
-        plain JSON values."""
+        """Counters since the start, what the start had to clear up, the queue, the block cache
+        and what moves at present; plain JSON values."""
         return {
             **self._core.stats.snapshot(),
+            "leftovers_cleaned": self._recovered.files,
+            "recovered": asdict(self._recovered),
             **self._scheduler.queue.snapshot(),
             "nodes": self._core.nodes.count(),
             "cache": self._core.cache.snapshot(),

@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--known", type=int, default=0, help="files to find on a mount in the end (0: left out)"
     )
+    parser.add_argument(
+        "--only-known", action="store_true", help="measure nothing else than --known"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds; the best counts (3)")
     parser.add_argument("--level", default="balanced", help="PixFS level (balanced)")
     parser.add_argument(
@@ -60,10 +63,12 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         BenchError: a mount failed, or gave back other bytes than were written.
     """
-    frames = _shot(options.size, options.frames)
-    facts = machine.describe(PACKAGES)
     if options.backing:
         options.backing.mkdir(parents=True, exist_ok=True)
+    if options.only_known:
+        return _run_known(options)
+    frames = _shot(options.size, options.frames)
+    facts = machine.describe(PACKAGES)
     if pixfs("warmup", timeout_s=_WARMUP_TIMEOUT_S).returncode:
         raise BenchError("pixfs warmup failed; run it to see why")
     folder = Path(tempfile.mkdtemp(prefix="pixfs-bench-", dir=options.backing))
@@ -88,6 +93,39 @@ def run(options: argparse.Namespace) -> int:
     if options.write_docs:
         replace_section(options.write_docs, "mount", facts, text)
     return 0
+
+
+def _run_known(options: argparse.Namespace) -> int:
+    """Measure and print how many files a mount finds and keeps."""
+    if options.known < 1:
+        raise BenchError("--only-known needs --known N")
+    folder = Path(tempfile.mkdtemp(prefix="pixfs-bench-", dir=options.backing))
+    try:
+        with ExitStack() as mounted:
+            places = [place for place in _places(options, folder) if not place.compresses]
+            for place in places:
+                mounted.callback(place.stop)
+                place.start()
+            print(_know_beside(places, options.known, options.rounds))
+            print(_know(_raw(places), options.known))
+    finally:
+        _remove(folder)
+    return 0
+
+
+def _know_beside(places: Sequence[Place], count: int, rounds: int) -> str:
+    """Find as many files as the pass-through can hold, everywhere."""
+    held = listings.most_files(count)
+    folders = {place.name: listings.fill_many(place, "held", held) for place in places}
+    best: dict[str, float] = {}
+    for number in range(rounds):
+        _progress(f"finding {held} files, round {number + 1} of {rounds}")
+        for place in places:
+            _forget(place)
+            rate = held / listings.find(folders[place.name])
+            best[place.name] = max(rate, best.get(place.name, 0.0))
+    figures = ", ".join(f"{name} {rate:,.0f}" for name, rate in best.items())
+    return f"find through {held:,} files, files a second, best of {rounds}: {figures}"
 
 
 def _shot(size: str, count: int) -> list[bytes]:

@@ -247,7 +247,7 @@ def test_freed_memory_goes_back_to_the_system() -> None:
         "def resident():\n"
         "    pages = int(Path('/proc/self/statm').read_text().split()[1])\n"
         "    return pages * os.sysconf('SC_PAGE_SIZE') >> 20\n"
-        "memory.keep_few_arenas()\n"
+        "memory.set_up()\n"
         "blocks = [bytes(100_000) for _ in range(2000)]\n"
         "del blocks[:-1]\n"
         "before = resident()\n"
