@@ -45,9 +45,7 @@ def measure(machine: Machine, kills: int) -> list[float]:
     machine.write("/etc/pixfs/plates.toml", _CONFIG)
     # Kills in a row are what is wanted here.
     machine.run("mkdir", "-p", f"/run/systemd/system/{_UNIT}.d")
-    machine.write(
-        f"/run/systemd/system/{_UNIT}.d/often.conf", "[Unit]\nStartLimitIntervalSec=0\n"
-    )
+    machine.write(f"/run/systemd/system/{_UNIT}.d/often.conf", "[Unit]\nStartLimitIntervalSec=0\n")
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "start", _UNIT)
     machine.write("/mnt/plates/slate.txt", "slate")

@@ -105,7 +105,7 @@ def test_read_ahead_is_raised_and_never_lowered(tmp_path: Path) -> None:
 def test_read_ahead_suits_the_limit(tmp_path: Path) -> None:
     assert window_kib(None) == READ_AHEAD_KIB
     assert window_kib(10 << 20) == 256
-    assert [window_kib(limit) for limit in (0, 1 << 20, 1 << 40)] == [32, 32, READ_AHEAD_KIB]
+    assert [window_kib(limit) for limit in (0, 1 << 20, 1 << 40)] == [16, 25, READ_AHEAD_KIB]
     knob = tmp_path / "0:39" / "read_ahead_kb"
     knob.parent.mkdir()
     set_read_ahead("0:39", 256, bdi=tmp_path)
