@@ -29,6 +29,8 @@ HELP = "unmount, leaving what waits for compression to the next mount"
 # The daemon's heartbeat holds the mount for an instant every other second.
 _BUSY_RETRIES = 20
 _BUSY_PAUSE_S = 0.05
+# A daemon that takes no longer to end is not worth a word.
+_SILENT_S = 1.0
 _DRAIN = "user.pixfs.drain"
 
 
@@ -127,9 +129,15 @@ def _detach(path: str, *, lazy: bool) -> None:
 def _wait_gone(daemon: runfiles.Daemon, *, draining: bool) -> None:
     """Wait for the daemon; the user may stop waiting, the daemon goes on."""
     try:
-        if not daemon.is_gone_within(1.0):
+        if not daemon.is_gone_within(_SILENT_S):
             what = "all frames that wait" if draining else "what is being compressed"
             print(f"waiting for the daemon to finish {what} ...", file=sys.stderr)
+            if not draining and not daemon.is_gone_within(runfiles.ENDING_S):
+                print(
+                    "it still serves the mount: files are open, or a container (another mount"
+                    " namespace) has the mount, too",
+                    file=sys.stderr,
+                )
             daemon.is_gone_within(None)
     except KeyboardInterrupt:
         print(
