@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.errors import BenchError, MissingToolError
 
 _MOUNT_TIMEOUT_S = 120.0
-_DRAIN_TIMEOUT_S = 600.0
+_ENDING_TIMEOUT_S = 600.0
 
 
 class Place:
@@ -124,18 +124,18 @@ class PixFSMount(Place):
             raise BenchError(f"pixfs mount: {done.stderr.decode().strip()}\n{log}".strip())
 
     def stop(self) -> None:
-        """Drain and unmount; if that fails, detach, so that nothing stays behind.
+        """Unmount; if that fails, detach, so that nothing stays behind.
 
         Raises:
-            BenchError: the mount could not be drained.
+            BenchError: the mount could not be ended.
         """
         if not os.path.ismount(self.root):
             return
         try:
-            done = pixfs("umount", str(self.root), timeout_s=_DRAIN_TIMEOUT_S)
+            done = pixfs("umount", str(self.root), timeout_s=_ENDING_TIMEOUT_S)
             problem = done.stderr.decode().strip() if done.returncode else ""
         except subprocess.TimeoutExpired:
-            problem = f"not drained after {_DRAIN_TIMEOUT_S:.0f} s"
+            problem = f"not ended after {_ENDING_TIMEOUT_S:.0f} s"
         if problem:
             _detach(self.root)
             raise BenchError(f"pixfs umount: {problem}")
