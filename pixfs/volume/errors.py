@@ -8,6 +8,7 @@ ConversionRefusedError      a conversion that cannot happen (now); never leaves 
 └── UnconvertibleError      EBUSY   hard-linked, no known name, other file system ...
 RestoreConflictError        the name no longer is the file that was to be replaced (ESTALE)
 StaleNodeError              no name leads to the node's inode any more (ESTALE)
+NameTakenError              another volume made a file under the name to be created (ESTALE)
 OvertakenError              another volume changed the file in place: look again (ESTALE)
 """
 
@@ -65,6 +66,13 @@ class RestoreConflictError(OSError):
 
 class StaleNodeError(OSError):
     """A node lost its inode behind the volume's back; whoever holds it looks the name up again."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
+class NameTakenError(OSError):
+    """Another volume made the name that was to be created: whoever asks looks it up again."""
 
     def __init__(self) -> None:
         super().__init__(errno.ESTALE, os.strerror(errno.ESTALE))
