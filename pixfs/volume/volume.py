@@ -216,7 +216,7 @@ class Volume:
     def create(
         self, parent: Node, name: bytes, mode: int, flags: int, owner: Owner
     ) -> tuple[Node, Handle]:
-        """Creates and opens a regular file. A name that is there: EEXIST with O_EXCL, else ESTALE."""
+        """Creates and opens a regular file; EEXIST, or ESTALE without O_EXCL, if it is there."""
         return self._namespace.create(parent, name, mode, flags, owner)
 
     def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, owner: Owner) -> Node:
