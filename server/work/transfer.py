@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
+from pixfs.transfer.content import pour
 from server.work.batch import Outcome
 from server.work.beneath import split
 from server.work.errors import STORAGE_GONE, FileError, StoppedError, StorageError, file_error
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
-_GROUP_FILES = 64
+_GROUP_FILES = 128
 _GROUP_BYTES = 128 << 20
 
 
@@ -142,24 +143,12 @@ def _write(batch: Batch, target: Storage, flow: Flow, file: File, opened: Source
         earlier=[batch.part(file, attempt) for attempt in batch.lost],
     )
     member = _Copy(file, opened, landing)
-    digest = xxhash.xxh3_128()
     try:
-        flow.read(min(CHUNK, opened.size))
-        while data := opened.read(CHUNK):
-            digest.update(data)
-            if not landing.holds(data):
-                flow.write(len(data))
-                landing.write(data)
-            flow.landed(len(data))
-            member.stored += len(data)
-            if member.stored < opened.size:
-                flow.read(min(CHUNK, opened.size - member.stored))
+        member.digest, member.stored = pour(opened, landing, flow)
         if member.stored != opened.size:
             raise FileError("changed", "it changed while it was read", is_transient=True)
         opened.check()
-        start_writeback = getattr(landing, "start_writeback", None)
-        if start_writeback is not None:
-            start_writeback()
+        landing.written()
     except (StoppedError, StorageError) as error:
         error.kept = landing.keep()
         raise
@@ -173,7 +162,6 @@ def _write(batch: Batch, target: Storage, flow: Flow, file: File, opened: Source
     except BaseException:
         landing.abandon()
         raise
-    member.digest = digest.hexdigest()
     return member
 
 
@@ -268,7 +256,7 @@ def _land_group(
     outcomes: list[Outcome] = []
     interruption: StoppedError | StorageError | None = None
     folders: set[str] = set()
-    _settle(target, group)
+    _settle(batch, target, group)
     for member in group:
         if isinstance(member, Outcome):
             outcomes.append(member)
@@ -287,8 +275,8 @@ def _land_group(
         raise interruption
 
 
-def _settle(target: Storage, group: list[_Copy | Outcome]) -> None:
-    """Makes the whole group durable at once, where the storage can."""
+def _settle(batch: Batch, target: Storage, group: list[_Copy | Outcome]) -> None:
+    """Makes the whole group durable at once, where the storage can, and begins to read it back."""
     prepared = []
     for member in group:
         if isinstance(member, _Copy):
@@ -297,6 +285,9 @@ def _settle(target: Storage, group: list[_Copy | Outcome]) -> None:
                 member.target.prepare()
                 prepared.append(member.target)
     target.settle(prepared)
+    if batch.options.verify == "hash":
+        for each in prepared:
+            each.fetch()
 
 
 def _land(batch: Batch, flow: Flow, member: _Copy) -> Outcome:

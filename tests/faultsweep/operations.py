@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pixfs.volume.tier import StoredFiles
+from pixfs.transfer.partial import Partial
+from pixfs.transfer.stored import StoredFiles, open_container
 from tests.t2_volume.frames import container, dpx
 from tests.t2_volume.user import ROOT, User
 
@@ -137,20 +138,21 @@ def _chmod(user: User) -> None:
 
 
 def _copy_stored(user: User) -> None:
-    """What ``pixfs cp`` does with a container, on the directory itself."""
+    """What ``pixfs cp`` and jobs do with a container, on the directory itself."""
     files = StoredFiles(str(user.backing))
     try:
         source = files.open([NAME.encode()])
         assert source is not None
         try:
-            temp = files.begin()
+            partial = Partial.create(files.incoming_fd, b"copy")
             try:
-                temp.write(source.pread(source.size, 0))
-                temp.sync()
-                temp.check()
-                files.place(temp, [b"copy.dpx"], replace=False)
+                partial.write(source.pread(source.size, 0))
+                partial.sync()
+                open_container(partial.fd)
+                files.place(partial, [b"copy.dpx"], replace=False)
             finally:
-                temp.close()
+                partial.discard()
+                partial.close()
         finally:
             source.close()
         files.sync([])

@@ -471,8 +471,25 @@ def test_a_plain_directory_converts_nothing(source: Path, kind: Action) -> None:
     assert (outcome.state, outcome.code) == ("failed", "unsupported")
 
 
-def test_groups_are_small_enough_for_their_descriptors() -> None:
-    assert transfer._GROUP_FILES <= 64
+def test_groups_are_small_enough_for_their_descriptors(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One descriptor for each file of a group, and one for the folder they share."""
+    for number in range(20):
+        (source / "shot" / f"g.{number}.dpx").write_bytes(bytes(100))
+    opened: list[int] = []
+    sync = FileSystem.sync
+
+    def counted(self: FileSystem) -> bool:
+        opened.append(len(os.listdir("/proc/self/fd")))
+        return sync(self)
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(FileSystem, "sync", counted)
+    done(planned("copy", directory(source), directory(target), "shot/g.*.dpx"))
+    # The files; two roots, two folders, the file system.
+    assert opened == [before + 20 + 5]
+    assert transfer._GROUP_FILES <= 128
 
 
 def test_races_of_links_never_lead_out(source: Path, target: Path, tmp_path: Path) -> None:
