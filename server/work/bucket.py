@@ -441,6 +441,8 @@ class Bucket:
             _mtime_ns(head),
             _attributes(head).mode,
             str(head["ETag"]),
+            # The bucket keeps whole seconds.
+            int(head["LastModified"].timestamp() + 1) * 10**9,
         )
 
     def stat(self, path: str) -> Entry:

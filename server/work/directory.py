@@ -257,6 +257,7 @@ class Directory:
             st.st_mtime_ns,
             stat.S_IMODE(st.st_mode),
             self._version(st),
+            st.st_ctime_ns,
         )
 
     def _version(self, st: os.stat_result) -> str:

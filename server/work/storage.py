@@ -34,6 +34,7 @@ class Entry:
         size: bytes as a reader sees them.
         version: changes whenever the bytes may have changed, where the storage has such a
             thing beyond size and mtime; "" where it has not.
+        changed_ns: when bytes, name or attributes last changed, by the storage's own clock.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Entry:
     mtime_ns: int
     mode: int = 0o644
     version: str = ""
+    changed_ns: int = 0
 
     def is_same_as(self, other: Entry) -> bool:
         """Whether both were taken from the same bytes under the same name of one storage."""

@@ -262,6 +262,26 @@ def test_leftovers_of_an_earlier_attempt_are_removed(source: Path, target: Path)
     assert [name for name in tree(target) if "pixfs-part" in name] == left
 
 
+def test_what_a_lost_attempt_has_landed_counts_as_done(source: Path, target: Path) -> None:
+    """Only what was there before the job is skipped."""
+    spec = directory(source), directory(target)
+    done(planned("copy", *spec, "shot/f.0.dpx"))
+    done(planned("copy", *spec, "shot/f.1.dpx"))
+    before, landed = target / "f.0.dpx", target / "f.1.dpx"
+    while landed.stat().st_ctime_ns <= before.stat().st_ctime_ns:
+        # Both within one tick of the file system's clock.
+        landed.chmod(0o640)
+    began_ns = before.stat().st_ctime_ns + 1 + transfer._TICK_NS
+    inodes = {path.name: path.stat().st_ino for path in target.iterdir()}
+    again = planned("copy", *spec, "shot/*.dpx", lost=(1,), began_ns=began_ns)
+    outcomes = done(again)
+    assert [o.state for o in outcomes] == ["skipped", "done", "done", "done", "done"]
+    assert [o.stored for o in outcomes] == [0, 1001, 1002, 1003, 1004]
+    assert (target / "f.1.dpx").stat().st_ino == inodes["f.1.dpx"]
+    fresh = planned("copy", *spec, "shot/*.dpx", began_ns=began_ns)
+    assert {o.state for o in done(fresh)} == {"skipped"}
+
+
 class StopsAfter:
     """Tells a batch to stop when so many bytes have been written."""
 
