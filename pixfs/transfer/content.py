@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pixfs.throttle import Limiter
     from pixfs.volume.heads import Head
 
-_CHUNK = 1 << 20
+CHUNK = 1 << 20
 
 
 class Readable(Protocol):
@@ -67,8 +67,8 @@ def pour(source: Readable, target: Writable, gate: Gate) -> tuple[str, int]:
     """
     digest = xxhash.xxh3_128()
     done = 0
-    gate.read(min(_CHUNK, source.size))
-    while data := source.read(_CHUNK):
+    gate.read(min(CHUNK, source.size))
+    while data := source.read(CHUNK):
         digest.update(data)
         if not target.holds(data):
             gate.write(len(data))
@@ -76,7 +76,7 @@ def pour(source: Readable, target: Writable, gate: Gate) -> tuple[str, int]:
         gate.landed(len(data))
         done += len(data)
         if done < source.size:
-            gate.read(min(_CHUNK, source.size - done))
+            gate.read(min(CHUNK, source.size - done))
     return digest.hexdigest(), done
 
 
@@ -166,10 +166,10 @@ def _original_hash(fd: int, head: Head) -> str:
         return reader.hash
     base = codec.WRAP_SIZE if head.kind is Kind.WRAP else 0
     digest = xxhash.xxh3_128()
-    buf = memoryview(bytearray(_CHUNK))
+    buf = memoryview(bytearray(CHUNK))
     offset = 0
     while offset < head.length:
-        piece = buf[: min(_CHUNK, head.length - offset)]
+        piece = buf[: min(CHUNK, head.length - offset)]
         if backing.pread_into(fd, piece, base + offset) != len(piece):
             raise TransferError("it got shorter while it was read")
         digest.update(piece)

@@ -32,8 +32,8 @@ __all__ = ["Partial", "incoming", "key_of", "plain_name", "rename"]
 
 log = logging.getLogger(__name__)
 
-CHUNK = 1 << 20
-_ZEROS = bytes(CHUNK)
+_CHUNK = 1 << 20
+_ZEROS = bytes(_CHUNK)
 _PLAIN_PREFIX = b".pixfs-part-"
 _EXISTING = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PATIENCE_S = 1.0
@@ -195,7 +195,7 @@ class Partial:
     def write(self, data: bytes) -> None:
         """Appends; nothing but zeros becomes a hole."""
         end = self.offset + len(data)
-        if data[:1] == b"\0" and data == _ZEROS[: len(data)]:
+        if data[:1] == b"\0" and data == (_ZEROS if len(data) == _CHUNK else bytes(len(data))):
             backing.ftruncate(self.fd, end)
         else:
             backing.pwrite_all(self.fd, data, self.offset)
@@ -263,7 +263,7 @@ def _hash(fd: int, size: int | None, check: Callable[[], None]) -> str:
     """Of so many bytes, or of all there are."""
     digest = xxhash.xxh3_128()
     offset = 0
-    while data := backing.pread(fd, CHUNK if size is None else min(CHUNK, size - offset), offset):
+    while data := backing.pread(fd, _CHUNK if size is None else min(_CHUNK, size - offset), offset):
         digest.update(data)
         offset += len(data)
         check()

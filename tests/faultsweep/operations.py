@@ -144,9 +144,12 @@ def _copy_stored(user: User) -> None:
         source = files.open([NAME.encode()])
         assert source is not None
         try:
-            partial = Partial.create(files.incoming_fd, b"copy")
+            partial = Partial.take_up(files.incoming_fd, b"copy")
             try:
-                partial.write(source.pread(source.size, 0))
+                data = source.pread(source.size, 0)
+                if not partial.holds(data):
+                    partial.write(data)
+                partial.cut()
                 partial.sync()
                 open_container(partial.fd)
                 files.place(partial, [b"copy.dpx"], replace=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pixfs.volume import backing
 from server.work import actions, transfer
 from server.work.batch import Options, StorageSpec
 from server.work.beneath import Root
@@ -280,6 +281,49 @@ def test_what_a_lost_attempt_has_landed_counts_as_done(source: Path, target: Pat
     assert (target / "f.1.dpx").stat().st_ino == inodes["f.1.dpx"]
     fresh = planned("copy", *spec, "shot/*.dpx", began_ns=began_ns)
     assert {o.state for o in done(fresh)} == {"skipped"}
+
+
+def test_holes_stay_holes(source: Path, target: Path) -> None:
+    with (source / "sparse").open("wb") as file:
+        file.seek(5 << 20)
+        file.write(b"island")
+        file.truncate(8 << 20)
+    done(planned("copy", directory(source), directory(target), "sparse"))
+    copy = target / "sparse"
+    assert copy.read_bytes() == (source / "sparse").read_bytes()
+    assert copy.stat().st_blocks * 512 < 2 << 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of two owners")
+def test_rights_of_an_owner_who_does_not_come_along_are_not_given_to_another(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = source / "shot" / "f.0.dpx"
+    os.chown(file, 1234, 4321)
+    file.chmod(0o4755)
+
+    def refused(fd: int, uid: int, gid: int) -> None:
+        raise PermissionError(errno.EPERM, "not permitted")
+
+    monkeypatch.setattr(backing, "chown", refused)
+    (outcome,) = done(planned("copy", directory(source), directory(target), "shot/f.0.dpx"))
+    assert outcome.state == "done"
+    assert (target / "f.0.dpx").stat().st_mode & 0o7777 == 0o755
+
+
+def test_a_file_that_is_locked_for_writing_is_not_replaced(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixfs.transfer.partial._PATIENCE_S", -1.0)
+    there = target / "f.0.dpx"
+    there.write_bytes(b"another")
+    batch = planned("copy", directory(source), directory(target), "shot/f.0.dpx", options=REPLACE)
+    with there.open("r+b") as writer:
+        fcntl.flock(writer, fcntl.LOCK_SH)
+        (outcome,) = done(batch)
+        assert (outcome.code, outcome.is_transient) == ("busy", True)
+    assert tree(target) == {"f.0.dpx": b"another"}
+    assert [outcome.state for outcome in done(batch)] == ["done"]
 
 
 class StopsAfter:
