@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pixfs.transfer.partial import Partial
 from pixfs.transfer.stored import StoredFiles, open_container
+from pixfs.volume import backing
 from tests.t2_volume.frames import container, dpx
 from tests.t2_volume.user import ROOT, User
 
@@ -18,6 +19,8 @@ FRAME = dpx()
 OTHER = dpx(1)
 CHANGED = FRAME[:3000] + b"changed" + FRAME[3007:]
 NAME = "a.dpx"
+# More than any file here has: what an attempt has left is not gone on with.
+_NEVER = 1 << 40
 
 State = dict[str, bytes]
 """The logical bytes of every file, by name."""
@@ -31,12 +34,14 @@ def never(found: State) -> bool:
 @dataclass(frozen=True)
 class Operation:
     """``between`` says whether a state that is neither the old nor the new one may be found: an
-    operation of several steps, or one that is not atomic natively either."""
+    operation of several steps, or one that is not atomic natively either. ``is_left`` says of what
+    fsck finds after a kill whether it may be there until the operation is done again."""
 
     name: str
     prepare: Callable[[User], None]
     act: Callable[[User], None]
     between: Callable[[State], bool] = never
+    is_left: Callable[[str], bool] = lambda problem: False
 
 
 def raw(user: User) -> None:
@@ -138,18 +143,21 @@ def _chmod(user: User) -> None:
 
 
 def _copy_stored(user: User) -> None:
-    """What ``pixfs cp`` and jobs do with a container, on the directory itself."""
+    """What jobs do with a container, on the directory itself; the next attempt removes what one
+    that was killed has left."""
     files = StoredFiles(str(user.backing))
     try:
         source = files.open([NAME.encode()])
         assert source is not None
         try:
-            partial = Partial.take_up(files.incoming_fd, b"copy")
+            incoming = files.incoming_fd
+            earlier = backing.list_directory(incoming)
+            name = b"%d" % len(earlier)
+            partial = Partial.adopt(incoming, name, earlier, _NEVER) or Partial.create(
+                incoming, name
+            )
             try:
-                data = source.pread(source.size, 0)
-                if not partial.holds(data):
-                    partial.write(data)
-                partial.cut()
+                partial.write(source.pread(source.size, 0))
                 partial.sync()
                 open_container(partial.fd)
                 files.place(partial, [b"copy.dpx"], replace=False)
@@ -166,6 +174,10 @@ def _copy_stored(user: User) -> None:
 def _begun(name: str, data: bytes) -> Callable[[State], bool]:
     """A file that is being written has its first bytes."""
     return lambda found: set(found) <= {name} and data.startswith(found.get(name, b""))
+
+
+def _of_a_transfer(problem: str) -> bool:
+    return problem.startswith(".pixfs/incoming/")
 
 
 def _saving(found: State) -> bool:
@@ -192,5 +204,5 @@ OPERATIONS = [
     Operation("restore one of two names", linked, lambda user: user.set_state(NAME, "raw")),
     Operation("set an attribute", compressed, _set_xattr),
     Operation("change the mode", compressed, _chmod),
-    Operation("copy stored bytes", compressed, _copy_stored),
+    Operation("copy stored bytes", compressed, _copy_stored, is_left=_of_a_transfer),
 ]
