@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from server.core.catalog import (
     Catalog,
+    CatalogFile,
     FileQuery,
     FileState,
     MethodChange,
@@ -330,7 +331,7 @@ async def test_every_page_of_every_order_is_the_one_that_sorting_gives(
 
 
 def _is_wanted(file: object, query: FileQuery) -> bool:
-    assert isinstance(file, entities.CatalogFile)
+    assert isinstance(file, CatalogFile)
     folder = file.path.rpartition("/")[0]
     text = query.path.text
     base = text.rstrip("/")
