@@ -21,7 +21,6 @@ from server.core.catalog import (
     Sort,
     SortKey,
     StorageChange,
-    entities,
     items,
     rows,
 )
