@@ -28,7 +28,7 @@ from codec.formats.base import PROBE_SIZE
 from codec.process import Mode, ProcessResult, Status, process
 from codec.reader import Reader
 from codec.types import LEVELS, Encoded, Level, Probe
-from codec.warmup import warmup
+from codec.warmup import warmup, warmup_steps
 
 __all__ = [
     "HEAD_SIZE",
@@ -59,4 +59,5 @@ __all__ = [
     "probe",
     "process",
     "warmup",
+    "warmup_steps",
 ]

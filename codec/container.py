@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import xxhash
@@ -21,7 +21,7 @@ from codec.errors import (
 from codec.types import Block, BlockKind, Element, Packing, Region, Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MAGIC = b"\x89PXF\r\n\x1a\n"
 VERSION = 1
@@ -57,6 +57,14 @@ MAX_SAMPLES = 1 << 25
 def checksum(data: bytes | memoryview) -> bytes:
     """XXH3-64 in canonical (big-endian) form."""
     return xxhash.xxh3_64_digest(data)
+
+
+def checksum_of_parts(parts: Iterable[bytes | memoryview]) -> bytes:
+    """The `checksum` of ``parts`` joined."""
+    running = xxhash.xxh3_64()
+    for part in parts:
+        running.update(part)
+    return running.digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +177,12 @@ class Directory:
             (b"BLKS", b"".join(_pack_block(b) for b in self.blocks)),
         ]
         return b"".join(_SECTION.pack(tag, len(body)) + body for tag, body in sections)
+
+
+def directory_room(directory: Directory, blocks: int) -> int:
+    """Bytes that suffice for a directory with ``blocks`` more blocks, and with any features."""
+    full = replace(directory, features=sorted(FEATURES))
+    return len(full.pack()) + blocks * _BLOCK.size
 
 
 def _pack_element(e: Element) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +29,7 @@ from codec.deep_layout import (
 from codec.halves import unevenness
 from codec.kernels import class_fit, class_predict, deep_tile, serial_context, tans
 from codec.kernels.packing import PAD
+from codec.kernels.values import has_equal_planes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -120,11 +120,12 @@ def promises_much(
     another poorly with few taps, with sharp edges on calm ground, and with planes that are equal
     to others. What it gains on photographs of few bits is not worth the time at most levels.
     """
-    if e.is_mosaic or int(bits.max()) > _DEEP_BITS or unevenness(planes, rows, e.width) > _UNEVEN:
-        return True
-    looked = planes[:, : rows : max(rows // _LOOKED_ROWS, 1), PAD : PAD + e.width]
-    pairs = combinations(looked, 2)
-    return any(np.array_equal(one, other) for one, other in pairs)
+    return (
+        e.is_mosaic
+        or max(bits.tolist()) > _DEEP_BITS
+        or unevenness(planes, rows, e.width) > _UNEVEN
+        or bool(has_equal_planes(planes, rows, e.width, max(rows // _LOOKED_ROWS, 1)))
+    )
 
 
 def encode_planes(

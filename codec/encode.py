@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import xxhash
 
 from codec import redo
+from codec.assembly import Assembly
 from codec.container import (
     HEAD_SIZE,
     Directory,
     Header,
     check_element,
     checksum,
+    checksum_of_parts,
+    directory_room,
     is_container_head,
 )
 from codec.effort import EFFORTS, Effort
@@ -24,16 +27,20 @@ from codec.formats import FORMATS
 from codec.formats.base import PROBE_SIZE, NotUnderstood
 from codec.parallel import spread
 from codec.pieces import SIDE_BLOCK, Extent, Piece, cut, side_pieces
-from codec.reader import Reader, as_array, redone_payload
+from codec.reader import Reader, as_array, redone_head
 from codec.running_hash import RunningHash
-from codec.tile import decode_tile, encode_tile, feature_of
+from codec.tile import decode_tile, feature_of, tile_parts
 from codec.types import Block, BlockKind, Element, Encoded, Layout, Level, Probe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
     from codec.formats.base import Format
+
+_Parts: TypeAlias = "Sequence[memoryview | bytes]"
 
 CODEC_NAME = "pxf-1"
 TOO_SMALL = 4096
@@ -92,13 +99,15 @@ def encode(
     threads: int = 1,
     verify: bool = True,
     encoded_at: str | None = None,
+    before_piece: Callable[[], None] | None = None,
 ) -> Encoded:
     """Encode a whole file into a container.
 
     Always yields one: where the samples are not understood, or coding them is not worth it, the
     file's bytes stand in it as they are and ``reason`` says why. ``encoded_at`` (ISO 8601) is
     recorded when given. With ``verify`` the container is decoded and compared before it is
-    returned.
+    returned. ``before_piece`` is called before each tile and each run of other bytes, in the thread
+    that is to encode it; what it raises breaks the encoding off and is raised.
 
     Any thread may call this; the work is done without the GIL on up to ``threads`` threads.
     Memory: the buffer, the container, and some 20 MB a thread.
@@ -115,7 +124,7 @@ def encode(
     info = {"codec": CODEC_NAME, "level": level}
     if encoded_at is not None:
         info["encoded_at"] = encoded_at
-    encoder = _Encoder(source, EFFORTS[level], threads, verify)
+    encoder = _Encoder(source, EFFORTS[level], threads, verify, before_piece)
     try:
         layout = find_layout(view)
         container = encoder.coded(info, layout)
@@ -128,47 +137,48 @@ def encode(
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """A block that has its bytes but no place yet."""
+    """A block whose stored bytes are in the container."""
 
     kind: BlockKind
     extent: Extent
-    payload: bytes
+    length: int
     checksum: bytes
     feature: str | None = None
-
-
-def _coded(kind: BlockKind, extent: Extent, payload: bytes, feature: str | None = None) -> _Coded:
-    return _Coded(kind, extent, payload, checksum(payload), feature)
 
 
 class _Encoder:
     """One file on its way into a container."""
 
     def __init__(
-        self, source: NDArray[np.uint8], effort: Effort, threads: int, verify: bool
+        self,
+        source: NDArray[np.uint8],
+        effort: Effort,
+        threads: int,
+        verify: bool,
+        before_piece: Callable[[], None] | None,
     ) -> None:
         self._source = source
         self._view = source.data
         self._effort = effort
         self._threads = threads
         self._verify = verify
+        self._before_piece = before_piece
         self._refused: list[str] = []
+        self._assembly = Assembly(0, 0)
         self.hash = b""
 
     def verbatim(self, info: dict[str, str], name: str, reason: str, level: str) -> Encoded:
         """The container that holds the file's own bytes."""
         directory = Directory(info={"format": name, **info, "reason": reason})
-        payloads = []
-        for piece in side_pieces(0, self._source.size):
-            (extent,) = piece.extents
-            block = self._stored(extent)
-            payloads.append(block.payload)
-            _append(directory, block, piece)
+        pieces = list(side_pieces(0, self._source.size))
+        self._begin(directory, pieces)
+        for piece in pieces:
+            _append(directory, self._stored(piece.extents[0]), piece)
         self.hash = xxhash.xxh3_128_digest(self._view)
-        container = self._assemble(directory, payloads)
+        container = self._finish(directory)
         return Encoded(container, name, reason, level, self.hash.hex(), self._source.size)
 
-    def coded(self, info: dict[str, str], layout: Layout) -> bytes:
+    def coded(self, info: dict[str, str], layout: Layout) -> memoryview:
         """The container that holds the elements' samples as tiles.
 
         Raises NotUnderstood where they cannot be coded after all.
@@ -181,9 +191,13 @@ class _Encoder:
         if any(element.method for element in layout.elements):
             directory.features.append(_REDO_FEATURE)
 
+        pieces = sorted(self._cut(layout), key=lambda piece: piece.extents[0].start)
+        self._begin(directory, pieces)
         running = RunningHash(self._view)
 
         def one(piece: Piece) -> list[_Coded]:
+            if self._before_piece is not None:
+                self._before_piece()
             # Before a tile is encoded, which then finds its bytes in the cache.
             for extent in piece.extents:
                 running.known(extent.start, extent.stop)
@@ -191,7 +205,6 @@ class _Encoder:
                 return [self._side(piece.extents[0])]
             return self._tile(piece, layout.elements[piece.element])
 
-        pieces = sorted(self._cut(layout), key=lambda piece: piece.extents[0].start)
         blocks: list[tuple[Piece, _Coded]] = []
         for piece, coded in zip(pieces, spread(self._threads, one, pieces), strict=True):
             blocks += [(piece, block) for block in coded]
@@ -203,7 +216,20 @@ class _Encoder:
         blocks.sort(key=lambda pair: pair[1].extent.start)
         for piece, block in blocks:
             _append(directory, block, piece)
-        return self._assemble(directory, [block.payload for _, block in blocks])
+        return self._finish(directory)
+
+    def _begin(self, directory: Directory, pieces: Sequence[Piece]) -> None:
+        """Make room for a container of ``pieces``: none takes more than its bytes of the file."""
+        blocks = sum(len(piece.extents) for piece in pieces)
+        most = self._source.size + blocks * len(redone_head(b""))
+        self._assembly = Assembly(HEAD_SIZE + directory_room(directory, blocks), most)
+
+    def _put(
+        self, kind: BlockKind, extent: Extent, parts: _Parts, feature: str | None = None
+    ) -> _Coded:
+        """Store a block as ``parts``, joined."""
+        self._assembly.put(extent.start, extent.stop, parts)
+        return _Coded(kind, extent, sum(map(len, parts)), checksum_of_parts(parts), feature)
 
     def _cut(self, layout: Layout) -> list[Piece]:
         try:
@@ -227,15 +253,17 @@ class _Encoder:
                 return [self._stored(extent) for extent in piece.extents]
             regions = [part.rows.reshape(-1) for part in undone]
             parameters = [part.parameters for part in undone]
-        tile = encode_tile(regions, piece.rows, element, self._effort)
-        if len(tile) + sum(map(len, parameters)) >= piece.length:
-            return [self._side(extent) for extent in piece.extents]
-        if self._verify:
-            self._check(tile, parameters, piece, element, originals)
-        first = redone_payload(parameters[0], tile) if element.method else tile
-        blocks = [_coded(BlockKind.TILE, piece.extents[0], first, feature_of(tile))]
+        with tile_parts(regions, piece.rows, element, self._effort) as parts:
+            length = sum(map(len, parts)) + sum(map(len, parameters))
+            if length >= piece.length:
+                return [self._side(extent) for extent in piece.extents]
+            if self._verify:
+                self._check(b"".join(parts), parameters, piece, element, originals)
+            first = [redone_head(parameters[0]), *parts] if element.method else parts
+            feature = feature_of(parts[0])
+            blocks = [self._put(BlockKind.TILE, piece.extents[0], first, feature)]
         for extent, more in zip(piece.extents[1:], parameters[1:], strict=True):
-            blocks.append(_coded(BlockKind.SHARED, extent, more))
+            blocks.append(self._put(BlockKind.SHARED, extent, [more]))
         return blocks
 
     def _undo(self, piece: Piece, element: Element) -> list[redo.Undone]:
@@ -272,32 +300,33 @@ class _Encoder:
     def _side(self, extent: Extent) -> _Coded:
         original = bytes(self._view[extent.start : extent.stop])
         if original.count(original[:1]) == len(original):
-            return _coded(BlockKind.FILL, extent, original[:1])
+            return self._put(BlockKind.FILL, extent, [original[:1]])
         deflated = zlib.compress(original, self._effort.side)
         if len(deflated) < len(original):
             if self._verify and zlib.decompress(deflated) != original:
                 raise VerifyError(f"side data at {extent.start} does not inflate to itself")
-            return _coded(BlockKind.DEFLATE, extent, deflated)
+            return self._put(BlockKind.DEFLATE, extent, [deflated])
         return self._stored(extent)
 
     def _stored(self, extent: Extent) -> _Coded:
-        return _coded(BlockKind.STORED, extent, bytes(self._view[extent.start : extent.stop]))
+        return self._put(BlockKind.STORED, extent, [self._view[extent.start : extent.stop]])
 
-    def _assemble(self, directory: Directory, payloads: list[bytes]) -> bytes:
+    def _finish(self, directory: Directory) -> memoryview:
+        """The container, with all blocks in it listed in ``directory``."""
         packed = directory.pack()
-        length = HEAD_SIZE + len(packed) + sum(map(len, payloads))
+        length = HEAD_SIZE + len(packed) + self._assembly.length
         header = Header(
             "container", self._source.size, length, len(packed), self.hash, checksum(packed)
         )
-        container = b"".join([header.pack(), packed, *payloads])
+        container = self._assembly.finish(header.pack() + packed)
         if self._verify:
-            self._verify_structure(container, payloads)
+            self._verify_structure(container)
         return container
 
-    def _verify_structure(self, container: bytes, payloads: list[bytes]) -> None:
-        """Open the finished container anew: its blocks must be the payloads that were checked."""
+    def _verify_structure(self, container: memoryview) -> None:
+        """Open the finished container anew: its blocks must be those that were checked."""
         reader = Reader(container)
-        if reader.original_length != self._source.size or reader.stored_payloads() != payloads:
+        if reader.original_length != self._source.size or not reader.checksums_hold():
             raise VerifyError("the container does not hold the blocks that were encoded")
 
 
@@ -305,18 +334,18 @@ def _append(directory: Directory, coded: _Coded, piece: Piece) -> None:
     """List a block in the directory, stored after those that are."""
     extent = coded.extent
     stored = directory.blocks[-1].stored_stop if directory.blocks else 0
-    stop = stored + len(coded.payload)
-    block = Block(coded.kind, extent.start, extent.stop, stored, stop, coded.checksum)
+    stop = stored + coded.length
+    place = (extent.start, extent.stop, stored, stop)
     if coded.kind in (BlockKind.TILE, BlockKind.SHARED):
-        block = replace(
-            block, element=piece.element, region=extent.region, row=piece.row, rows=piece.rows
-        )
-    directory.blocks.append(block)
+        rows = (piece.element, extent.region, piece.row, piece.rows)
+        directory.blocks.append(Block(coded.kind, *place, coded.checksum, *rows))
+    else:
+        directory.blocks.append(Block(coded.kind, *place, coded.checksum))
 
 
 def compress(buffer: Buffer, *, level: Level = "balanced", threads: int = 1) -> bytes:
     """The container of a whole file. See `encode`."""
-    return encode(buffer, level=level, threads=threads).container
+    return bytes(encode(buffer, level=level, threads=threads).container)
 
 
 def decompress(container: Buffer, *, threads: int = 1) -> memoryview:

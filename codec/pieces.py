@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,10 @@ HEAD_BLOCK = 1 << 14
 """What a kernel reads at once when a program asks for a header: kept out of the tiles..."""
 HEAD_BLOCK_FROM = 1 << 20
 """... of files at least this long, where the rows in it cost next to nothing."""
+
+
+_LAST_SHORTER = 0.25
+"""By this part of a tile an element's last tile is smaller than the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +143,15 @@ def _chunk_extent(chunks: tuple[Chunk, ...], region: int) -> Extent:
 def tile_rows(element: Element, tile_pixels: int) -> int:
     """Rows a tile: about ``tile_pixels`` pixels, whole bands, within what a block may hold.
 
-    An element is cut into an even number of like tiles, so that two threads share it evenly.
-    Raises NotUnderstood where one band is too much.
+    An element is cut into an even number of tiles, so that two threads share it evenly. They are
+    alike, but the last is smaller: it is the thread that is behind, since it began with the side
+    data, that takes it. Raises NotUnderstood where one band is too much.
     """
     band = max((region.band_rows for region in element.regions), default=0) or 1
     row_bytes = sum(region.row_bytes + region.band_header for region in element.regions)
     count = round(element.rows * element.width / tile_pixels / 2) * 2
-    rows = -(-element.rows // max(count, 1))
+    rows = round(element.rows / max(count - _LAST_SHORTER, 1))
+    rows = max(rows, math.ceil(element.rows / max(count, 1)))
     samples = element.width * element.components
     room = min(MAX_BLOCK // max(row_bytes, 1), MAX_SAMPLES // samples)
     rows = max(min(rows, room) // band * band, band)

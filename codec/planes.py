@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from codec.kernels import context, entropy, heads, plane, predict, statistics
-from codec.kernels import tile as drivers
 
 if TYPE_CHECKING:
     from typing import Self
@@ -36,54 +35,38 @@ def encode_planes(
 
     ``bits`` are each component's. The samples are ``work.planes``, with those beside their rows.
     """
-    at = 0
-    for p in range(order.size):
-        at = _encode_plane(work, order, p, int(bits[order[p]]), effort, at)
+    _, rows, width = work.shape
+    head = plane.encode_planes(
+        work.planes,
+        order,
+        bits,
+        rows,
+        width,
+        effort.fit_samples,
+        effort.fit_rounds,
+        effort.step,
+        effort.cross_step,
+        _LEVELS,
+        work.z,
+        work.coded,
+        work.magnitudes,
+        work.histogram,
+        work.coefficients,
+        work.thresholds,
+        work.k,
+        work.lengths,
+        work.table,
+        work.direct,
+        work.streams,
+        work.ends,
+        work.heads,
+    )
     streams = [
         stream[:end].data
         for streams, ends in zip(work.streams, work.ends.tolist(), strict=True)
         for stream, end in zip(streams, ends, strict=True)
     ]
-    return work.heads[:at].data, streams
-
-
-def _encode_plane(
-    work: Workspace, order: NDArray[np.int64], p: int, bits: int, effort: Effort, at: int
-) -> int:
-    """Code the p-th plane, its head at ``at`` of the workspace's; where the head ends."""
-    _, rows, width = work.shape
-    component = int(order[p])
-    c, z, coded = work.coefficients, work.z, work.coded
-    samples = (work.planes, order, p, rows, width, bits)
-    predictor, shift, start = plane.choose_prediction(
-        *samples, effort.fit_samples, effort.fit_rounds, z, c
-    )
-    own = work.magnitudes[component]
-    drivers.plane_residuals(*samples, c, predictor, shift, start, z, coded, own)
-    place = (z, work.magnitudes, order, p)
-    thresholds, k, lengths, table = work.thresholds, work.k, work.lengths, work.table
-    cross = plane.choose_codes(
-        *place,
-        coded,
-        rows,
-        width,
-        bits,
-        effort.step,
-        effort.cross_step,
-        _LEVELS,
-        work.histogram,
-        thresholds,
-        k,
-        lengths,
-        table,
-        work.direct,
-    )
-    ends = work.ends[p]
-    codes = (thresholds, coded, k, table, work.direct)
-    drivers.emit_plane(*place, rows, width, cross, *codes, work.streams[p], ends)
-    chosen = (predictor, shift, start, cross, c, thresholds, k, lengths)
-    end: int = plane.write_head(work.heads, at, p, *chosen, ends, coded)
-    return end
+    return work.heads[:head].data, streams
 
 
 class PlaneHeads:

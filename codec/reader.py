@@ -359,6 +359,15 @@ class Reader:
             for block in self._directory.blocks
         ]
 
+    def checksums_hold(self) -> bool:
+        """Whether the stored bytes of every block are those that were written."""
+        try:
+            for block in self._directory.blocks:
+                self._stored(block)
+        except DamagedError:
+            return False
+        return True
+
     def _sound_blocks(self, damages: list[DamagedError]) -> Iterator[memoryview | bytes]:
         for index in range(self.blocks):
             try:
@@ -367,9 +376,9 @@ class Reader:
                 damages.append(error)
 
 
-def redone_payload(parameters: bytes, tile: bytes) -> bytes:
-    """The stored bytes of a tile whose rows are redone: the parameters, then the tile's own."""
-    return _PARAMETERS.pack(len(parameters)) + parameters + tile
+def redone_head(parameters: bytes) -> bytes:
+    """What stands before a tile whose rows are redone."""
+    return _PARAMETERS.pack(len(parameters)) + parameters
 
 
 def split_redone(stored: memoryview | bytes) -> tuple[memoryview, memoryview]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +40,7 @@ from codec.values import parse_values, reduce_values
 from codec.workspace import workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from typing_extensions import Buffer
@@ -82,8 +84,17 @@ def encode_tile(
     The rows begin with a band where regions have any. Any thread may call this; the work is
     done without the GIL.
     """
+    with tile_parts(regions, rows, element, effort) as parts:
+        return b"".join(parts)
+
+
+@contextmanager
+def tile_parts(
+    regions: Sequence[NDArray[np.uint8]], rows: int, element: Element, effort: Effort
+) -> Iterator[list[memoryview | bytes]]:
+    """What `encode_tile` joins, where it was coded: to be copied before the context is left."""
     with workspace(element.components, rows, element.width) as work:
-        return _encode(work, regions, rows, element, effort)
+        yield _encode(work, regions, rows, element, effort)
 
 
 def _encode(
@@ -92,7 +103,7 @@ def _encode(
     rows: int,
     e: Element,
     effort: Effort,
-) -> bytes:
+) -> list[memoryview | bytes]:
     segments = segment_table(e, rows)
     starts = region_starts(e, rows)
     stray = 0
@@ -108,7 +119,7 @@ def _encode(
     drivers.pad_planes(work.planes, rows, e.width, bits)
     coded = _smallest(work, order, bits, values, e, effort)
     fixed = _FIXED.pack(coded.mode, coded.packer, 0, len(coded.head), len(gaps), len(residue))
-    return b"".join([fixed, coded.head, gaps, *coded.bodies, residue])
+    return [fixed + coded.head + gaps, *coded.bodies, residue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +187,7 @@ def _deflated(parts: Sequence[Buffer], streams: list[memoryview]) -> bytes:
     return zlib.compress(b"".join(parts), 1 if sum(map(len, streams)) > _LARGE else 9)
 
 
-def feature_of(tile: bytes) -> str | None:
+def feature_of(tile: memoryview | bytes) -> str | None:
     """The feature a reader needs for a tile, beyond what all tiles need."""
     return _FEATURES.get(tile[0])
 
@@ -261,11 +272,13 @@ def _decode_samples(
 ) -> None:
     """Decode all planes and pack them into ``out``."""
     size = len(streams)
-    if int(heads.ends.sum()) != size:
+    # Lists: for so few numbers numpy takes ten times as long, and each tile is decoded so.
+    stops = list(accumulate(heads.ends.reshape(-1).tolist()))
+    if stops[-1] != size:
         raise ValueError("its streams do not fill it")
     data = _with_slack(streams, drivers.row_slack_bits(e.width) // 8 + 16)
-    stops = np.cumsum(heads.ends.reshape(-1))
-    positions = ((stops - heads.ends.reshape(-1)) * 8).reshape(e.components, entropy.STREAMS)
+    starts = [8 * stop for stop in [0, *stops[:-1]]]
+    positions = np.array(starts, np.int64).reshape(e.components, entropy.STREAMS)
     sound = drivers.decode_rows(
         data,
         positions,
@@ -290,8 +303,8 @@ def _decode_samples(
         segment_table(e, rows),
         out,
     )
-    ended = (positions.reshape(-1) + 7) // 8
-    if not sound or not np.array_equal(ended, stops):
+    ended = [(position + 7) // 8 for position in positions.reshape(-1).tolist()]
+    if not sound or ended != stops:
         raise ValueError("its streams do not end where they should")
 
 

@@ -191,10 +191,11 @@ class Encoded:
     """A finished container and what it holds.
 
     ``reason`` is None where samples were coded, and says why the original stands in the
-    container as it is otherwise. ``hash`` is the XXH3-128 of the original, in hex.
+    container as it is otherwise. ``container`` is read-only. ``hash`` is the XXH3-128 of the
+    original, in hex.
     """
 
-    container: bytes
+    container: memoryview
     format: str
     reason: str | None
     level: str

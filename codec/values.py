@@ -54,26 +54,26 @@ def reduce_values(
     components = planes.shape[0]
     shifts = np.zeros(components, np.int64)
     kernels.shift_planes(planes, rows, width, shifts)
-    left = bits - shifts
-    parts = [shifts.astype(np.uint8).tobytes()]
+    dropped = shifts.tolist()
+    left = [depth - shift for depth, shift in zip(bits.tolist(), dropped, strict=True)]
     maps = []
-    for depth in sorted(set(left.tolist())):
-        members = np.flatnonzero(left == depth)
+    for depth in sorted(set(left)):
+        members = [component for component in range(components) if left[component] == depth]
         used = np.zeros(1 << depth, np.uint8)
         if not _all_sparse(planes, members, rows, width, used):
             continue
         ranks = (np.cumsum(used, dtype=np.int64) - 1).astype(np.uint16)
-        for component in members.tolist():
+        for component in members:
             kernels.map_plane(planes[component], rows, width, ranks)
             left[component] = _rank_bits(int(used.sum()))
-        mask = sum(1 << component for component in members.tolist())
+        mask = sum(1 << component for component in members)
         maps.append(_MAP.pack(mask, depth) + np.packbits(used, bitorder="little").tobytes())
-    return b"".join([*parts, bytes([len(maps)]), *maps]), left
+    return b"".join([bytes(dropped), bytes([len(maps)]), *maps]), _int64(left)
 
 
 def _all_sparse(
     planes: NDArray[np.uint16],
-    members: NDArray[np.int64],
+    members: list[int],
     rows: int,
     width: int,
     used: NDArray[np.uint8],
@@ -82,19 +82,19 @@ def _all_sparse(
     steps = [max(rows // sampled, 1) for sampled in _SAMPLED_ROWS]
     for step in steps:
         _mark(planes, members, 0, rows, width, step, used)
-        if not _sparse(used, members.size * -(-rows // step) * width):
+        if not _sparse(used, len(members) * -(-rows // step) * width):
             return False
     most = _most_share(used) * used.size
     for first in range(1, steps[-1]):
         _mark(planes, members, first, rows, width, steps[-1], used)
         if np.count_nonzero(used) > most:
             return False
-    return _sparse(used, members.size * rows * width)
+    return _sparse(used, len(members) * rows * width)
 
 
 def _mark(
     planes: NDArray[np.uint16],
-    members: NDArray[np.int64],
+    members: list[int],
     first: int,
     rows: int,
     width: int,
@@ -102,7 +102,7 @@ def _mark(
     used: NDArray[np.uint8],
 ) -> None:
     """Mark the values of every ``step``-th row from ``first`` on."""
-    for component in members.tolist():
+    for component in members:
         kernels.mark_values(planes[component, first:], rows - first, width, step, used)
 
 
@@ -129,11 +129,13 @@ def parse_values(raw: memoryview, bits: NDArray[np.int64]) -> tuple[Values, int]
     Raises ValueError where it makes no sense for components of ``bits``.
     """
     components = bits.size
-    shifts = np.frombuffer(raw, np.uint8, components).astype(np.int64)
-    if (shifts >= bits).any():
+    shifts = list(raw[:components])
+    if len(shifts) < components:
+        raise ValueError("its head is cut short")
+    left = [depth - shift for depth, shift in zip(bits.tolist(), shifts, strict=True)]
+    if min(left) <= 0:
         raise ValueError("more low bits are dropped than there are")
-    left = bits - shifts
-    mapped = np.zeros(components, np.int64)
+    mapped = [0] * components
     tables: list[tuple[int, NDArray[np.uint16]]] = []
     at = components
     (count,) = struct.unpack_from("<B", raw, at)
@@ -158,8 +160,12 @@ def parse_values(raw: memoryview, bits: NDArray[np.int64]) -> tuple[Values, int]
             mapped[component] = 1
             left[component] = _rank_bits(occurring.size)
             tables.append((component, occurring))
-    widest = max((int(left[component]) for component, _ in tables), default=0)
+    widest = max((left[component] for component, _ in tables), default=0)
     maps = np.zeros((components, 1 << widest), np.uint16)
     for component, occurring in tables:
         maps[component, : occurring.size] = occurring
-    return Values(shifts, left, mapped, maps), at
+    return Values(_int64(shifts), _int64(left), _int64(mapped), maps), at
+
+
+def _int64(numbers: list[int]) -> NDArray[np.int64]:
+    return np.array(numbers, np.int64)

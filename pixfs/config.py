@@ -7,10 +7,10 @@ options) and the policy's fields by their own names, all optional.
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from pixfs.configfile import read_table
 from pixfs.errors import ConfigError
 from pixfs.throttle import parse_rate
 from pixfs.volume import Policy
@@ -38,6 +38,7 @@ _POLICY_TYPES: dict[str, type] = {
     "encode_bytes": int,
     "reserve_bytes": int,
     "rescan": bool,
+    "drain": bool,
     "list_xattrs": bool,
 }
 RATE_KEYS = ("throttle_read", "throttle_write")
@@ -90,13 +91,7 @@ class MountSettings:
 
 def read_config(path: str) -> MountSettings:
     """The settings of a TOML file; ConfigError says what is wrong and where."""
-    try:
-        with open(path, "rb") as file:
-            values = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    values = read_table(path)
     options = values.pop("options", [])
     if not isinstance(options, list) or not all(isinstance(o, str) for o in options):
         raise ConfigError(f"{path}: options must be a list of texts")

@@ -1,8 +1,8 @@
 """Run files: which daemon serves which mount point and which backing directory.
 
 A daemon keeps a JSON file in the run directory under an exclusive flock for as long as it lives,
-also after its mount point is gone and it drains its queue. Whoever can lock the file knows that
-it was left behind, whatever process bears its pid today.
+also after its mount point is gone and it finishes what it is converting. Whoever can lock the file
+knows that it was left behind, whatever process bears its pid today.
 
 The run directory is ``$PIXFS_RUN_DIR``, else ``/run/pixfs`` for root, else
 ``$XDG_RUNTIME_DIR/pixfs``, else a private directory of the user's below /tmp.
@@ -21,6 +21,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pixfs.errors import MountError
+
+# A daemon whose mount is gone finishes what it is converting, for some seconds at most, and ends.
+ENDING_S = 15.0
+_LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,10 @@ def _path_for(mountpoint: str) -> Path:
     return run_directory() / f"{name[-200:]}.json"
 
 
-def claim(daemon: Daemon, wait_s: float = 0.5) -> RunFile:
+def claim(daemon: Daemon, wait_s: float = ENDING_S) -> RunFile:
     """Lock and write the run file of a mount point; MountError when a living daemon has it.
 
-    It waits up to wait_s seconds: whoever reads a run file holds it locked for an instant.
+    It waits up to wait_s seconds for that one to end. Blocks.
     """
     path = _path_for(daemon.mountpoint)
     deadline = time.monotonic() + wait_s
@@ -105,13 +109,14 @@ def claim(daemon: Daemon, wait_s: float = 0.5) -> RunFile:
         except BlockingIOError:
             os.close(fd)
             if time.monotonic() < deadline:
-                time.sleep(0.05)
+                time.sleep(_LOOK_EVERY_S)
                 continue
             holder = _read(path)
             pid = holder.pid if holder else "?"
             raise MountError(
-                f"the daemon of {daemon.mountpoint} (pid {pid}) still runs; it may be finishing its"
-                f" queue: wait for it, or end it with: pixfs umount --force {daemon.mountpoint}"
+                f"the daemon of {daemon.mountpoint} (pid {pid}) still runs after {wait_s:g} s; it"
+                " may be finishing its queue: wait for it, or make it leave the queue to the next"
+                f" mount with: pixfs umount --force {daemon.mountpoint}"
             ) from None
         # The former owner may have removed the file between our open and our lock.
         if _still_names(path, fd):
@@ -188,7 +193,7 @@ def daemons() -> list[Daemon]:
 
 
 def daemon_at(mountpoint: str) -> Daemon | None:
-    """The living daemon of a mount point, also while it drains after the mount is gone."""
+    """The living daemon of a mount point, also while it is ending after the mount is gone."""
     path = _path_for(mountpoint)
     return _read(path) if _is_held(path) else None
 

@@ -3,8 +3,10 @@
 usage: .venv/bin/python scripts/throttle_figures.py [--seconds N]
 
 For some limits, one client and four clients read or write files of their own for so long. Printed
-are the rate against the limit, the longest that a client waited for its next 64 KiB, and the
-least share of a client against the largest.
+are the rate against the limit, the longest that a client waited for its next piece, and the least
+share of a client against the largest. A piece is 64 KiB, but never more than a 64th of what the
+limit allows in a second: four clients that share 1 MiB a second get 64 KiB every 250 ms each, and
+how long that takes would say nothing of stalls.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import Path
 from soaking.daemon import Mount
 
 KIB, MIB = 1 << 10, 1 << 20
-_PIECE = 64 * KIB
+_LARGEST_PIECE = 64 * KIB
 _LIMITS = ("1M", "4M", "50M")
 _UNITS = {"M": MIB}
 
@@ -28,26 +30,27 @@ _UNITS = {"M": MIB}
 class Client:
     """Reads or writes a file in pieces until told to stop, and notes when each was done."""
 
-    def __init__(self, path: Path, *, writes: bool) -> None:
+    def __init__(self, path: Path, piece: int, *, writes: bool) -> None:
         self._path = path
+        self._piece = piece
         self._writes = writes
         self.times: list[float] = []
 
     def run(self, stopping: threading.Event) -> None:
         """In a thread of its own."""
-        piece = os.urandom(_PIECE)
+        piece = os.urandom(self._piece)
         # Not more than fits, and never twice the same: pages once read are not read again.
         with open(self._path, "r+b" if not self._writes else "wb", buffering=0) as file:
             self.times.append(time.monotonic())
             while not stopping.is_set():
-                moved = file.write(piece) if self._writes else len(file.read(_PIECE))
+                moved = file.write(piece) if self._writes else len(file.read(self._piece))
                 if not moved:
                     return
                 self.times.append(time.monotonic())
 
     def moved_within(self, begin: float, end: float) -> int:
         """Bytes between two moments."""
-        return _PIECE * sum(begin < t <= end for t in self.times[1:])
+        return self._piece * sum(begin < t <= end for t in self.times[1:])
 
     def longest_wait(self, end: float) -> float:
         """Seconds between two pieces."""
@@ -70,7 +73,8 @@ def measure(mount: Mount, limit: str, clients: int, seconds: float, *, writes: b
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     mount.limit(limit, limit)
     stopping = threading.Event()
-    users = [Client(path, writes=writes) for path in paths]
+    piece = min(_LARGEST_PIECE, rate // 64)
+    users = [Client(path, piece, writes=writes) for path in paths]
     threads = [threading.Thread(target=user.run, args=(stopping,)) for user in users]
     begin = time.monotonic() + 1
     for thread in threads:
@@ -86,8 +90,8 @@ def measure(mount: Mount, limit: str, clients: int, seconds: float, *, writes: b
     error = sum(moved) / (end - begin) / rate - 1
     what = "write" if writes else "read"
     return (
-        f"{what:5} {limit:>4}/s {clients} clients: rate {error:+6.1%}, longest wait"
-        f" {wait * 1000:4.0f} ms, least/most {min(moved) / max(moved):.2f}"
+        f"{what:5} {limit:>4}/s {clients} clients: rate {error:+6.1%}, longest wait for"
+        f" {piece // KIB} KiB {wait * 1000:4.0f} ms, least/most {min(moved) / max(moved):.2f}"
     )
 
 

@@ -8,6 +8,7 @@ as a stream), the shielded send.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 import uuid
@@ -68,10 +69,12 @@ def wrap(
     after each request with its face ("none" where none took it), method, status (0 when the
     client went first) and seconds. What is written is noted in ``readers``. ``is_streamed`` tells
     the requests whose bodies may be of any size, and are read as they come
-    (``server.streaming``).
+    (``server.streaming``), unless nothing comes for as long as a client may read nothing.
     """
     shielded = _ShieldedSend(app, readers)
-    bodies = StreamedBodies(shielded, _BodyLimit(shielded, max_body_bytes), is_streamed)
+    stall_s = math.inf if readers is None else readers.stall_s
+    limited = _BodyLimit(shielded, max_body_bytes)
+    bodies = StreamedBodies(shielded, limited, is_streamed, stall_s=stall_s)
     return _TrustedProxies(_RequestLog(_HostAllowlist(bodies, hosts), on_answered), trusted_proxies)
 
 
@@ -101,9 +104,8 @@ async def _refuse(problem: Problem, scope: Scope, send: Send) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
     ]
-    if scope["http_version"].startswith("1"):
-        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -122,14 +124,13 @@ class _ShieldedSend:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         peer = tuple(scope.get(_PEER) or ())
-        is_stream = not str(scope.get("http_version", "")).startswith("1")
 
         async def shielded_send(message: Message) -> None:
             with trio.CancelScope(shield=True):
                 if self._readers is None or len(peer) != 2:
                     await send(message)
                 else:
-                    with self._readers.writing((peer[0], peer[1]), is_stream=is_stream):
+                    with self._readers.writing((peer[0], peer[1])):
                         await send(message)
             if message.get("more_body", True):
                 # Between two messages is where a download whose client has gone must end: a
@@ -183,7 +184,6 @@ class _HostAllowlist:
     """Answers only to the server's own names, which stops DNS rebinding from a browser.
 
     HTTP/1.0 without a Host is let through: no browser sends that, load balancers do.
-    WebSockets are refused: no face uses them.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
@@ -191,15 +191,13 @@ class _HostAllowlist:
         self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": ""})
-        elif scope["type"] == "http" and not self._is_known(scope):
+        if scope["type"] == "http" and not self._is_known(scope):
             await _refuse(UNKNOWN_HOST, scope, send)
         else:
             await self._app(scope, receive, send)
 
     def _is_known(self, scope: Scope) -> bool:
-        names = _headers(scope, b"host") or _headers(scope, b":authority")
+        names = _headers(scope, b"host")
         if not names:
             return bool(scope["http_version"] == "1.0")
         return len(names) == 1 and host_name(names[0].decode("latin1")) in self._hosts

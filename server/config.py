@@ -80,7 +80,7 @@ class RequestLimits:
     """Section ``[requests]``: what a request may take.
 
     Attributes:
-        stall_s: for so long a client may read nothing of its answer.
+        stall_s: for so long a client may read nothing of its answer, or send nothing of an upload.
     """
 
     max_body_bytes: int = 1 << 20

@@ -2,8 +2,7 @@
 
 A write to a client waits until the client has made room, however long that takes: a slow download
 is a good download. Whether anything still moves only the kernel knows: it counts the bytes that
-the other side has not acknowledged. Of an HTTP/2 stream it does not know, since a client may read
-the connection and give a stream no room; there one message has a longer time.
+the other side has not acknowledged.
 """
 
 from __future__ import annotations
@@ -29,8 +28,6 @@ __all__ = ["Readers", "accepted_at"]
 log = logging.getLogger(__name__)
 
 Address = tuple[str, int]
-# For one message of an HTTP/2 stream, in terms of what a connection gets.
-_STREAM_FACTOR = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +35,6 @@ class _Write:
     """A message on its way: since when, and what was unacknowledged when that last changed."""
 
     client: Address
-    is_stream: bool
     since: float
     unread: int = -1
 
@@ -55,9 +51,9 @@ class Readers:
         self._writes: set[_Write] = set()
 
     @contextmanager
-    def writing(self, client: Address, *, is_stream: bool) -> Iterator[None]:
+    def writing(self, client: Address) -> Iterator[None]:
         """A message is being written to this client for the length of the block."""
-        write = _Write(client, is_stream, trio.current_time())
+        write = _Write(client, trio.current_time())
         self._writes.add(write)
         try:
             yield
@@ -84,11 +80,7 @@ class Readers:
         for connection, peer in accepted_at(port):
             if peer in old:
                 self.note(old[peer], _unacknowledged(connection), now)
-        return {
-            client
-            for client, write in old.items()
-            if now - write.since > self.stall_s * (_STREAM_FACTOR if write.is_stream else 1)
-        }
+        return {client for client, write in old.items() if now - write.since > self.stall_s}
 
     def note(self, write: _Write, unread: int, now: float) -> None:
         """What a client has not acknowledged yet; any change means that it reads."""

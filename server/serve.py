@@ -7,9 +7,8 @@ import signal
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-import hypercorn.trio
 import trio
 from hypercorn.config import Config
 
@@ -18,6 +17,7 @@ from server.api.pixmover import PixMoverFace
 from server.api.vidispine import VidispineFace, is_streamed
 from server.app import Limits, create_app
 from server.asgi import ASGIApp, wrap
+from server.connections import serve_connections
 from server.readers import Readers, accepted_at
 
 if TYPE_CHECKING:
@@ -122,10 +122,10 @@ async def serve(
     connections closed.
     """
     port = listener.getsockname()[1]
-    config = _config(listener.detach(), graceful_s, certificate)
+    config = _config(graceful_s, certificate)
     finished = trio.Event()
     async with trio.open_nursery() as nursery:
-        await nursery.start(_run_hypercorn, app, config, stop, finished)
+        await nursery.start(_run, app, config, listener, stop, finished)
         task_status.started()
         if readers is not None:
             nursery.start_soon(readers.watch, port)
@@ -203,11 +203,10 @@ def listen(bind: Bind) -> socket.socket:
     return listener
 
 
-def _config(listener_fd: int, graceful_s: float, certificate: Certificate | None) -> Config:
+def _config(graceful_s: float, certificate: Certificate | None) -> Config:
     config = Config()
     if certificate is not None:
         config.certfile, config.keyfile = certificate.chain, certificate.private_key
-    config.bind = [f"fd://{listener_fd}"]
     config.accesslog = None
     config.errorlog = logging.getLogger("server.http")
     config.graceful_timeout = graceful_s
@@ -215,28 +214,22 @@ def _config(listener_fd: int, graceful_s: float, certificate: Certificate | None
     # is complete, those that dribble their headers. read_timeout stays off: it would also end a
     # download during which the client rightly sends nothing.
     config.keep_alive_timeout = 15
-    # Of one connection: streams at once, bytes of headers.
-    config.h2_max_concurrent_streams = 32
-    config.h2_max_header_list_size = config.h11_max_incomplete_size = 1 << 15
+    # Bytes of headers.
+    config.h11_max_incomplete_size = 1 << 15
     config.include_server_header = False
     return config
 
 
-async def _run_hypercorn(
+async def _run(
     app: ASGIApp,
     config: Config,
+    listener: socket.socket,
     stop: trio.Event,
     finished: trio.Event,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     try:
-        await hypercorn.trio.serve(
-            cast(Any, app),
-            config,
-            shutdown_trigger=stop.wait,
-            task_status=task_status,
-            mode="asgi",
-        )
+        await serve_connections(app, config, listener, stop=stop, task_status=task_status)
     finally:
         finished.set()
 

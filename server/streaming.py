@@ -7,6 +7,7 @@ one, and the handler reads chunks from `body_of` its scope.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Self
 
 import trio
@@ -26,7 +27,7 @@ _LINGER_S = 5.0
 
 
 class ClientGone(Exception):
-    """The client went away before its body was complete."""
+    """The client went away, or fell silent, before its body was complete."""
 
 
 class BodyStream:
@@ -36,8 +37,10 @@ class BodyStream:
         received_bytes: how much has been read so far.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, *, stall_s: float = math.inf) -> None:
+        """``stall_s`` is how long a client may send nothing of what is still to come."""
         self.received_bytes = 0
+        self._stall_s = stall_s
         self._receive = receive
         self._sender, self._receiver = trio.open_memory_channel[bytes](0)
         self._is_complete = False
@@ -54,20 +57,23 @@ class BodyStream:
             chunk = await self._receiver.receive()
         except (trio.EndOfChannel, trio.ClosedResourceError):
             if not self._is_complete:
-                raise ClientGone("the client went away in the middle of the body") from None
+                raise ClientGone("the body ended in the middle") from None
             raise StopAsyncIteration from None
         self.received_bytes += len(chunk)
         return chunk
 
     async def pump(self) -> None:
-        """Take messages from the server until the client has gone.
+        """Take messages from the server until the client has gone, or has been silent too long.
 
         Each is taken only when the one before was read, which holds the client back; when nobody
         will read any more they are thrown away, because the server's protocol waits for each.
         """
         async with self._sender:
             while not self.gone.is_set():
-                message = await self._receive()
+                message = await self._next()
+                if message is None:
+                    self._over.set()
+                    return
                 if message["type"] == "http.disconnect":
                     self.gone.set()
                     self._over.set()
@@ -77,6 +83,12 @@ class BodyStream:
                     self._is_complete = True
                     self._over.set()
                     await self._sender.aclose()
+
+    async def _next(self) -> Message | None:
+        """The next message; None when the client sends nothing of a body it has announced."""
+        with trio.move_on_after(math.inf if self._is_complete else self._stall_s):
+            return await self._receive()
+        return None
 
     async def _pass_on(self, chunk: bytes) -> None:
         try:
@@ -104,9 +116,16 @@ class StreamedBodies:
     """The layer: goes outside of what limits bodies, which these requests pass by."""
 
     def __init__(
-        self, app: ASGIApp, limited: ASGIApp, is_streamed: Callable[[Scope], bool]
+        self,
+        app: ASGIApp,
+        limited: ASGIApp,
+        is_streamed: Callable[[Scope], bool],
+        *,
+        stall_s: float = math.inf,
     ) -> None:
-        """``app`` gets the requests for which ``is_streamed``; ``limited`` all others."""
+        """``app`` gets the requests for which ``is_streamed``; ``limited`` all others. A body of
+        which nothing comes for ``stall_s`` is given up."""
+        self._stall_s = stall_s
         self._app = app
         self._limited = limited
         self._is_streamed = is_streamed
@@ -115,7 +134,7 @@ class StreamedBodies:
         if scope["type"] != "http" or not self._is_streamed(scope):
             await self._limited(scope, receive, send)
             return
-        body = BodyStream(receive)
+        body = BodyStream(receive, stall_s=self._stall_s)
         scope[_BODY] = body
         was_told = False
 

@@ -87,7 +87,7 @@ def _serve(settings: MountSettings, log: Path, report: int, prepare: Callable[[]
         os.dup2(fd, 2)
         log_to_stderr(debug=False)
         # Compiled before the fork.
-        codec.warmup = lambda: 0
+        codec.warmup_steps = lambda: iter(())
         prepare()
 
         def ready() -> None:

@@ -56,7 +56,7 @@ class Picture:
 def own(level: Level) -> Contender:
     """The codec at a level, without the encoder's own decoding, which no other codec does."""
 
-    def coded(file: bytes) -> bytes:
+    def coded(file: bytes) -> memoryview:
         return encode(file, level=level, verify=False).container
 
     return Contender(f"PixFS {level}", _whole, coded, decompress)

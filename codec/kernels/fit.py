@@ -13,6 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from codec.kernels.half_sums import (
+    LANES,
+    absolute_lanes,
+    add_scaled_lanes,
+    difference_lanes,
+    lane_total,
+    product_lanes,
+    sum_products,
+)
 from codec.kernels.jit import kernel
 from codec.kernels.packing import PAD
 from codec.kernels.predict import (
@@ -25,64 +34,64 @@ from codec.kernels.predict import (
 )
 
 MAX_FEATURES = 3 + 4 * MAX_REFERENCES
-LANES = 32
-RUN = 16
+_CHUNK = 32
+"""Runs whose features stay in the first cache."""
+_RIDGE = 1e-3
+_FLOOR = 0.6
+"""No error is taken to be less than this part of their mean, ..."""
+_LEAST = 0.5
+"""... which is not taken to be less than this."""
 
 
 @kernel
-def _gather(planes: Any, order: Any, p: int, rows: int, width: int, a: Any, b: Any) -> int:
-    """Sample features ``a`` (float32[features, n]) and targets ``b``; the feature count.
+def _difference(flat: Any, at: int, above: int, wide: bool, a: Any, place: int) -> None:
+    """A feature of a run: samples from ``at`` on, less those from ``above`` on.
 
-    Samples come in runs of `RUN` neighbours, which share cache lines.
+    Planes too narrow for a run give the first of them in every lane.
     """
-    n = b.size
-    step = 1 if width >= RUN else 0
-    columns = max(width - RUN + 1, 1) if step else width
-    plane = planes[order[p]]
+    if wide:
+        difference_lanes(flat, at, above, a, place)
+    else:
+        a[place : place + LANES] = np.int32(flat[at]) - np.int32(flat[above])
+
+
+@kernel
+def _gather(planes: Any, order: Any, p: int, rows: int, width: int, runs: int, a: Any) -> int:
+    """Features and targets ``a`` (see `normal_equations`) of runs of neighbours; the feature count.
+
+    Neighbours share cache lines.
+    """
+    wide = width >= LANES
+    columns = width - LANES + 1 if wide else width
+    flat = planes.reshape(-1)
+    stride = planes.shape[2]
+    size = planes.shape[1] * stride
     references = min(p, MAX_REFERENCES)
     features = 3 + 4 * references
     state = np.uint64(0x9E3779B97F4A7C15 + 2 * p)
-    r = 1
-    x = 0
-    for i in range(n):
-        if i % RUN == 0:
-            state ^= state << np.uint64(13)
-            state ^= state >> np.uint64(7)
-            state ^= state << np.uint64(17)
-            r = 1 + np.int64(((state >> np.uint64(32)) * np.uint64(rows - 1)) >> np.uint64(32))
-            x = np.int64(((state & np.uint64(0xFFFFFFFF)) * np.uint64(columns)) >> np.uint64(32))
-            x += PAD - step
-        x += step
-        north = np.int32(plane[r - 1, x])
-        a[0, i] = np.int32(plane[r, x - 1]) - north
-        a[1, i] = np.int32(plane[r - 1, x - 1]) - north
-        a[2, i] = np.int32(plane[r - 1, x + 1]) - north
-        b[i] = np.int32(plane[r, x]) - north
+    for run in range(runs):
+        state ^= state << np.uint64(13)
+        state ^= state >> np.uint64(7)
+        state ^= state << np.uint64(17)
+        r = 1 + np.int64(((state >> np.uint64(32)) * np.uint64(rows - 1)) >> np.uint64(32))
+        x = np.int64(((state & np.uint64(0xFFFFFFFF)) * np.uint64(columns)) >> np.uint64(32))
+        inside = r * stride + PAD + x
+        here = order[p] * size + inside
+        north = here - stride
+        place = run * (features + 1) * LANES
+        _difference(flat, here - 1, north, wide, a, place)
+        _difference(flat, north - 1, north, wide, a, place + LANES)
+        _difference(flat, north + 1, north, wide, a, place + 2 * LANES)
+        _difference(flat, here, north, wide, a, place + features * LANES)
         for j in range(references):
-            other = planes[order[p - 1 - j]]
-            above = np.int32(other[r - 1, x])
-            a[3 + 4 * j, i] = np.int32(other[r, x]) - above
-            a[4 + 4 * j, i] = np.int32(other[r, x - 1]) - above
-            a[5 + 4 * j, i] = np.int32(other[r - 1, x - 1]) - above
-            a[6 + 4 * j, i] = np.int32(other[r - 1, x + 1]) - above
+            other = order[p - 1 - j] * size + inside
+            above = other - stride
+            tap = place + (3 + 4 * j) * LANES
+            _difference(flat, other, above, wide, a, tap)
+            _difference(flat, other - 1, above, wide, a, tap + LANES)
+            _difference(flat, above - 1, above, wide, a, tap + 2 * LANES)
+            _difference(flat, above + 1, above, wide, a, tap + 3 * LANES)
     return features
-
-
-@kernel
-def _dot(a: Any, b: Any, lanes: Any) -> float:
-    """Sum of products of float32 arrays whose length is a multiple of `LANES`.
-
-    ``lanes`` is float32[LANES] scratch: as many sums side by side keep the vector units busy
-    without leave to reorder floating-point additions.
-    """
-    lanes[:] = 0
-    for i in range(0, a.size, LANES):
-        for j in range(LANES):
-            lanes[j] += a[i + j] * b[i + j]
-    total = 0.0
-    for j in range(LANES):
-        total += lanes[j]
-    return total
 
 
 @kernel
@@ -133,43 +142,67 @@ def _store(w: Any, references: int, c: Any) -> None:
 
 
 @kernel
-def least_squares(a: Any, b: Any, n: int, rounds: int, w: Any) -> None:
-    """Weights ``w`` (float64) of the first ``n`` features that foretell ``b`` best.
+def normal_equations(
+    a: Any, runs: int, stride: int, n: int, weights: Any, weighted: Any, m: Any, y: Any
+) -> None:
+    """``m w = y`` for the weights w with which ``n`` features foretell the targets best.
 
-    ``a`` float32[features, samples] and ``b`` float32[samples], a multiple of `LANES` samples.
+    ``a`` (float32) holds ``runs`` runs of ``stride`` numbers: a vector of `LANES` samples for each
+    feature and, in the end, for the target. ``runs`` is a multiple of `half_sums.ABREAST`.
+    ``weights`` (float32) are the samples', ``weighted`` (float32[_CHUNK * LANES]) is scratch.
+    """
+    target = stride - LANES
+    m[:] = 0
+    y[:] = 0
+    for first in range(0, runs, _CHUNK):
+        count = min(_CHUNK, runs - first)
+        origin = first * stride
+        for i in range(n):
+            for t in range(count):
+                at = origin + t * stride + i * LANES
+                product_lanes(weighted, t * LANES, a, at, weights, (first + t) * LANES)
+            for j in range(i + 1):
+                place = origin + j * LANES
+                m[i, j] += np.float64(sum_products(weighted, a, place, stride, count))
+            y[i] += np.float64(sum_products(weighted, a, origin + target, stride, count))
+
+
+@kernel
+def absolute_errors(a: Any, runs: int, stride: int, n: int, w: Any, errors: Any) -> float:
+    """The sizes of the ``errors`` (float32) that the features' weights ``w`` leave; their mean."""
+    ones = np.ones(LANES, np.float32)
+    totals = np.zeros(LANES, np.float32)
+    for run in range(runs):
+        place = run * LANES
+        at = run * stride
+        product_lanes(errors, place, a, at + stride - LANES, ones, 0)
+        for i in range(n):
+            add_scaled_lanes(errors, place, a, at + i * LANES, np.float32(-w[i]))
+        absolute_lanes(errors, place, totals)
+    return np.float64(lane_total(totals, 0)) / (runs * LANES)
+
+
+@kernel
+def _least_squares(a: Any, runs: int, n: int, rounds: int, w: Any) -> None:
+    """Weights ``w`` (float64) of ``n`` features that foretell the targets best.
+
     Every round after the first weighs samples by the inverse of their error.
     """
-    samples = b.size
-    weight = np.ones(samples, np.float32)
-    error = np.empty(samples, np.float32)
-    weighted = np.empty(samples, np.float32)
-    lanes = np.empty(LANES, np.float32)
+    stride = (n + 1) * LANES
+    weights = np.ones(runs * LANES, np.float32)
+    weighted = np.empty(_CHUNK * LANES, np.float32)
     m = np.empty((n, n), np.float64)
     y = np.empty(n, np.float64)
     for turn in range(rounds):
+        normal_equations(a, runs, stride, n, weights, weighted, m, y)
         for i in range(n):
-            for t in range(samples):
-                weighted[t] = a[i, t] * weight[t]
-            y[i] = _dot(weighted, b, lanes)
-            for j in range(i + 1):
-                m[i, j] = _dot(weighted, a[j], lanes)
-            m[i, i] += 1e-3 * samples
+            m[i, i] += _RIDGE * runs * LANES
         solve(m, y, n, w)
-        if turn + 1 == rounds:
-            break
-        for t in range(samples):
-            error[t] = b[t]
-        for i in range(n):
-            tap = np.float32(w[i])
-            for t in range(samples):
-                error[t] -= tap * a[i, t]
-        total = np.float64(0.0)
-        for t in range(samples):
-            error[t] = abs(error[t])
-            total += error[t]
-        floor = np.float32(max(0.6 * total / samples, 0.5))
-        for t in range(samples):
-            weight[t] = np.float32(1.0) / max(error[t], floor)
+        if turn + 1 < rounds:
+            mean = absolute_errors(a, runs, stride, n, w, weights)
+            floor = np.float32(max(_FLOOR * mean, _LEAST))
+            for i in range(runs * LANES):
+                weights[i] = np.float32(1.0) / max(weights[i], floor)
 
 
 @kernel
@@ -186,11 +219,11 @@ def fit_plane(
     """Coefficients ``c`` of the ``p``-th plane coded, for ``rows`` > 1.
 
     ``planes`` uint16[components, rows, PAD + width + PAD] with their side samples filled,
-    ``order[p]`` the component coded p-th, ``samples`` a multiple of `LANES`.
+    ``order[p]`` the component coded p-th, ``samples`` a multiple of 64.
     """
-    a = np.empty((MAX_FEATURES, samples), np.float32)
-    b = np.empty(samples, np.float32)
-    n = _gather(planes, order, p, rows, width, a, b)
+    runs = samples // LANES
+    a = np.empty((MAX_FEATURES + 1) * samples, np.float32)
+    n = _gather(planes, order, p, rows, width, runs, a)
     w = np.zeros(MAX_FEATURES, np.float64)
-    least_squares(a, b, n, rounds, w)
+    _least_squares(a, runs, n, rounds, w)
     _store(w, min(p, MAX_REFERENCES), c)

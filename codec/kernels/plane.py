@@ -1,6 +1,6 @@
-"""What the encoder chooses for a plane, and the plane's head.
+"""What the encoder chooses for a plane, the plane's head, and all planes of a tile in one call.
 
-Each choice is one call: between calls a thread has to take the GIL back from the others.
+One, since between calls a thread has to take the GIL back from the others.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ from codec.kernels.statistics import (
     sampled_cost,
 )
 from codec.kernels.tile import (
+    emit_plane,
     first_residuals,
+    plane_residuals,
     sampled_residuals,
 )
 
@@ -216,4 +218,55 @@ def write_head(
         at = _put32(head, at, ends[s])
     if not whole:
         at = _put_flags(head, at, coded.reshape(coded.size))
+    return at
+
+
+@kernel
+def encode_planes(
+    planes: Any,
+    order: Any,
+    bits: Any,
+    rows: int,
+    width: int,
+    fit_samples: int,
+    fit_rounds: int,
+    step: int,
+    cross_step: int,
+    levels: Any,
+    z: Any,
+    coded: Any,
+    magnitudes: Any,
+    histogram: Any,
+    c: Any,
+    thresholds: Any,
+    k: Any,
+    lengths: Any,
+    table: Any,
+    direct: Any,
+    streams: Any,
+    ends: Any,
+    head: Any,
+) -> int:
+    """Code the planes of a tile one after another; the length of their heads.
+
+    ``bits`` (int64) are each component's, ``fit_samples`` to ``cross_step`` the level's. The p-th
+    plane coded leaves its streams in ``streams[p]``, which end at ``ends[p]``, and its head in
+    ``head``. The arrays from ``z`` to ``direct`` are `codec.workspace.Workspace`'s, and scratch.
+    """
+    at = 0
+    for p in range(order.size):
+        component = order[p]
+        depth = bits[component]
+        predictor, shift, start = choose_prediction(
+            planes, order, p, rows, width, depth, fit_samples, fit_rounds, z, c
+        )
+        samples = (planes, order, p, rows, width, depth)
+        plane_residuals(*samples, c, predictor, shift, start, z, coded, magnitudes[component])
+        place = (z, magnitudes, order, p)
+        shape = (coded, rows, width, depth, step, cross_step, levels, histogram)
+        cross = choose_codes(*place, *shape, thresholds, k, lengths, table, direct)
+        codes = (thresholds, coded, k, table, direct)
+        emit_plane(*place, rows, width, cross, *codes, streams[p], ends[p])
+        chosen = (predictor, shift, start, cross, c, thresholds, k, lengths)
+        at = write_head(head, at, p, *chosen, ends[p], coded)
     return at

@@ -219,23 +219,32 @@ def count_symbols(
     """
     activity = np.empty(width, np.int16)
     context = np.empty(width, np.int16)
-    counts[:] = 0
-    counts[:, ESCAPE] = 1
-    flat = counts.reshape(CONTEXTS * SYMBOLS)
+    # By turns, as in `choose_contexts`.
+    seen = np.zeros((2, CONTEXTS * SYMBOLS), np.int64)
     for r in range(0, rows, step):
         activity_row(magnitudes, order, p, r, cross, activity, width)
         quantise(activity, thresholds, SYMBOLS, context, width)
+        row = z[r]
         for b in range(coded.shape[1]):
             if coded[r, b] == 0:
                 continue
-            for x in range(b * BLOCK, min((b + 1) * BLOCK, width)):
+            x = np.uint64(b * BLOCK)
+            last = np.uint64(min((b + 1) * BLOCK, width))
+            while x < last:
                 at = np.uint64(np.uint16(context[x]))
-                symbol = np.uint64(z[r, PAD + x]) >> np.uint64(k[at // np.uint64(SYMBOLS)])
-                flat[at + min(symbol, np.uint64(ESCAPE))] += 2
+                symbol = np.uint64(row[np.uint64(PAD) + x]) >> np.uint64(
+                    k[at // np.uint64(SYMBOLS)]
+                )
+                seen[x & np.uint64(1), at + min(symbol, np.uint64(ESCAPE))] += 2
+                x += np.uint64(1)
+    flat = counts.reshape(CONTEXTS * SYMBOLS)
+    for i in range(flat.size):
+        flat[i] = seen[0, i] + seen[1, i]
     for c in range(CONTEXTS):
+        counts[c, ESCAPE] += 1
         before = np.int64(0)
         for s in range(ESCAPE):
-            seen = counts[c, s]
-            if seen == 0 and before + counts[c, s + 1] >= _LIKELY:
+            here = counts[c, s]
+            if here == 0 and before + counts[c, s + 1] >= _LIKELY:
                 counts[c, s] = 1
-            before = seen
+            before = here

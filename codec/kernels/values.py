@@ -55,6 +55,26 @@ def mark_values(plane: Any, rows: int, width: int, step: int, used: Any) -> None
 
 
 @kernel
+def _are_equal(one: Any, other: Any, rows: int, width: int, step: int) -> bool:
+    """Whether two planes have the same samples in every ``step``-th row."""
+    for r in range(0, rows, step):
+        for x in range(width):
+            if one[r, PAD + x] != other[r, PAD + x]:
+                return False
+    return True
+
+
+@kernel
+def has_equal_planes(planes: Any, rows: int, width: int, step: int) -> bool:
+    """Whether any two components have the same samples in every ``step``-th row."""
+    for c in range(planes.shape[0]):
+        for other in range(c):
+            if _are_equal(planes[c], planes[other], rows, width, step):
+                return True
+    return False
+
+
+@kernel
 def map_plane(plane: Any, rows: int, width: int, table: Any) -> None:
     """Put ``table[v]`` (uint16) in the place of each sample v."""
     for r in range(rows):

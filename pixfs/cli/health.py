@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pixfs.cli.mounts import chosen_mounts
+from pixfs.configfile import mountpoint_in
 
 if TYPE_CHECKING:
     import argparse
@@ -56,7 +57,5 @@ def run(args: argparse.Namespace) -> int:
 def _mounts(args: argparse.Namespace) -> list[str]:
     named = list(args.mounts)
     if args.config:
-        from pixfs.cli.mounts import configured_mount
-
-        named.append(configured_mount(args.config))
+        named.append(mountpoint_in(args.config))
     return chosen_mounts(named)

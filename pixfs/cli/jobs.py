@@ -64,6 +64,9 @@ def _add_submit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verify", choices=("hash", "size"))
     parser.add_argument("--quiet", metavar="SECONDS", type=int, help="nothing written for so long")
     parser.add_argument("--priority", type=int)
+    parser.add_argument("--limit", metavar="BYTES", type=int, help="bytes a second it may move")
+    parser.add_argument("--webhook", metavar="URL", help="takes a POST when it has ended")
+    parser.add_argument("--email", metavar="ADDRESS", help="gets a mail when it has ended")
     parser.add_argument("--label")
     parser.add_argument("--watch", action="store_true", help="show its progress until it has ended")
 
@@ -106,7 +109,8 @@ def _submit(session: Session, args: argparse.Namespace) -> int:
         target, _, destination = args.to.partition(":")
         form += [("target", target), ("destination", destination)]
     options = {"quiet_s": args.quiet, "priority": args.priority, "label": args.label}
-    options |= {"overwrite": args.overwrite, "verify": args.verify}
+    options |= {"overwrite": args.overwrite, "verify": args.verify, "limit_bps": args.limit}
+    options |= {"webhook": args.webhook, "email": args.email}
     form += [(name, str(given)) for name, given in options.items() if given is not None]
     job = session.send("POST", "/jobs", form)
     print(f"job {job['id']}")

@@ -23,15 +23,15 @@ EXIT_INTERRUPTED = 130
 _EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def build_parser(verbs: Sequence[str] = VERBS) -> argparse.ArgumentParser:
+    """The command line, whole or for some verbs."""
     parser = argparse.ArgumentParser(
         prog="pixfs",
         description="Store film frames losslessly smaller and read back the same bytes.",
         epilog=_EXIT_CODES,
     )
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name in VERBS:
+    for name in verbs:
         verb = importlib.import_module(f"pixfs.cli.{name}")
         subparser = subparsers.add_parser(verb.NAME, help=verb.HELP, description=verb.__doc__)
         subparser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -45,7 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (argparse exits with 2 by itself)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args = build_parser().parse_args(arguments)
+    # A daemon that has been killed is back the sooner, the less is loaded for it.
+    named = [verb for verb in VERBS if arguments[:1] == [verb]]
+    args = build_parser(named or VERBS).parse_args(arguments)
     args.argv = arguments
     try:
         return int(args.run(args))

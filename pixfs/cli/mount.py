@@ -7,6 +7,7 @@ served by this process, which logs to standard error and tells systemd when it i
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -85,9 +86,12 @@ def read_settings(args: argparse.Namespace) -> MountSettings:
 
 
 def _serve(args: argparse.Namespace, settings: MountSettings) -> int:
+    # What is loaded stays: looking through it for garbage would take a tenth of the start.
+    gc.disable()
     from pixfs.cli.logs import log_to_stderr, redirect_to_file
     from pixfs.fuse.session import serve
 
+    gc.enable()
     if settings.log:
         redirect_to_file(settings.log)
     log_to_stderr(debug=args.debug)
@@ -126,6 +130,7 @@ class _Report:
 def _start_daemon(args: argparse.Namespace, settings: MountSettings) -> int:
     from pixfs.config import default_log_path
 
+    _tell_of_former(settings.mountpoint)
     log_path = os.path.abspath(settings.log or default_log_path(settings.mountpoint))
     reading, writing = os.pipe()
     command = [sys.executable, "-m", "pixfs.cli", *args.argv]
@@ -154,6 +159,21 @@ def _start_daemon(args: argparse.Namespace, settings: MountSettings) -> int:
     # The daemon outlives us on purpose; this keeps subprocess from warning about it.
     child.returncode = 0
     return 0
+
+
+def _tell_of_former(mountpoint: str) -> None:
+    """Say what the new daemon is going to wait for, if one is ending there."""
+    from pixfs import runfiles
+    from pixfs.fuse.mountinfo import mount_at, resolve_parent
+
+    path = resolve_parent(mountpoint)
+    former = runfiles.daemon_at(path)
+    if former is not None and mount_at(path) is None:
+        print(
+            f"waiting for the former daemon (pid {former.pid}) to end, at most"
+            f" {runfiles.ENDING_S:g} s ...",
+            file=sys.stderr,
+        )
 
 
 def _check_answers(mountpoint: str) -> None:

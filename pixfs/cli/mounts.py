@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from pixfs import runfiles
-from pixfs.errors import ConfigError, TargetError
+from pixfs.errors import TargetError
 
 
 def read_stats(mountpoint: str) -> dict[str, Any]:
@@ -26,13 +26,3 @@ def chosen_mounts(named: list[str]) -> list[str]:
     if not found:
         raise TargetError("nothing is mounted; mount with: pixfs mount BACKING MOUNTPOINT")
     return found
-
-
-def configured_mount(path: str) -> str:
-    """The mount point that a volume's configuration file names; ConfigError when it does not."""
-    from pixfs.config import read_config
-
-    mountpoint = read_config(path).mountpoint
-    if not mountpoint:
-        raise ConfigError(f"{path} names no mountpoint")
-    return mountpoint

@@ -27,6 +27,14 @@ _METRICS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], Any]], ...] =
     ("cache_hits_total", "counter", "blocks found decoded", lambda s: s["cache"]["hits"]),
     ("cache_misses_total", "counter", "blocks decoded anew", lambda s: s["cache"]["misses"]),
 )
+# what it is of what the mount found at its start, where it stands in the stats' "recovered".
+_RECOVERED: tuple[tuple[str, str, str], ...] = (
+    ("recovered_daemons_total", "killed daemons cleared up after", "volumes"),
+    ("interrupted_conversions_total", "conversions found cut off, to begin anew", "interrupted"),
+    ("superseded_originals_total", "originals of finished conversions removed", "superseded"),
+    ("recovered_rewrites_total", "rewrites found cut off and carried through", "rewrites"),
+    ("lost_and_found_total", "unknown files moved to lost+found", "kept"),
+)
 _THROTTLE: tuple[tuple[str, str, str, str], ...] = (
     ("moved_bytes_total", "counter", "bytes moved by requests and conversions", "bytes"),
     ("moved_bytes_per_second", "gauge", "bytes moved of late", "rate"),
@@ -42,6 +50,12 @@ def exposition(mounts: Mapping[str, Mapping[str, Any]]) -> str:
         lines += _heading(name, kind, meaning)
         lines += [
             f"pixfs_{name}{{{_label('mount', mount)}}} {read(stats)}"
+            for mount, stats in mounts.items()
+        ]
+    for name, meaning, key in _RECOVERED:
+        lines += _heading(name, "counter", meaning)
+        lines += [
+            f"pixfs_{name}{{{_label('mount', mount)}}} {stats['recovered'][key]}"
             for mount, stats in mounts.items()
         ]
     for name, kind, meaning, key in _THROTTLE:

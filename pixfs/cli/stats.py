@@ -81,8 +81,21 @@ def _text(mount: str, stats: Mapping[str, Any]) -> str:
         f"  cache      {format_size(cache['bytes'])} of {format_size(cache['budget_bytes'])},"
         f" {hits} found in it",
         f"  inodes     {stats['nodes']}",
+        *_recovery(stats["recovered"]),
     ]
     return "\n".join(lines)
+
+
+def _recovery(recovered: Mapping[str, int]) -> list[str]:
+    """What the mount cleared up when it was made, if it had to."""
+    if not any(recovered.values()):
+        return []
+    return [
+        f"  recovered  {recovered['volumes']} killed daemons,"
+        f" {recovered['interrupted']} interrupted conversions,"
+        f" {recovered['superseded']} replaced originals, {recovered['rewrites']} rewrites,"
+        f" {recovered['kept']} unknown files kept"
+    ]
 
 
 def _direction(name: str, state: Mapping[str, Any]) -> str:

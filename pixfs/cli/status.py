@@ -116,7 +116,7 @@ def _print_mounts(mounts: Iterable[dict[str, Any]]) -> None:
     for mount in mounts:
         stats = mount["stats"]
         if stats is None:
-            print(f"{mount['mountpoint']}: finishing its queue (pid {mount['pid']})")
+            print(f"{mount['mountpoint']}: ending (pid {mount['pid']})")
             continue
         print(
             f"{mount['mountpoint']}: {stats['converted']} compressed,"

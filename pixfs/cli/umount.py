@@ -1,7 +1,7 @@
-"""Unmount, and return when the daemon has finished its queue and is gone.
+"""Unmount, and return when the daemon is gone, which takes some seconds at most.
 
-Conversions that are queued are finished first, which can take a while; --force leaves them to
-the next mount (the files stay raw, complete and readable). A mount with open files is left
+Frames that wait for compression are left to the next mount (they stay raw, complete and readable);
+with --drain they are compressed first, which can take a while. A mount with open files is left
 alone; --lazy detaches it all the same and waits until the files are closed.
 """
 
@@ -12,27 +12,39 @@ import os
 import signal
 import sys
 import time
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from pixfs import runfiles
+from pixfs.configfile import mountpoint_in
 from pixfs.errors import ConfigError, MountError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 NAME = "umount"
-HELP = "unmount after finishing the queue"
+HELP = "unmount, leaving what waits for compression to the next mount"
 
 # The daemon's heartbeat holds the mount for an instant every other second.
 _BUSY_RETRIES = 20
 _BUSY_PAUSE_S = 0.05
+# A daemon that takes no longer to end is not worth a word.
+_SILENT_S = 1.0
+_DRAIN = "user.pixfs.drain"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare this verb's own arguments."""
     parser.add_argument("mountpoint", nargs="?", help="where it is mounted")
     parser.add_argument("--config", metavar="FILE", help="take the mount point from this file")
-    parser.add_argument("--force", action="store_true", help="leave the queue to the next mount")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--drain", action="store_true", help="compress all that waits before the daemon ends"
+    )
+    how.add_argument(
+        "--force", action="store_true", help="end the daemon at once, also when files are open"
+    )
     parser.add_argument("--lazy", action="store_true", help="detach also when files are open")
     parser.add_argument(
         "--stale",
@@ -57,9 +69,10 @@ def run(args: argparse.Namespace) -> int:
     if daemon is not None and args.force:
         os.kill(daemon.pid, signal.SIGQUIT)
     elif mount is not None:
-        _detach(path, lazy=args.lazy or daemon is None)
+        with _drain_asked_for(path) if args.drain and daemon is not None else nullcontext():
+            _detach(path, lazy=args.lazy or daemon is None)
     if daemon is not None:
-        _wait_gone(daemon)
+        _wait_gone(daemon, draining=args.drain)
     return 0
 
 
@@ -67,11 +80,8 @@ def _mountpoint(args: argparse.Namespace) -> str:
     if args.mountpoint:
         return str(args.mountpoint)
     if args.config:
-        from pixfs.config import read_config
-
-        if mountpoint := read_config(args.config).mountpoint:
-            return mountpoint
-    raise ConfigError("which mount? give MOUNTPOINT, or a --config that has it")
+        return mountpoint_in(args.config)
+    raise ConfigError("which mount? give MOUNTPOINT or --config")
 
 
 def _clear_stale(path: str, *, is_mounted: bool, daemon: runfiles.Daemon | None) -> int:
@@ -83,6 +93,18 @@ def _clear_stale(path: str, *, is_mounted: bool, daemon: runfiles.Daemon | None)
         detach(path, lazy=True)
         print(f"detached the dead mount at {path}")
     return 0
+
+
+@contextmanager
+def _drain_asked_for(path: str) -> Iterator[None]:
+    """The daemon is told to finish its queue when the mount ends; not so if it does not end."""
+    before = os.getxattr(path, _DRAIN)
+    os.setxattr(path, _DRAIN, b"yes")
+    try:
+        yield
+    except BaseException:
+        os.setxattr(path, _DRAIN, before)
+        raise
 
 
 def _detach(path: str, *, lazy: bool) -> None:
@@ -104,15 +126,22 @@ def _detach(path: str, *, lazy: bool) -> None:
             return
 
 
-def _wait_gone(daemon: runfiles.Daemon) -> None:
+def _wait_gone(daemon: runfiles.Daemon, *, draining: bool) -> None:
     """Wait for the daemon; the user may stop waiting, the daemon goes on."""
     try:
-        if not daemon.is_gone_within(1.0):
-            print("waiting for queued conversions to finish ...", file=sys.stderr)
+        if not daemon.is_gone_within(_SILENT_S):
+            what = "all frames that wait" if draining else "what is being compressed"
+            print(f"waiting for the daemon to finish {what} ...", file=sys.stderr)
+            if not draining and not daemon.is_gone_within(runfiles.ENDING_S):
+                print(
+                    "it still serves the mount: files are open, or a container (another mount"
+                    " namespace) has the mount, too",
+                    file=sys.stderr,
+                )
             daemon.is_gone_within(None)
     except KeyboardInterrupt:
         print(
-            f"pixfs umount: the daemon (pid {daemon.pid}) goes on with its queue; end it with"
+            f"pixfs umount: the daemon (pid {daemon.pid}) goes on; end it with"
             f" pixfs umount --force {daemon.mountpoint}",
             file=sys.stderr,
         )

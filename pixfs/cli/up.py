@@ -1,7 +1,7 @@
 """Mount a volume and run the server, each a process of its own, until Ctrl-C or SIGTERM.
 
-If one of the two ends by itself the other is stopped too. Stopping finishes the conversions
-that are queued; a second Ctrl-C leaves them for the next time.
+If one of the two ends by itself the other is stopped too. Frames that wait for compression are
+left for the next time.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ class Connection:
 
     def __init__(self) -> None:
         self._poll = select.poll()
+        self._requests = select.poll()
         self.found = False
         for entry in os.listdir("/proc/self/fd"):
             try:
@@ -26,8 +27,13 @@ class Connection:
                 continue
             if is_device:
                 self._poll.register(int(entry), 0)
+                self._requests.register(int(entry), select.POLLIN)
                 self.found = True
 
     def is_over(self) -> bool:
         """Whether the kernel has ended the connection; never blocks."""
         return any(events & (select.POLLERR | select.POLLNVAL) for _, events in self._poll.poll(0))
+
+    def has_request(self) -> bool:
+        """Whether the kernel has a request that nobody has taken yet; never blocks."""
+        return bool(self._requests.poll(0))

@@ -60,7 +60,7 @@ def _why_unseen(mountpoint: str, daemon: runfiles.Daemon | None) -> str:
             " Under systemd a directive of the unit or of a drop-in makes one (ProtectSystem=,"
             " ProtectHome=, PrivateTmp= and the like): remove it"
         )
-    return f"it is unmounted already; its daemon (pid {daemon.pid}) finishes the queue"
+    return f"it is unmounted already; its daemon (pid {daemon.pid}) is ending"
 
 
 def _sees(pid: int, mountpoint: str) -> bool:

@@ -2,28 +2,40 @@
 
 The C library keeps what is freed, in an arena for nearly every thread: a daemon that has converted
 and decoded frames in many threads holds hundreds of MiB that nothing uses, and the amount creeps
-up for as long as threads come to arenas they have not used yet. A few arenas, whose free pages
-are given back now and then, hold it where the use of it is. Elsewhere than with glibc nothing
-is done.
+up for as long as threads come to arenas they have not used yet. Three things hold it where the use
+of it is: a few arenas; large buffers kept out of them, where decoded blocks that stay would pin
+the holes they leave; and the free pages of the arenas given back now and then. Elsewhere than with
+glibc nothing is done.
 """
 
 from __future__ import annotations
 
 import ctypes
 
-# mallopt's name for the number of arenas.
+MIB = 1 << 20
+
+# mallopt's names.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 # Threads allocate little at a time, and large buffers seldom: they hardly ever wait for an arena.
 _ARENAS = 4
+# From this size on a buffer has pages of its own, which are gone when it is freed. Left to itself
+# the C library raises the threshold to 32 MiB as soon as buffers of that size have been freed.
+_OWN_PAGES_FROM = MIB
+# Free memory at an arena's end that is not given back at once: the next buffers want it again.
+_KEPT_AT_END = 8 * MIB
 # How often to give back, in seconds.
 TRIM_EVERY_S = 20.0
 _libc = ctypes.CDLL(None)
 
 
-def keep_few_arenas() -> None:
-    """Limit the arenas of this process; before it starts its threads."""
+def set_up() -> None:
+    """Have the C library keep little of what is freed; before the process starts its threads."""
     if hasattr(_libc, "mallopt"):
         _libc.mallopt(_M_ARENA_MAX, _ARENAS)
+        _libc.mallopt(_M_MMAP_THRESHOLD, _OWN_PAGES_FROM)
+        _libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_AT_END)
 
 
 def trim() -> None:

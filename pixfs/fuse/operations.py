@@ -25,13 +25,15 @@ from pixfs.fuse.attributes import (
 from pixfs.fuse.handles import HandleTable, OpenDirectory, OpenFile
 from pixfs.fuse.inodes import ROOT_NUMBER, Inode, InodeTable
 from pixfs.fuse.pacing import Pacing
-from pixfs.fuse.requests import WorkerThreads, answered, in_thread
+from pixfs.fuse.requests import answered
+from pixfs.fuse.threads import Turn, WorkerThreads, in_thread
 from pixfs.volume import Caller, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pixfs.volume import DirHandle, Handle, Node, Volume
+    from pixfs.volume.attributes import Buffer
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class Operations(pyfuse3.Operations):
     def __init__(self, volume: Volume, threads: WorkerThreads | None = None) -> None:
         super().__init__()
         self._volume = volume
-        self._threads = threads or WorkerThreads()
+        self.threads = threads or WorkerThreads()
         self.inodes = InodeTable(volume.root)
         self._files: HandleTable[OpenFile] = HandleTable()
         self._directories: HandleTable[OpenDirectory] = HandleTable()
@@ -75,11 +77,15 @@ class Operations(pyfuse3.Operations):
             self._volume.release_refs(node, count)
 
     async def _metadata(self, call: Callable[..., R], *args: object) -> R:
-        return await in_thread(self._threads.metadata, call, *args)
+        return await self.threads.promptly(self.threads.metadata, call, *args)
 
-    async def _io(self, file: OpenFile, call: Callable[..., R], *args: object) -> R:
-        async with file.turns:
-            return await in_thread(self._threads.data, call, *args)
+    async def _read(self, file: OpenFile, off: int, size: int) -> Buffer:
+        async with Turn(file.turns):
+            return await in_thread(self.threads.data, file.file.read, off, size)
+
+    async def _change(self, file: OpenFile, call: Callable[..., R], *args: object) -> R:
+        async with Turn(file.turns):
+            return await self.threads.promptly(self.threads.data, call, *args)
 
     def _enter(self, node: Node, parent: int | None) -> tuple[Inode, pyfuse3.EntryAttributes]:
         """Take over one reference of node for the kernel; worker thread."""
@@ -114,7 +120,8 @@ class Operations(pyfuse3.Operations):
         # The table first and here: what follows may run later, in any order.
         released = [self.inodes.forget(number, count) for number, count in inode_list]
         try:
-            await self._metadata(self._release_refs, [r for r in released if r is not None])
+            held = [r for r in released if r is not None]
+            await in_thread(self.threads.metadata, self._release_refs, held)
         except Exception:
             # Nobody waits for an answer, and an exception would end the mount.
             log.exception("forget failed for %d inodes; their references leak", len(released))
@@ -219,7 +226,7 @@ class Operations(pyfuse3.Operations):
         if fields.update_size:
             # Truncating a container decodes and rewrites the frame: no metadata thread for that.
             size = attr.st_size
-            await in_thread(self._threads.data, self._volume.truncate, known.node, size, handle)
+            await in_thread(self.threads.data, self._volume.truncate, known.node, size, handle)
         return await self._metadata(self._set_attributes, known, attr, fields)
 
     def _set_attributes(
@@ -273,13 +280,15 @@ class Operations(pyfuse3.Operations):
     @answered
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         known = self.inodes.get(inode)
-        handle = await in_thread(self._threads.data, self._volume.open, known.node, flags)
+        handle = await self.threads.promptly(
+            self.threads.data, self._volume.open, known.node, flags
+        )
         return self._opened(handle, known, ctx)
 
     def _opened(
         self, handle: Handle, inode: Inode, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.FileInfo:
-        turns = trio.CapacityLimiter(self._threads.turns_per_file)
+        turns = trio.CapacityLimiter(self.threads.turns_per_file)
         fh = self._files.add(OpenFile(handle, inode, turns, ctx.pid))
         return pyfuse3.FileInfo(fh=fh, keep_cache=handle.keep_cache)
 
@@ -291,7 +300,7 @@ class Operations(pyfuse3.Operations):
         try:
             data = file.file.read_cached(off, size)
             if data is None:
-                data = await self._io(file, file.file.read, off, size)
+                data = await self._read(file, off, size)
             moved = len(data)
         finally:
             limiter.refund(size - moved)
@@ -304,7 +313,7 @@ class Operations(pyfuse3.Operations):
         limiter, moved = self._volume.throttle.write, 0
         await self.pacing.admit(limiter, file, len(buf))
         try:
-            moved = await self._io(file, file.file.write, off, buf)
+            moved = await self._change(file, file.file.write, off, buf)
         finally:
             limiter.refund(len(buf) - moved)
         return moved
@@ -314,12 +323,12 @@ class Operations(pyfuse3.Operations):
         file = self._files.get(fh)
         if file.file.is_writable:
             # Nothing can be late of a file that is only read: closing it costs no thread.
-            await self._io(file, file.file.flush)
+            await self._change(file, file.file.flush)
 
     @answered
     async def fsync(self, fh: int, datasync: bool) -> None:
         file = self._files.get(fh)
-        await in_thread(self._threads.syncs, file.file.fsync, datasync)
+        await in_thread(self.threads.syncs, file.file.fsync, datasync)
 
     @answered
     async def release(self, fh: int) -> None:
@@ -327,7 +336,7 @@ class Operations(pyfuse3.Operations):
         # No await before this: see _closed.
         file.inode.closing += 1
         try:
-            await in_thread(self._threads.data, _close, file.inode, file.file.release)
+            await in_thread(self.threads.data, _close, file.inode, file.file.release)
         finally:
             file.inode.closing -= 1
             self._released.unpark_all()
@@ -353,7 +362,9 @@ class Operations(pyfuse3.Operations):
     @answered
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         opened = self._directories.get(fh)
-        await self._metadata(self._fill, opened.directory, opened.inode, start_id, token)
+        await in_thread(
+            self.threads.metadata, self._fill, opened.directory, opened.inode, start_id, token
+        )
 
     def _fill(
         self, directory: DirHandle, inode: Inode, start: int, token: pyfuse3.ReaddirToken
@@ -378,12 +389,12 @@ class Operations(pyfuse3.Operations):
     @answered
     async def releasedir(self, fh: int) -> None:
         opened = self._directories.remove(fh)
-        await self._metadata(_close, opened.inode, opened.directory.release)
+        await in_thread(self.threads.metadata, _close, opened.inode, opened.directory.release)
 
     @answered
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         opened = self._directories.get(fh)
-        await in_thread(self._threads.syncs, opened.directory.fsync)
+        await in_thread(self.threads.syncs, opened.directory.fsync)
 
     # Extended attributes
 
@@ -395,7 +406,7 @@ class Operations(pyfuse3.Operations):
             return str(os.getpid()).encode()
         if name.startswith(xattrs.CONTROL_PREFIX):
             await self._closed(known)
-        limiter = self._threads.conversions if name == xattrs.VERIFY else self._threads.metadata
+        limiter = self.threads.conversions if name == xattrs.VERIFY else self.threads.metadata
         return await in_thread(limiter, self._volume.getxattr, known.node, name, _caller(ctx))
 
     @answered
@@ -406,7 +417,7 @@ class Operations(pyfuse3.Operations):
         xattrs.check_set(name)
         if name == xattrs.STATE:
             await self._closed(known)
-        limiter = self._threads.conversions if name == xattrs.STATE else self._threads.metadata
+        limiter = self.threads.conversions if name == xattrs.STATE else self.threads.metadata
         # CREATE and REPLACE have been checked by pyfuse3 before it calls.
         await in_thread(limiter, self._volume.setxattr, known.node, name, value, 0, _caller(ctx))
 

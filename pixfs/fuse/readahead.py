@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 READ_AHEAD_KIB = 4096
 # Under a limit a long request is a long wait for every other reader: this much time at most.
 _REQUEST_S = 0.025
-_LEAST_KIB = 32
+_LEAST_KIB = 16
 _BDI = Path("/sys/class/bdi")
 
 

@@ -1,11 +1,13 @@
-"""One mount from start to end: volume, kernel session, signals, drain.
+"""One mount from start to end: volume, kernel session, signals, what is still being converted.
 
 `serve` owns everything it starts and ends it in the reverse order. pyfuse3 keeps its session in
 module globals, so there is one mount a process.
 
-Signals: SIGTERM and SIGINT unmount, finish the queued conversions and exit; a second one, or
-SIGQUIT at any time, leaves the rest of the queue for the next mount. SIGUSR1 writes every
-thread's stack to standard error.
+However the mount ends, the conversions that have begun are finished if that takes no longer than a
+moment, and the queue is left to the next mount; with ``drain`` all of it is finished first.
+
+Signals: SIGTERM and SIGINT unmount and exit; a second one, or SIGQUIT at any time, breaks off what
+is being converted. SIGUSR1 writes every thread's stack to standard error.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import faulthandler
 import functools
 import gc
 import logging
+import math
 import os
 import resource
 import signal
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -40,6 +44,7 @@ from pixfs.fuse.readahead import (
 )
 from pixfs.fuse.sdnotify import ServiceManager, watchdog_interval_s
 from pixfs.fuse.signals import StopSignals
+from pixfs.fuse.warming import warm_when_quiet
 from pixfs.runfiles import Daemon, LimitsFile, claim
 from pixfs.throttle import Priority, format_rate, parse_rate
 from pixfs.volume import Volume
@@ -64,8 +69,11 @@ _WATCH_S = 0.25
 _SWITCH_S = 0.0005
 # Nodes of a listing come by the ten thousand and make no cycles: look for some less often.
 _GC_ALLOCATIONS = 20_000
-_DRAIN_STEP_S = 0.25
-_DRAIN_EXTENSION_S = 60
+# Conversions that have begun when the mount ends get so long, unless the queue is drained: most
+# are done with then, and whoever waits to mount again need not wait much longer.
+_FINISH_S = 2.0
+_ENDING_STEP_S = 0.25
+_EXTENSION_S = 60
 _INVALIDATOR_STOP_S = 5.0
 
 
@@ -86,7 +94,8 @@ class Session:
         self._manager = ServiceManager()
 
     def run(self) -> None:
-        """Mount, serve until unmounted or told to stop, unmount, drain. Main thread only."""
+        """Mount, serve until unmounted or told to stop, unmount, end what converts. Main thread
+        only."""
         operations = Operations(self._volume)
         invalidator = Invalidator(operations.inodes)
         heartbeat = Heartbeat(
@@ -102,7 +111,7 @@ class Session:
             self._volume.on_content_changed = None
             self._unmount(invalidator, heartbeat)
             operations.release_everything()
-        self._drain()
+        self._close_volume()
 
     def _mount(self, operations: Operations) -> None:
         settings = self._settings
@@ -130,12 +139,15 @@ class Session:
 
     async def _serve(self, operations: Operations, heartbeat: Heartbeat) -> None:
         token = trio.lowlevel.current_trio_token()
+        connection = Connection()
+        operations.threads.is_request_waiting = connection.has_request
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._announce, operations, heartbeat)
-                nursery.start_soon(self._warm_kernels)
+                if self._settings.policy.mode == "on-close":
+                    nursery.start_soon(self._warm_kernels)
                 nursery.start_soon(self._give_memory_back)
-                nursery.start_soon(self._watch, Connection(), operations.pacing)
+                nursery.start_soon(self._watch, connection, operations.pacing)
                 self._signals.wake_with(lambda: token.run_sync_soon(self._terminate))
                 await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
                 nursery.cancel_scope.cancel()
@@ -168,13 +180,15 @@ class Session:
         return await trio.to_thread.run_sync(mountinfo.mount_at, self._mountpoint) is None
 
     async def _warm_kernels(self) -> None:
-        """Load the codec's kernels now, so that the first reader does not wait for it."""
+        """Load the codec's kernels before the first conversion; a mount that makes none by itself
+        does without until it is asked for something compressed."""
+        throttle = self._volume.throttle
         try:
-            # Abandoned when the mount ends first: a compilation may take most of a minute.
-            await trio.to_thread.run_sync(codec.warmup, abandon_on_cancel=True)
+            await warm_when_quiet(
+                codec.warmup_steps(), lambda: throttle.read.moved + throttle.write.moved
+            )
         except codec.CodecError:
             log.exception("the codec fails its own check: no frame will be compressed")
-        # What has been loaded stays for good: the collector need not go through it again.
         gc.freeze()
 
     async def _give_memory_back(self) -> None:
@@ -193,6 +207,8 @@ class Session:
         log.info("%s is mounted at %s", self._settings.backing, self._mountpoint)
         self._manager.notify("READY=1", f"STATUS=serving {self._mountpoint}")
         self._on_ready()
+        # What has been loaded stays for good: the collector need not go through it again.
+        gc.freeze()
 
     def _tune_kernel(self) -> None:
         mount = mountinfo.mount_at(self._mountpoint)
@@ -208,27 +224,26 @@ class Session:
         """Suit the kernel's read-ahead to the limit on reading. Any thread but trio's."""
         self._tune_kernel()
 
-    def _drain(self) -> None:
-        """Finish the queue, telling the service manager that this takes its time."""
-        abandoning = self._signals.abandoning
-        if abandoning.is_set() or self._volume.throttle.is_paused:
-            log.info("leaving the queue to the next mount")
-            self._volume.close(drain=False)
-            return
-        # Closed in a thread, so that a signal can still be acted on here.
-        closing = threading.Thread(target=self._volume.close, name="pixfs-drain")
+    def _close_volume(self) -> None:
+        """Close the volume in a thread, so that a signal can still be acted on here, and tell the
+        service manager that it takes its time."""
+        drain = self._volume.drains and not self._volume.throttle.is_paused
+        closing = threading.Thread(
+            target=self._volume.close, kwargs={"drain": drain}, name="pixfs-closing"
+        )
+        patience = math.inf if drain else time.monotonic() + _FINISH_S
         closing.start()
-        closing.join(_DRAIN_STEP_S)
-        while closing.is_alive() and not abandoning.is_set():
+        while not self._signals.abandoning.is_set() and time.monotonic() < patience:
+            closing.join(_ENDING_STEP_S)
+            if not closing.is_alive():
+                return
             self._manager.notify(
-                f"EXTEND_TIMEOUT_USEC={_DRAIN_EXTENSION_S * 1_000_000}",
+                f"EXTEND_TIMEOUT_USEC={_EXTENSION_S * 1_000_000}",
                 "WATCHDOG=1",
-                "STATUS=finishing queued conversions",
+                f"STATUS=finishing {'the queue' if drain else 'what is being converted'}",
             )
-            closing.join(_DRAIN_STEP_S)
-        if closing.is_alive():
-            log.info("leaving the rest of the queue to the next mount")
-            self._volume.close(drain=False)
+        log.info("what is still being converted is left to the next mount")
+        self._volume.abandon()
         closing.join()
 
 
@@ -237,7 +252,7 @@ def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -
 
     on_ready is called once the mount answers. Raises MountError or OSError when the mount
     cannot be made; after a clean end, everything that was written is on the backing directory
-    and the queue is empty or, when told so, left to the next mount.
+    and what has not been converted is left raw to the next mount.
     """
     backing = os.path.realpath(settings.backing)
     target = mountinfo.resolve_parent(settings.mountpoint)
@@ -253,7 +268,7 @@ def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -
         cleanup.callback(claim(daemon).close)
         signals = cleanup.enter_context(StopSignals())
         volume = Volume(backing, settings.policy)
-        # After the drain this does nothing; after a failure it drops the queue.
+        # After a run this does nothing; after a failure it drops the queue.
         cleanup.callback(functools.partial(volume.close, drain=False))
         session = Session(settings, volume, signals, on_ready or (lambda: None))
         _keep_limits(volume.throttle, LimitsFile(target), session, cleanup)
@@ -282,7 +297,7 @@ def _keep_limits(
 
 def _prepare_process() -> None:
     """Process-wide state a file system daemon needs."""
-    memory.keep_few_arenas()
+    memory.set_up()
     # Modes arrive with the caller's umask; the daemon's own must not be applied on top.
     os.umask(0)
     os.chdir("/")

@@ -15,12 +15,12 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 class StopSignals:
     """Within it, ending signals set events and wake whoever serves; main thread only.
 
-    One set of handlers stands from before the mount until after the drain: a signal in between
+    One set of handlers stands from before the mount until the volume is closed: a signal in between
     two stages must not fall back to ending the process.
 
     Attributes:
         stopping: the mount is to end.
-        abandoning: the queue is to be left to the next mount, too.
+        abandoning: nothing that is being converted is to be waited for.
     """
 
     def __init__(self) -> None:

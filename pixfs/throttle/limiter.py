@@ -95,6 +95,11 @@ class Limiter:
             woken = self._advance(None)
         _wake(woken)
 
+    @property
+    def moved(self) -> int:
+        """Bytes let through since the start."""
+        return self._meter.total
+
     def exempt(self, *priorities: Priority) -> None:
         """Lets these classes pass from now on, and whoever of them waits: for the end."""
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import xxhash
 
@@ -20,69 +20,102 @@ if TYPE_CHECKING:
     from pixfs.throttle import Limiter
     from pixfs.volume.heads import Head
 
-_CHUNK = 1 << 20
-_ZEROS = bytes(_CHUNK)
+CHUNK = 1 << 20
 
 
-def copy_bytes(
-    source_fd: int,
-    target_fd: int,
-    length: int,
-    limiter: Limiter,
-    flow: Hashable,
-    progress: Callable[[int], None],
-) -> str:
-    """Copies ``length`` bytes, going on from what the target holds; returns their hash.
+class Readable(Protocol):
+    """Bytes from their beginning to their end.
 
-    What the target holds already is hashed from the source: whether it is right shows when the
-    target is compared as a whole. Zeros become holes. Raises OSError, TransferError.
+    Attributes:
+        size: how many there are to be.
+    """
+
+    size: int
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most ``size``; empty at the end."""
+
+
+class Writable(Protocol):
+    """Where they go; as `pixfs.transfer.partial.Partial`."""
+
+    def holds(self, data: bytes, /) -> bool:
+        """Whether an earlier attempt has left these bytes, which follow those before."""
+
+    def write(self, data: bytes, /) -> None:
+        """Appends."""
+
+
+class Gate(Protocol):
+    """What bytes wait for, and who hears of them; any call may raise to end the copy."""
+
+    def read(self, size: int, /) -> None:
+        """Before bytes are read."""
+
+    def write(self, size: int, /) -> None:
+        """Before bytes are written."""
+
+    def landed(self, size: int, /) -> None:
+        """After they were written, or were found there."""
+
+
+def pour(source: Readable, target: Writable, gate: Gate) -> tuple[str, int]:
+    """Copies bytes until the source ends; their XXH3-128 in hex, and how many they were.
+
+    What the target holds already is compared rather than written. Raises what source, target
+    and gate raise.
     """
     digest = xxhash.xxh3_128()
-    done = min(backing.fstat(target_fd).st_size, length)
-    buf = memoryview(bytearray(_CHUNK))
-    _hash_into(digest, source_fd, done, buf)
-    progress(done)
-    backing.ftruncate(target_fd, done)
-    while done < length:
-        size = limiter.piece(min(_CHUNK, length - done))
-        limiter.acquire(flow, size, Priority.BACKGROUND)
-        piece = buf[:size]
-        if backing.pread_into(source_fd, piece, done) != size:
+    done = 0
+    gate.read(min(CHUNK, source.size))
+    while data := source.read(CHUNK):
+        digest.update(data)
+        if not target.holds(data):
+            gate.write(len(data))
+            target.write(data)
+        gate.landed(len(data))
+        done += len(data)
+        if done < source.size:
+            gate.read(min(CHUNK, source.size - done))
+    return digest.hexdigest(), done
+
+
+class OpenFile:
+    """The first ``size`` bytes of an open file, to be read in turn."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.size = size
+        self._fd = fd
+        self._offset = 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes. OSError; TransferError when the file has become shorter."""
+        size = min(size, self.size - self._offset)
+        data = backing.pread(self._fd, size, self._offset) if size else b""
+        if size and not data:
             raise TransferError("it got shorter while it was copied")
-        digest.update(piece)
-        if _is_zero(piece):
-            backing.ftruncate(target_fd, done + size)
-        else:
-            backing.pwrite_all(target_fd, piece, done)
-        done += size
-        progress(size)
-    return digest.hexdigest()
+        self._offset += len(data)
+        return data
 
 
-def _is_zero(piece: memoryview) -> bool:
-    # Comparing views goes byte by byte; copying first is faster, and seldom needed.
-    return piece[0] == 0 and piece.tobytes() == (
-        _ZEROS if len(piece) == _CHUNK else bytes(len(piece))
-    )
+class Limited:
+    """A gate of one limiter."""
 
+    def __init__(self, limiter: Limiter, flow: Hashable, progress: Callable[[int], None]) -> None:
+        """``flow`` is what shares the limiter with others; ``progress`` hears of bytes done."""
+        self._limiter = limiter
+        self._flow = flow
+        self.landed = progress
 
-def hash_stored(fd: int, length: int) -> str:
-    """XXH3-128 of the first ``length`` bytes, read from the storage rather than from memory
-    where that can be had. Raises TransferError when there are fewer."""
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    digest = xxhash.xxh3_128()
-    _hash_into(digest, fd, length, memoryview(bytearray(_CHUNK)))
-    return digest.hexdigest()
+    def read(self, size: int) -> None:
+        """Only what is written counts."""
 
-
-def _hash_into(digest: xxhash.xxh3_128, fd: int, length: int, buf: memoryview) -> None:
-    offset = 0
-    while offset < length:
-        piece = buf[: min(_CHUNK, length - offset)]
-        if backing.pread_into(fd, piece, offset) != len(piece):
-            raise TransferError("it is shorter than it was")
-        digest.update(piece)
-        offset += len(piece)
+    def write(self, size: int) -> None:
+        """Waits until so many bytes may go."""
+        while size:
+            piece = self._limiter.piece(size)
+            self._limiter.acquire(self._flow, piece, Priority.BACKGROUND)
+            size -= piece
 
 
 def head_of(fd: int, *, stored: bool) -> Head:
@@ -133,10 +166,10 @@ def _original_hash(fd: int, head: Head) -> str:
         return reader.hash
     base = codec.WRAP_SIZE if head.kind is Kind.WRAP else 0
     digest = xxhash.xxh3_128()
-    buf = memoryview(bytearray(_CHUNK))
+    buf = memoryview(bytearray(CHUNK))
     offset = 0
     while offset < head.length:
-        piece = buf[: min(_CHUNK, head.length - offset)]
+        piece = buf[: min(CHUNK, head.length - offset)]
         if backing.pread_into(fd, piece, base + offset) != len(piece):
             raise TransferError("it got shorter while it was read")
         digest.update(piece)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pixfs.transfer.attributes import carry_over
-from pixfs.transfer.content import copy_bytes, hash_stored, head_of, is_alike, is_identical
+from pixfs.transfer.content import Limited, OpenFile, head_of, is_alike, is_identical, pour
 from pixfs.transfer.errors import ChangedError, TransferError
-from pixfs.transfer.partial import Partial, key_of
+from pixfs.transfer.partial import Partial, incoming, key_of, plain_name
 from pixfs.volume import backing
 from pixfs.volume.attributes import Signature
 from pixfs.volume.heads import Kind
@@ -95,11 +95,19 @@ class FileCopier:
             if self._is_there(source_fd, target_dir, target.name, thorough=thorough):
                 self._progress(st.st_size)
                 return found
-            partial = Partial(target, key_of(signature, target), stored=self._stored)
-            held.callback(partial.close)
+            partial = self._begin(key_of(signature, target), target_dir, target, held)
             more = self._fill(source_fd, signature, partial)
             self._place(partial, target_dir, target.name)
             return Copied(signature, st.st_size, (*found.notes, *more))
+
+    def _begin(self, key: bytes, target_dir: int, target: Place, held: ExitStack) -> Partial:
+        """The file on its way, open as long as ``held`` is."""
+        if self._stored and target.root is not None:
+            partial = Partial.take_up(held.enter_context(incoming(target.root)), key)
+        else:
+            partial = Partial.take_up(target_dir, plain_name(key))
+        held.callback(partial.close)
+        return partial
 
     def carry_attributes(self, source_fd: int, target_fd: int) -> list[str]:
         """Carries a file's or directory's attributes over; returns notes on what was left out.
@@ -142,13 +150,13 @@ class FileCopier:
             raise TransferError("there is no space for it at the destination") from error
 
     def _fill_and_check(self, source_fd: int, signature: Signature, partial: Partial) -> list[str]:
-        notes = [f"went on from byte {partial.size}"] if partial.size else []
-        expected = copy_bytes(
-            source_fd, partial.fd, signature.size, self._limiter, signature.key, self._progress
-        )
+        gate = Limited(self._limiter, signature.key, self._progress)
+        expected, _ = pour(OpenFile(source_fd, signature.size), partial, gate)
+        partial.cut()
+        notes = [f"went on from byte {partial.held}"] if partial.held else []
         notes += self.carry_attributes(source_fd, partial.fd)
-        backing.fsync(partial.fd)
-        if hash_stored(partial.fd, signature.size) != expected:
+        partial.sync()
+        if partial.digest() != expected:
             partial.discard()
             raise TransferError("what was written does not read back as it was read; try again")
         if Signature.of(backing.fstat(source_fd)) != signature:
@@ -157,21 +165,14 @@ class FileCopier:
         return notes
 
     def _place(self, partial: Partial, target_dir: int, name: bytes) -> None:
-        if not self._overwrite:
-            partial.place(target_dir, name, overwrite=False)
-            return
         try:
-            fd = os.open(name, _NOFOLLOW, dir_fd=target_dir)
-        except FileNotFoundError:
-            partial.place(target_dir, name, overwrite=True)
-            return
-        try:
-            # Whoever has it open for writing by way of a volume holds a lock against this.
-            if not backing.try_lock(fd, exclusive=True):
-                raise TransferError("the destination is open for writing")
-            partial.place(target_dir, name, overwrite=True)
-        finally:
-            backing.close(fd)
+            partial.place(target_dir, name, replace=self._overwrite)
+        except FileExistsError:
+            raise TransferError("the destination exists and differs; see --overwrite") from None
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            raise TransferError("the destination is open for writing") from error
 
 
 def _refuse_open_for_writing(fd: int) -> None:

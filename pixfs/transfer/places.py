@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 
 from pixfs import runfiles
 from pixfs.errors import TargetError
 from pixfs.fuse.mountinfo import mount_of, mounts
+
+log = logging.getLogger(__name__)
 
 HIDDEN_AREA = ".pixfs"
 
@@ -73,9 +76,8 @@ def locate(path: str, *, follow: bool = True) -> Place:
 
 def _backing_of(mountpoint: str) -> str | None:
     """The backing directory if this user may know it and work in it."""
-    try:
-        root = os.fsdecode(os.getxattr(mountpoint, "user.pixfs.backing"))
-    except OSError:
+    root = backing_of(mountpoint)
+    if root is None:
         return None
     try:
         area = os.stat(os.path.join(root, HIDDEN_AREA))
@@ -83,6 +85,39 @@ def _backing_of(mountpoint: str) -> str | None:
         return None
     # What lies in the area is the daemon's, and only its user may put anything there.
     return root if area.st_uid == os.geteuid() else None
+
+
+def backing_of(mountpoint: str, told: str | None = None) -> str | None:
+    """The directory a mount shows: ``told``, or what the mount itself tells. None when that is
+    out of reach.
+
+    It must be the mount's own in this process's view of the file system: another machine, or a
+    container, may have a different directory by that name.
+    """
+    try:
+        root = told or os.fsdecode(os.getxattr(mountpoint, "user.pixfs.backing"))
+        is_its_own = _is_behind(root, mountpoint)
+    except OSError as error:
+        log.debug("a mount's backing directory is out of reach: %s", error)
+        return None
+    if not is_its_own:
+        log.info("the backing directory of a mount is not reachable under its name")
+        return None
+    return root
+
+
+def _is_behind(directory: str, mountpoint: str) -> bool:
+    """Whether a directory is the one a mount shows: the daemon's run file says so, or, where that
+    cannot be read, both show the same times, to the nanosecond, and the same owner."""
+    found = os.stat(directory)
+    daemon = runfiles.daemon_at(mountpoint)
+    if daemon is not None:
+        return (daemon.backing_dev, daemon.backing_ino) == (found.st_dev, found.st_ino)
+    return _shown(found) == _shown(os.stat(mountpoint))
+
+
+def _shown(st: os.stat_result) -> tuple[int, ...]:
+    return st.st_mtime_ns, st.st_ctime_ns, st.st_uid, st.st_gid, st.st_mode
 
 
 def _volume_root(real: str) -> str | None:

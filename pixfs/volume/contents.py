@@ -115,11 +115,15 @@ class RawContent(Content):
 
     @property
     def length(self) -> int:
-        return max(0, backing.fstat(self.fd).st_size - self.base)
+        return self.length_of(backing.fstat(self.fd))
+
+    def length_of(self, st: os.stat_result) -> int:
+        """Logical length of the file with these attributes."""
+        return max(0, st.st_size - self.base)
 
     def look(self) -> tuple[os.stat_result, Head]:
         st = backing.fstat(self.fd)
-        return st, Head(self.kind, max(0, st.st_size - self.base))
+        return st, Head(self.kind, self.length_of(st))
 
     def become_raw(self) -> None:
         """The file has been emptied, header and all."""

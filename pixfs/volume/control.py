@@ -36,7 +36,10 @@ _FILE_NAMES = (
 )  # fmt: skip
 _LISTED_FILE_NAMES = tuple(name for name in _FILE_NAMES if name != "verify")
 _THROTTLES = ("throttle.read", "throttle.write")
-_ROOT_NAMES = ("stats", "policy", "backing", *_THROTTLES)
+_DRAIN = "drain"
+_SETTABLE = (_DRAIN, *_THROTTLES)
+_ROOT_NAMES = ("stats", "policy", "backing", *_SETTABLE)
+_YES_NO = {b"yes": True, b"no": False}
 
 
 class Status(NamedTuple):
@@ -104,8 +107,8 @@ class Control:
             self._set_state(node, value, caller)
             return
         short = name[len(PREFIX) :].decode("ascii", "replace") if name.startswith(PREFIX) else ""
-        if node is self._root and short in _THROTTLES:
-            self._set_limit(short, value, caller)
+        if node is self._root and short in _SETTABLE:
+            self._set_of_mount(short, value, caller)
             return
         self._refuse_control(name)
         self._refuse_acl(name)
@@ -148,10 +151,18 @@ class Control:
         throttle = self._core.throttle
         return throttle.read if name == "throttle.read" else throttle.write
 
-    def _set_limit(self, name: str, value: bytes, caller: Caller) -> None:
+    def _set_of_mount(self, name: str, value: bytes, caller: Caller) -> None:
         # Who runs the volume may do with it what root may.
         if caller.uid not in (0, os.geteuid()):
             raise oserror(errno.EPERM)
+        if name == _DRAIN:
+            if value not in _YES_NO:
+                raise oserror(errno.EINVAL)
+            self._core.drains = _YES_NO[value]
+        else:
+            self._set_limit(name, value, caller)
+
+    def _set_limit(self, name: str, value: bytes, caller: Caller) -> None:
         try:
             limit = parse_rate(value.decode("ascii"))
         except ValueError:
@@ -164,7 +175,7 @@ class Control:
 
     def _control_names(self, node: Node) -> tuple[str, ...]:
         if node is self._root:
-            return ("stats", "policy", *_THROTTLES)
+            return ("stats", "policy", *_SETTABLE)
         return _LISTED_FILE_NAMES if node.is_regular else ()
 
     def _computed(self, node: Node, name: str, caller: Caller) -> str | None:
@@ -185,6 +196,8 @@ class Control:
             return json.dumps(self._stats())
         if name == "policy":
             return json.dumps(self._core.policy.to_json())
+        if name == _DRAIN:
+            return "yes" if self._core.drains else "no"
         if name in _THROTTLES:
             return format_rate(self._limiter(name).limit)
         if caller.uid not in (0, backing.fstat(self._root.fd).st_uid):

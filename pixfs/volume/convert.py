@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from pixfs.volume.attributes import Signature
 from pixfs.volume.contents import ContainerContent
 from pixfs.volume.errors import (
     BusyError,
+    ClosingError,
     MetadataError,
     NoSpaceError,
     RestoreConflictError,
@@ -99,6 +100,7 @@ class Converter:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._budget = ByteBudget(core.policy.encode_bytes)
+        self._encoders = threading.BoundedSemaphore(core.policy.encode_threads)
 
     def convert(
         self, node: Node, *, threads: int = 1, priority: Priority = Priority.BACKGROUND
@@ -191,14 +193,40 @@ class Converter:
 
     def _encode(self, source: _Source, threads: int, priority: Priority) -> codec.Encoded:
         original = memoryview(bytearray(source.length))
-        for start, stop in _paced(self._core.throttle.read, source, source.length, priority):
+        for start, stop in self._paced(self._core.throttle.read, source, source.length, priority):
             piece = original[start:stop]
             if backing.pread_into(source.fd, piece, source.base + start) != stop - start:
                 raise BusyError("changed while it was read")
         self._core.on_step("read")
         encoded_at = datetime.now(UTC).isoformat(timespec="seconds")
-        level = self._core.policy.level
-        return codec.encode(original, level=level, threads=threads, encoded_at=encoded_at)
+        # Somebody waits for what is asked for: it does not queue behind the background.
+        with self._encoders if priority is Priority.BACKGROUND else nullcontext():
+            self._go_on()
+            return codec.encode(
+                original,
+                level=self._core.policy.level,
+                threads=threads,
+                encoded_at=encoded_at,
+                before_piece=self._go_on,
+            )
+
+    def _go_on(self) -> None:
+        """Breaks a conversion off (ClosingError) that the closing volume does not wait for."""
+        if self._core.abandoning.is_set():
+            raise ClosingError
+
+    def _paced(
+        self, limiter: Limiter, source: _Source, length: int, priority: Priority
+    ) -> Iterator[tuple[int, int]]:
+        """Ranges to move one after the other, each when the limit allows it; nothing is locked
+        meanwhile that a user could wait for."""
+        start = 0
+        while start < length:
+            self._go_on()
+            stop = start + limiter.piece(length - start)
+            limiter.acquire(source.signature.key, stop - start, priority)
+            yield start, stop
+            start = stop
 
     def _leave(self, file: LogicalFile, source: _Source, reason: str) -> Result:
         """The file stays as it is; notes why."""
@@ -221,7 +249,7 @@ class Converter:
         try:
             container = memoryview(encoded.container)
             limiter = self._core.throttle.write
-            for start, stop in _paced(limiter, source, len(container), priority):
+            for start, stop in self._paced(limiter, source, len(container), priority):
                 backing.pwrite_all(temp.fd, container[start:stop], start)
             self._core.on_step("written")
             try:
@@ -299,16 +327,3 @@ class Converter:
             return content
         content.retire()
         raise VerifyError("the stored container does not open as the one encoded")
-
-
-def _paced(
-    limiter: Limiter, source: _Source, length: int, priority: Priority
-) -> Iterator[tuple[int, int]]:
-    """Ranges to move one after the other, each when the limit allows it; nothing is locked
-    meanwhile that a user could wait for."""
-    start = 0
-    while start < length:
-        stop = start + limiter.piece(length - start)
-        limiter.acquire(source.signature.key, stop - start, priority)
-        yield start, stop
-        start = stop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,9 @@ class Core:
         throttle: the limits that conversions keep to, and whoever serves users' requests.
         readahead: decodes blocks a sequential reader will want; None when not started.
         on_reading: called when somebody has begun to read through a file.
+        drains: whether the queue is to be finished when the mount ends; as the policy says until
+            somebody sets it.
+        abandoning: set when the volume closes and conversions are not to be waited for.
         on_step: called with a step's name between the steps of a conversion, restore or swap
             (`docs/internals/volume.md` lists them).
     """
@@ -54,13 +58,16 @@ class Core:
     readahead: Executor | None = None
     on_reading: Callable[[Node], None] = _nobody
     on_step: Callable[[str], None] = _no_step
+    abandoning: threading.Event = field(default_factory=threading.Event)
     stats: Stats = field(default_factory=Stats)
     heads: HeadCache = field(default_factory=HeadCache)
     verdicts: Verdicts = field(default_factory=Verdicts)
     directories: DirectoryLocks = field(default_factory=DirectoryLocks)
+    drains: bool = field(init=False)
     cache: BlockCache = field(init=False)
     throttle: Throttle = field(init=False)
 
     def __post_init__(self) -> None:
+        self.drains = self.policy.drain
         self.cache = BlockCache(self.policy.cache_bytes)
         self.throttle = Throttle(self.policy.throttle_read, self.policy.throttle_write)

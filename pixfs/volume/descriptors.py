@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,8 @@ class Kept:
             soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             limit = max(_FEWEST_KEPT, min(_MOST_KEPT, soft // 4))
         self._limit = limit
-        self._nodes: dict[Node, None] = {}
+        # A plain dict takes the longer to find its first entry, the more were deleted before it.
+        self._nodes: OrderedDict[Node, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -87,8 +89,7 @@ class Kept:
         for _ in range(_TRIES):
             if len(self._nodes) <= self._limit:
                 break
-            oldest = next(iter(self._nodes))
-            del self._nodes[oldest]
+            oldest, _ = self._nodes.popitem(last=False)
             if oldest is not node and oldest.may_drop_descriptor():
                 dropped.append(oldest)
             else:

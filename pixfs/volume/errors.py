@@ -3,11 +3,13 @@
 OSError                     what every public call raises, with the errno for the caller
 ConversionRefusedError      a conversion that cannot happen (now); never leaves the volume
 ├── BusyError               EBUSY   open for writing, changed meanwhile, locked elsewhere
+├── ClosingError            EBUSY   the volume closes and does not wait for it
 ├── NoSpaceError            ENOSPC  too little free space on the backing file system
 ├── MetadataError           ENOTSUP an attribute could not be carried over
 └── UnconvertibleError      EBUSY   hard-linked, no known name, other file system ...
 RestoreConflictError        the name no longer is the file that was to be replaced (ESTALE)
 StaleNodeError              no name leads to the node's inode any more (ESTALE)
+NameTakenError              another volume made a file under the name to be created (ESTALE)
 OvertakenError              another volume changed the file in place: look again (ESTALE)
 """
 
@@ -40,6 +42,13 @@ class BusyError(ConversionRefusedError):
     retry = True
 
 
+class ClosingError(ConversionRefusedError):
+    """The volume is being closed and does not wait for the conversion to end."""
+
+    def __init__(self) -> None:
+        super().__init__("the volume is being closed")
+
+
 class NoSpaceError(ConversionRefusedError):
     """The container would not fit beside the raw file and leave the reserve."""
 
@@ -65,6 +74,13 @@ class RestoreConflictError(OSError):
 
 class StaleNodeError(OSError):
     """A node lost its inode behind the volume's back; whoever holds it looks the name up again."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
+class NameTakenError(OSError):
+    """Another volume made the name that was to be created: whoever asks looks it up again."""
 
     def __init__(self) -> None:
         super().__init__(errno.ESTALE, os.strerror(errno.ESTALE))

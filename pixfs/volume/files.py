@@ -350,13 +350,14 @@ class LogicalFile:
         """Writes, restoring a compressed file first; returns the bytes written."""
         with self.mutex:
             content = self._writable()
-            size = content.length
+            st = backing.fstat(content.wfd)
+            size = content.length_of(st)
             if append:
                 offset = size
             if offset < codec.HEAD_SIZE or size < codec.HEAD_SIZE:
                 content = self._guard_head(content, offset, buf, size)
             self.generation += 1
-            self._drop_privileges(content.wfd)
+            self._drop_privileges(content.wfd, st)
             return backing.pwrite(content.wfd, buf, offset + content.base)
 
     def truncate(self, size: int) -> None:
@@ -389,7 +390,7 @@ class LogicalFile:
         if length < codec.HEAD_SIZE and length < size:
             content = self._guard_head(content, size, b"", size)
         self.generation += 1
-        self._drop_privileges(content.wfd)
+        self._drop_privileges(content.wfd, backing.fstat(content.wfd))
         backing.ftruncate(content.wfd, size + content.base)
 
     def _empty(self) -> None:
@@ -400,7 +401,7 @@ class LogicalFile:
         with self.frozen():
             if isinstance(content, RawContent):
                 self._begin_writing(content)
-                self._drop_privileges(content.wfd)
+                self._drop_privileges(content.wfd, backing.fstat(content.wfd))
                 # Another volume that has it open as a wrap could not tell that it is none now.
                 keeps_header = content.kind is Kind.WRAP and self._has_company()
                 backing.ftruncate(content.wfd, content.base if keeps_header else 0)
@@ -415,7 +416,7 @@ class LogicalFile:
         try:
             lock_shared(wfd)
             self._check_not_replaced(backing.fstat(wfd))
-            self._drop_privileges(wfd)
+            self._drop_privileges(wfd, backing.fstat(wfd))
             rfd = backing.reopen(wfd, os.O_RDONLY)
             try:
                 backing.ftruncate(wfd, 0)
@@ -455,9 +456,9 @@ class LogicalFile:
     def _has_company(self) -> bool:
         return self._core.area is not None and self._core.area.has_company()
 
-    def _drop_privileges(self, fd: int) -> None:
+    def _drop_privileges(self, fd: int, st: os.stat_result) -> None:
         """Clears suid and, where it means group execution, sgid, as a write does natively."""
-        mode = stat.S_IMODE(backing.fstat(fd).st_mode)
+        mode = stat.S_IMODE(st.st_mode)
         kept = mode & ~stat.S_ISUID
         if mode & stat.S_IXGRP:
             kept &= ~stat.S_ISGID

@@ -78,7 +78,7 @@ def repair(backing_path: str | bytes | os.PathLike[str]) -> int:
         area = Area(root_fd)
         try:
             with area.starting():
-                cleared = recovery.recover(area)
+                cleared = recovery.recover(area).files
                 return cleared + _clear_incoming(area)
         finally:
             area.close()

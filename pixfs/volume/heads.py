@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import threading
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import codec
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pixfs.volume.attributes import Buffer, Signature
 
 _REMEMBERED = 1 << 17
+# When there are too many, a sixteenth of them goes.
+_EVICTED_SHARE = 16
 # How long ago a file must have changed for a further change to show in its time stamps. Theirs are
 # as coarse as two seconds on some file systems; where one is no multiple of what any of those
 # counts in, it comes from a clock that ticks every ten milliseconds or faster, and the rest is for
@@ -118,4 +121,6 @@ class HeadCache:
         with self._lock:
             self._heads[signature[:2]] = (signature, head)
             if len(self._heads) > self._limit:
-                del self._heads[next(iter(self._heads))]
+                # Many at once: a dict looks for its first entry past all that were deleted there.
+                for oldest in list(islice(self._heads, 1 + self._limit // _EVICTED_SHARE)):
+                    del self._heads[oldest]

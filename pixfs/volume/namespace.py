@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pixfs.volume import backing
 from pixfs.volume.area import HIDDEN
 from pixfs.volume.attributes import Key
-from pixfs.volume.errors import oserror
+from pixfs.volume.errors import NameTakenError, oserror
 from pixfs.volume.handles import DirHandle, Handle
 from pixfs.volume.listing import Lister
 
@@ -71,7 +71,11 @@ class Namespace:
     def create(
         self, parent: Node, name: bytes, mode: int, flags: int, owner: Owner
     ) -> tuple[Node, Handle]:
-        """Creates and opens a regular file, or opens the one that is there (unless O_EXCL)."""
+        """Creates and opens a regular file.
+
+        A name that is there already is EEXIST with O_EXCL, else ESTALE: whoever made it
+        since the caller looked, nobody has checked yet that the caller may open it.
+        """
         self._check_new(parent, name)
         with self._core.directories.changing(parent.key):
             try:
@@ -79,24 +83,21 @@ class Namespace:
             except FileExistsError:
                 if flags & os.O_EXCL:
                     raise
-                fd = -1
-            if fd >= 0:
-                self._own_created(parent, name, fd, mode & ~owner.umask, owner)
+                raise NameTakenError from None
+            self._own_created(parent, name, fd, mode & ~owner.umask, owner)
             try:
                 node = self._adopt(parent, name)
             except BaseException:
-                if fd >= 0:
-                    backing.close(fd)
-                    self._unmake(parent, name)
+                backing.close(fd)
+                self._unmake(parent, name)
                 raise
         try:
             return node, Handle(self._core, node, flags, created_fd=fd)
         except BaseException:
-            if fd >= 0:
-                with self._core.directories.changing(parent.key):
-                    if self._still_there(node, parent, name):
-                        self._unmake(parent, name)
-                        self._core.nodes.drop_name(node, parent, name)
+            with self._core.directories.changing(parent.key):
+                if self._still_there(node, parent, name):
+                    self._unmake(parent, name)
+                    self._core.nodes.drop_name(node, parent, name)
             self._core.nodes.forget(node, 1)
             raise
 

@@ -39,38 +39,71 @@ _LOST = (FileNotFoundError, NotADirectoryError, StaleNodeError)
 class Node:
     """A file, directory or special file of the volume; opaque to its users.
 
+    There may be a million of them: what nearly all have (one name, the number they were first seen
+    with) takes no object of its own.
+
     Attributes:
         kind: the file type bits of st_mode (``stat.S_IFREG`` ...).
         ino: the backing inode number when the node was first seen; kept for its life.
+        device, number: of the backing inode that is behind it now.
         known_file: the file behind a regular node if anybody has asked for it yet.
     """
 
     __slots__ = (
+        "_name",
+        "_other_names",
+        "_parent",
         "_table",
         "descriptor",
+        "device",
         "gone",
         "holds",
         "ino",
-        "key",
         "kind",
         "known_file",
         "lookups",
-        "names",
+        "number",
         "pins",
     )
 
-    def __init__(self, table: NodeTable, key: Key, kind: int) -> None:
+    def __init__(self, table: NodeTable, device: int, number: int, kind: int) -> None:
         self._table = table
         self.kind = kind
-        self.ino = key.ino
-        self.key = key
+        self.ino = number
+        self.device = device
+        self.number = number
         self.lookups = 0
         self.pins = 0
         self.holds = 0
-        self.names: tuple[Name, ...] = ()
+        self._parent: Node | None = None
+        self._name = b""
+        self._other_names: tuple[Name, ...] = ()
         self.known_file: LogicalFile | None = None
         self.descriptor: Descriptor | None = None
         self.gone = False
+
+    @property
+    def key(self) -> Key:
+        """The backing inode that is behind it now."""
+        return Key(self.device, self.number)
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """The names it is known by: parents, and names in them."""
+        if self._parent is None:
+            return ()
+        return ((self._parent, self._name), *self._other_names)
+
+    def set_names(self, names: Sequence[Name]) -> None:
+        """What `names` is from now on; for the table, under its lock."""
+        self._parent, self._name = names[0] if names else (None, b"")
+        self._other_names = tuple(names[1:])
+
+    def is_known_as(self, parent: Node | None, name: bytes) -> bool:
+        """Whether it has that name."""
+        if parent is not None and self._parent is parent and self._name == name:
+            return True
+        return bool(self._other_names) and (parent, name) in self._other_names
 
     @property
     def fd(self) -> int:
@@ -89,7 +122,7 @@ class Node:
     def may_drop_descriptor(self) -> bool:
         """Whether nothing rests on the descriptor: it can be opened again by name, and neither
         a handle nor a conversion is at the file."""
-        if self.holds > 0 or not self.names:
+        if self.holds > 0 or self._parent is None:
             return False
         if self.kind == stat.S_IFDIR:
             # Its pins are children that know it as their parent.
@@ -121,7 +154,9 @@ class NodeTable:
     ) -> None:
         """``kept_descriptors`` bounds how many idle nodes keep theirs."""
         self._lock = threading.Lock()
-        self._nodes: dict[Key, Node] = {}
+        # By number where they are on the first one's device, as nearly all are.
+        self._nodes: dict[int | Key, Node] = {}
+        self._device: int | None = None
         self._new_file = new_file
         self._kept = Kept(kept_descriptors)
 
@@ -132,10 +167,9 @@ class NodeTable:
             st = backing.fstat(found.descriptor)
             while True:
                 with self._lock:
-                    key = Key(st.st_dev, st.st_ino)
-                    node = self._nodes.get(key)
+                    node = self._nodes.get(self._place(st.st_dev, st.st_ino))
                     if node is None or _is_known_as(node, st, parent, name):
-                        node = self._count(node, key, st, parent, name)
+                        node = self._count(node, st, parent, name)
                         if node.descriptor is None:
                             self._keep(node, found)
                         return node
@@ -150,24 +184,34 @@ class NodeTable:
         nodes: list[Node | None] = []
         with self._lock:
             for name, st in zip(names, stats, strict=True):
-                key = Key(st.st_dev, st.st_ino)
-                node = self._nodes.get(key)
+                node = self._nodes.get(self._place(st.st_dev, st.st_ino))
                 if node is None or _is_known_as(node, st, parent, name):
-                    nodes.append(self._count(node, key, st, parent, name))
+                    nodes.append(self._count(node, st, parent, name))
                 else:
                     nodes.append(None)
         return nodes
 
+    def _place(self, device: int, number: int) -> int | Key:
+        """Where in the table the node of a backing inode stands."""
+        return number if device == self._device else Key(device, number)
+
+    def _take_out(self, node: Node) -> None:
+        """Takes a node out of its place, unless another one has come to stand there."""
+        place = self._place(node.device, node.number)
+        if self._nodes.get(place) is node:
+            del self._nodes[place]
+
     def _count(
-        self,
-        node: Node | None,
-        key: Key,
-        st: os.stat_result,
-        parent: Node | None,
-        name: bytes,
+        self, node: Node | None, st: os.stat_result, parent: Node | None, name: bytes
     ) -> Node:
         if node is None:
-            node = self._nodes[key] = Node(self, key, stat.S_IFMT(st.st_mode))
+            if self._device is None:
+                self._device = st.st_dev
+            device, number = st.st_dev, st.st_ino
+            # One object for all of them, not one each.
+            device = self._device if device == self._device else device
+            node = Node(self, device, number, stat.S_IFMT(st.st_mode))
+            self._nodes[self._place(device, number)] = node
         node.lookups += 1
         if parent is not None:
             self._add_name(node, parent, name)
@@ -180,8 +224,8 @@ class NodeTable:
             self.open(node)
         except OSError:
             with self._lock:
-                if node.descriptor is None and self._nodes.get(node.key) is node:
-                    del self._nodes[node.key]
+                if node.descriptor is None:
+                    self._take_out(node)
 
     def open(self, node: Node) -> Descriptor:
         """The node's descriptor, opened by one of its names. ESTALE."""
@@ -263,7 +307,7 @@ class NodeTable:
     def find(self, key: Key) -> Node | None:
         """The node of a backing inode if it is in use; adds one pin, to be unpinned."""
         with self._lock:
-            node = self._nodes.get(key)
+            node = self._nodes.get(self._place(*key))
             if node is not None:
                 node.pins += 1
             return node
@@ -326,10 +370,9 @@ class NodeTable:
         """
         found = Unowned(Descriptor(fd))
         with self._lock:
-            if self._nodes.get(node.key) is node:
-                del self._nodes[node.key]
-            node.key = key
-            self._nodes[key] = node
+            self._take_out(node)
+            node.device, node.number = key
+            self._nodes[self._place(*key)] = node
             self._keep(node, found)
 
     def files(self) -> list[LogicalFile]:
@@ -351,14 +394,13 @@ class NodeTable:
             self._kept.clear()
 
     def _add_name(self, node: Node, parent: Node, name: bytes) -> None:
-        known = (parent, name)
-        if known not in node.names:
-            node.names = (*node.names, known)
+        if not node.is_known_as(parent, name):
+            node.set_names((*node.names, (parent, name)))
             parent.pins += 1
 
     def _drop_name(self, node: Node, parent: Node, name: bytes) -> None:
-        if (parent, name) in node.names:
-            node.names = tuple(known for known in node.names if known != (parent, name))
+        if node.is_known_as(parent, name):
+            node.set_names([known for known in node.names if known != (parent, name)])
             parent.pins -= 1
             self._close_unused(parent)
 
@@ -368,8 +410,7 @@ class NodeTable:
             node = unused.pop()
             if node.lookups > 0 or node.pins > 0 or node.gone:
                 continue
-            if self._nodes.get(node.key) is node:
-                del self._nodes[node.key]
+            self._take_out(node)
             self._kept.discard(node)
             for parent, _ in node.names:
                 parent.pins -= 1
@@ -380,12 +421,16 @@ class NodeTable:
         if node.descriptor is not None:
             node.descriptor.close()
         node.descriptor = None
-        node.names = ()
+        node.set_names(())
         node.gone = True
 
 
 def _is_inode(node: Node, st: os.stat_result) -> bool:
-    return node.key == (st.st_dev, st.st_ino) and node.kind == stat.S_IFMT(st.st_mode)
+    return (
+        node.number == st.st_ino
+        and node.device == st.st_dev
+        and node.kind == stat.S_IFMT(st.st_mode)
+    )
 
 
 def _is_known_as(node: Node, st: os.stat_result, parent: Node | None, name: bytes) -> bool:
@@ -393,4 +438,4 @@ def _is_known_as(node: Node, st: os.stat_result, parent: Node | None, name: byte
     descriptor, else only by a name it is known by."""
     if node.descriptor is not None:
         return True
-    return (parent, name) in node.names and node.kind == stat.S_IFMT(st.st_mode)
+    return node.is_known_as(parent, name) and node.kind == stat.S_IFMT(st.st_mode)

@@ -40,7 +40,7 @@ class Policy:
         level: effort of the encoder, one of ``codec.LEVELS``.
         include, exclude: globs over the file's path inside the volume or its bare name; a
             file is compressed by itself when some include and no exclude matches.
-        encode_threads: conversions that run at the same time.
+        encode_threads: frames encoded at the same time.
         min_size: bytes below which a file stays as it is ("too small").
         cache_bytes: budget of decoded blocks kept in memory.
         encode_bytes: budget of source bytes held in memory by running conversions. A single
@@ -49,6 +49,7 @@ class Policy:
         throttle_read, throttle_write: bytes a second that requests and conversions may move
             at first; 0 is paused, None unlimited.
         rescan: look for raw files that wait for compression when the volume starts.
+        drain: finish the whole queue when the mount ends, instead of leaving it to the next one.
         list_xattrs: name the control xattrs in listings, too.
     """
 
@@ -65,6 +66,7 @@ class Policy:
     throttle_read: int | None = None
     throttle_write: int | None = None
     rescan: bool = True
+    drain: bool = False
     list_xattrs: bool = False
 
     def __post_init__(self) -> None:

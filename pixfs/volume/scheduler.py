@@ -49,7 +49,8 @@ class Scheduler:
         soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         limit = max(64, min(soft // 4, 100_000))
         self.queue = ConversionQueue(core.clock, limit)
-        self._workers = Workers(self.queue, core.policy.encode_threads, self._work)
+        # One more than may encode at once, which reads, writes and waits for the storage meanwhile.
+        self._workers = Workers(self.queue, core.policy.encode_threads + 1, self._work)
         self._walker = threading.Thread(target=self._walk, name="pixfs-rescan", daemon=True)
         self._closing = threading.Event()
         self._started = False
@@ -64,7 +65,7 @@ class Scheduler:
             self._walker.start()
 
     def close(self, *, drain: bool) -> None:
-        """Stops the walk, finishes or abandons what waits, joins the threads."""
+        """Stops the walk, finishes or leaves what waits, joins the threads."""
         self._closing.set()
         for node in self.queue.close(drain=drain):
             self._core.nodes.unpin(node)
@@ -74,7 +75,8 @@ class Scheduler:
                 self._walker.join()
 
     def abandon(self) -> None:
-        """Makes a `close` that drains in another thread leave what has not begun."""
+        """Leaves what waits and breaks off what has begun, also in a `close` under way."""
+        self._core.abandoning.set()
         for node in self.queue.close(drain=False):
             self._core.nodes.unpin(node)
 

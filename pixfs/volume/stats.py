@@ -15,7 +15,6 @@ _COUNTERS = (
     "tiles_decoded",
     "frames_prefetched",
     "eio",
-    "leftovers_cleaned",
 )
 
 

@@ -8,6 +8,7 @@ import os
 import stat as stat_module
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pixfs.throttle import Priority
@@ -58,6 +59,7 @@ class Volume:
         self.policy = policy if policy is not None else Policy()
         self._lock = threading.Lock()
         self._closed = False
+        self._recovered = recovery.Recovered()
         self._prefetcher: Prefetcher | None = None
         path = os.path.realpath(os.fsencode(backing_path))
         self._core = Core(
@@ -105,7 +107,9 @@ class Volume:
             self._core.area = area
             self._core.directories.share(area.names_fd)
             with area.starting():
-                self._core.stats.add("leftovers_cleaned", recovery.recover(area))
+                self._recovered = recovery.recover(area)
+            if self._recovered.volumes:
+                log.info("cleared up after a volume that was killed: %s", self._recovered)
         self._core.readahead = ThreadPoolExecutor(
             self.policy.encode_threads, thread_name_prefix="pixfs-readahead"
         )
@@ -115,18 +119,16 @@ class Volume:
         self._scheduler.start()
 
     def close(self, drain: bool = True) -> None:
-        """Finishes (or, without ``drain``, abandons) queued conversions and closes everything,
-        handles still open included; idempotent. The caller makes no other call any more,
-        but one: while a close drains, another thread may close without draining, which makes
-        the first one leave the rest of the queue. A paused volume leaves it, too."""
+        """Finishes the conversions that have begun and (or, without ``drain``, but not) those
+        that are queued, and closes everything, handles still open included; idempotent. A paused
+        volume leaves its queue in any case. The caller makes no other call any more but
+        `abandon`."""
         drain = drain and not self.throttle.is_paused
         if not drain:
             # What has begun is finished, or a limit could keep the volume from closing.
             self.throttle.exempt(*Priority)
         with self._lock:
             if self._closed:
-                if not drain:
-                    self._scheduler.abandon()
                 return
             self._closed = True
         self._scheduler.close(drain=drain)
@@ -144,6 +146,13 @@ class Volume:
                 log.warning("the hidden area was not cleared: %s", error)
         self._core.nodes.close()
 
+    def abandon(self) -> None:
+        """Before or during a `close`, in any thread: it leaves the rest of the queue and breaks
+        off the conversions that have begun, each at its next step. Their files stay raw."""
+        # A limit could hold them back from their next step.
+        self.throttle.exempt(*Priority)
+        self._scheduler.abandon()
+
     @property
     def on_content_changed(self) -> Callable[[Node], None] | None:
         """Called, in any thread, when a node's bytes were found changed behind the users'
@@ -153,6 +162,12 @@ class Volume:
     @on_content_changed.setter
     def on_content_changed(self, callback: Callable[[Node], None] | None) -> None:
         self._core.on_content_changed = callback
+
+    @property
+    def drains(self) -> bool:
+        """Whether who ends the mount is to `close` with ``drain``: as the policy says, or as
+        somebody has set ``user.pixfs.drain`` since."""
+        return self._core.drains
 
     @property
     def on_step(self) -> Callable[[str], None]:
@@ -170,10 +185,12 @@ class Volume:
         return self._core.throttle
 
     def stats(self) -> dict[str, object]:
-        """Counters since the start, the queue, the block cache and what moves at present;
-        plain JSON values."""
+        """Counters since the start, what the start had to clear up, the queue, the block cache
+        and what moves at present; plain JSON values."""
         return {
             **self._core.stats.snapshot(),
+            "leftovers_cleaned": self._recovered.files,
+            "recovered": asdict(self._recovered),
             **self._scheduler.queue.snapshot(),
             "nodes": self._core.nodes.count(),
             "cache": self._core.cache.snapshot(),
@@ -216,7 +233,7 @@ class Volume:
     def create(
         self, parent: Node, name: bytes, mode: int, flags: int, owner: Owner
     ) -> tuple[Node, Handle]:
-        """Creates and opens a regular file, or opens the one there is (unless O_EXCL)."""
+        """Creates and opens a regular file; EEXIST, or ESTALE without O_EXCL, if it is there."""
         return self._namespace.create(parent, name, mode, flags, owner)
 
     def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, owner: Owner) -> Node:

@@ -35,7 +35,7 @@ class PixFS(OfFile):
             else "; without the encoder's own decode-verify, which no peer does either"
         )
 
-    def encode(self, source: bytes) -> bytes:
+    def encode(self, source: bytes) -> memoryview:
         return codec.encode(source, level=self._level, threads=1, verify=self._verify).container
 
     def decode(self, stored: bytes) -> bytearray:

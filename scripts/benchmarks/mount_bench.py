@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PACKAGES = ("numpy", "numba", "pyfuse3", "trio")
 _ACCESSES = 400
 _LONE = "lone"  # folder of the frame that is read first after a mount
+_BACKLOG = 4  # sequences that wait when the compression of a backlog is timed
 _ENCODE_TIMEOUT_S = 900.0
 _WARMUP_TIMEOUT_S = 900.0
 
@@ -44,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--known", type=int, default=0, help="files to find on a mount in the end (0: left out)"
+    )
+    parser.add_argument(
+        "--only-known", action="store_true", help="measure nothing else than --known"
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds; the best counts (3)")
     parser.add_argument("--level", default="balanced", help="PixFS level (balanced)")
@@ -60,10 +64,12 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         BenchError: a mount failed, or gave back other bytes than were written.
     """
-    frames = _shot(options.size, options.frames)
-    facts = machine.describe(PACKAGES)
     if options.backing:
         options.backing.mkdir(parents=True, exist_ok=True)
+    if options.only_known:
+        return _run_known(options)
+    frames = _shot(options.size, options.frames)
+    facts = machine.describe(PACKAGES)
     if pixfs("warmup", timeout_s=_WARMUP_TIMEOUT_S).returncode:
         raise BenchError("pixfs warmup failed; run it to see why")
     folder = Path(tempfile.mkdtemp(prefix="pixfs-bench-", dir=options.backing))
@@ -88,6 +94,39 @@ def run(options: argparse.Namespace) -> int:
     if options.write_docs:
         replace_section(options.write_docs, "mount", facts, text)
     return 0
+
+
+def _run_known(options: argparse.Namespace) -> int:
+    """Measure and print how many files a mount finds and keeps."""
+    if options.known < 1:
+        raise BenchError("--only-known needs --known N")
+    folder = Path(tempfile.mkdtemp(prefix="pixfs-bench-", dir=options.backing))
+    try:
+        with ExitStack() as mounted:
+            places = [place for place in _places(options, folder) if not place.compresses]
+            for place in places:
+                mounted.callback(place.stop)
+                place.start()
+            print(_know_beside(places, options.known, options.rounds))
+            print(_know(_raw(places), options.known))
+    finally:
+        _remove(folder)
+    return 0
+
+
+def _know_beside(places: Sequence[Place], count: int, rounds: int) -> str:
+    """Find as many files as the pass-through can hold, everywhere."""
+    held = listings.most_files(count)
+    folders = {place.name: listings.fill_many(place, "held", held) for place in places}
+    best: dict[str, float] = {}
+    for number in range(rounds):
+        _progress(f"finding {held} files, round {number + 1} of {rounds}")
+        for place in places:
+            _forget(place)
+            rate = held / listings.find(folders[place.name])
+            best[place.name] = max(rate, best.get(place.name, 0.0))
+    figures = ", ".join(f"{name} {rate:,.0f}" for name, rate in best.items())
+    return f"find through {held:,} files, files a second, best of {rounds}: {figures}"
 
 
 def _shot(size: str, count: int) -> list[bytes]:
@@ -125,6 +164,8 @@ def _measure(places: Sequence[Place], frames: Sequence[bytes], rounds: int) -> R
             for metric, fsync in ((Metric.WRITE, False), (Metric.WRITE_SYNC, True)):
                 target = folder / ("synced" if fsync else "plain")
                 _write(place, target, frames, metric, results, fsync=fsync)
+            if isinstance(place, PixFSMount) and place.compresses:
+                _compress_backlog(place, folder, frames, results)
         for place in places:
             _read(place, place.root / f"round{number}" / "plain", frames, plan, results)
     return results
@@ -154,6 +195,26 @@ def _write(
         stored_in = place.backing / target.relative_to(place.root)
         stored = sum(path.stat().st_blocks for path in stored_in.iterdir()) * 512
         results.add(place.name, Metric.RATIO, amount * 1e6 / stored)
+
+
+def _compress_backlog(
+    place: PixFSMount, folder: Path, frames: Sequence[bytes], results: Results
+) -> None:
+    """Have the mount compress several sequences while nobody reads or writes."""
+    place.limit_reading("0")
+    paths = []
+    for number in range(_BACKLOG):
+        target = folder / f"backlog{number}"
+        workloads.write_frames(target, frames, fsync=False)
+        paths += [workloads.frame_path(target, frame) for frame in range(len(frames))]
+    os.sync()
+    start = time.perf_counter()
+    place.limit_reading("unlimited")
+    _await_encoded(paths)
+    amount = _BACKLOG * sum(map(len, frames)) / 1e6
+    results.add(place.name, Metric.BACKLOG, amount / (time.perf_counter() - start))
+    for number in range(_BACKLOG):
+        shutil.rmtree(folder / f"backlog{number}")
 
 
 def _read(

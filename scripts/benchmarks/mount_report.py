@@ -25,6 +25,7 @@ class Metric(Enum):
     FIRST = ("first frame after mounting, cold, ms", True)
     HEAD = ("open, read 2 KiB, close, cold, us", True)
     ENCODE = ("written until compressed, MB/s", False)
+    BACKLOG = ("a backlog compressed, MB/s", False)
     LIST = ("ls -l, files/s", False)
     FIND = ("find, files/s", False)
     PEAK = ("largest resident memory, MB", True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.errors import BenchError, MissingToolError
 
 _MOUNT_TIMEOUT_S = 120.0
-_DRAIN_TIMEOUT_S = 600.0
+_ENDING_TIMEOUT_S = 600.0
 
 
 class Place:
@@ -107,6 +107,10 @@ class PixFSMount(Place):
         """Frames decoded ahead since it was mounted."""
         return int(json.loads(os.getxattr(self.root, "user.pixfs.stats"))["frames_prefetched"])
 
+    def limit_reading(self, rate: str) -> None:
+        """Set the mount's limit on reading, which holds for conversions, too."""
+        os.setxattr(self.root, "user.pixfs.throttle.read", rate.encode())
+
     @property
     def compresses(self) -> bool:
         return "--manual" not in self._options
@@ -124,18 +128,18 @@ class PixFSMount(Place):
             raise BenchError(f"pixfs mount: {done.stderr.decode().strip()}\n{log}".strip())
 
     def stop(self) -> None:
-        """Drain and unmount; if that fails, detach, so that nothing stays behind.
+        """Unmount; if that fails, detach, so that nothing stays behind.
 
         Raises:
-            BenchError: the mount could not be drained.
+            BenchError: the mount could not be ended.
         """
         if not os.path.ismount(self.root):
             return
         try:
-            done = pixfs("umount", str(self.root), timeout_s=_DRAIN_TIMEOUT_S)
+            done = pixfs("umount", str(self.root), timeout_s=_ENDING_TIMEOUT_S)
             problem = done.stderr.decode().strip() if done.returncode else ""
         except subprocess.TimeoutExpired:
-            problem = f"not drained after {_DRAIN_TIMEOUT_S:.0f} s"
+            problem = f"not ended after {_ENDING_TIMEOUT_S:.0f} s"
         if problem:
             _detach(self.root)
             raise BenchError(f"pixfs umount: {problem}")

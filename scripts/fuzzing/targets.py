@@ -24,7 +24,7 @@ from codec.container import (
 from codec.errors import CodecError, DamagedError
 from codec.formats import FORMATS
 from codec.formats.base import NotUnderstood
-from codec.reader import redone_payload, split_redone
+from codec.reader import redone_head, split_redone
 from codec.tile import decode_tile
 from codec.types import Block, BlockKind, Chunk, Element
 from fuzzing.mutation import mutated
@@ -163,7 +163,7 @@ def damaged_payload(rng: random.Random, block: Block, payload: bytes) -> bytes:
             return damaged_tile(rng, payload)
         except (struct.error, zlib.error):
             parameters, tile = split_redone(payload)
-            return redone_payload(bytes(parameters), damaged_tile(rng, bytes(tile)))
+            return redone_head(bytes(parameters)) + damaged_tile(rng, bytes(tile))
     return mutated(rng, payload)
 
 

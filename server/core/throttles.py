@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -262,24 +262,11 @@ def _set(
     now: datetime,
 ) -> Throttle:
     storage_id = find_storage(connection, storage).id
-    connection.execute(
-        throttles.delete().where(
-            (throttles.c.storage_id == storage_id)
-            & (throttles.c.path == path)
-            & (throttles.c.direction == direction.value)
-        )
+    number = _put(
+        connection,
+        {"storage_id": storage_id, "path": path, "direction": direction.value},
+        {"limit_bps": limit_bps, "time_zone": time_zone},
     )
-    result = connection.execute(
-        throttles.insert().values(
-            storage_id=storage_id,
-            path=path,
-            direction=direction.value,
-            limit_bps=limit_bps,
-            time_zone=time_zone,
-        )
-    )
-    assert result.inserted_primary_key is not None
-    number = int(result.inserted_primary_key[0])
     for window in windows:
         connection.execute(
             throttle_windows.insert().values(
@@ -296,6 +283,22 @@ def _set(
         windows=len(windows),
     )  # fmt: skip
     return next(found for found in list_throttles(connection) if found.id == number)
+
+
+def _put(connection: Connection, of: dict[str, Any], values: dict[str, Any]) -> int:
+    """The number of the throttle of this path and direction, which has these values and no
+    windows now.
+
+    One that is changed keeps its number: who moves bytes below it goes on with its share.
+    """
+    number = connection.execute(sa.select(throttles.c.id).filter_by(**of)).scalar()
+    if number is None:
+        result = connection.execute(throttles.insert().values(of | values))
+        assert result.inserted_primary_key is not None
+        return int(result.inserted_primary_key[0])
+    connection.execute(throttles.update().where(throttles.c.id == number).values(values))
+    connection.execute(throttle_windows.delete().where(throttle_windows.c.throttle_id == number))
+    return int(number)
 
 
 def _remove(connection: Connection, actor: Actor, number: int, now: datetime) -> None:

@@ -75,11 +75,14 @@ class Users:
         *,
         full_name: str = "",
         email: str = "",
-        all_paths: bool = True,
+        all_paths: bool | None = None,
         paths: Iterable[AllowedPath] = (),
     ) -> User:
-        """A new user. Raises NameTaken too."""
+        """A new user, who reaches everything unless paths are given. Raises NameTaken too."""
         require(actor, Action.MANAGE_USERS)
+        allowed = tuple(paths)
+        all_paths = not allowed if all_paths is None else all_paths
+        _check_access(all_paths, allowed)
         name = check_name("name", name)
         check_password("password", password, name)
         values: dict[str, Any] = {
@@ -93,7 +96,7 @@ class Users:
             "created_at": self._clock(),
         }
         secret_hash = await self._passwords.hash(password)
-        return await self._database.write(rows.add_user, actor, values, secret_hash, tuple(paths))
+        return await self._database.write(rows.add_user, actor, values, secret_hash, allowed)
 
     async def set_role(self, actor: Actor, name: str, role: Role) -> User:
         """Give a user another role. Raises LastAdmin too."""
@@ -105,8 +108,10 @@ class Users:
     ) -> User:
         """Let a user reach everything, or these folders and nothing else."""
         require(actor, Action.MANAGE_USERS)
+        allowed = tuple(paths)
+        _check_access(all_paths, allowed)
         return await self._database.write(
-            rows.set_access, actor, name, all_paths, tuple(paths), self._clock()
+            rows.set_access, actor, name, all_paths, allowed, self._clock()
         )
 
     async def suspend(self, actor: Actor, name: str) -> User:
@@ -224,3 +229,9 @@ def _check_notify(notify: Iterable[str]) -> list[str]:
     if unknown := wanted - set(NOTIFY_ON):
         raise InvalidValue("notify", f"{min(unknown)!r} is none of {', '.join(NOTIFY_ON)}")
     return [end for end in NOTIFY_ON if end in wanted]
+
+
+def _check_access(all_paths: bool, paths: tuple[AllowedPath, ...]) -> None:
+    """Who names folders means to hold the user to them: no wider access is guessed."""
+    if all_paths and paths:
+        raise InvalidValue("paths", "name no folders for a user who may reach all of them")

@@ -8,6 +8,7 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from pixfs.transfer.places import is_same_or_within
 from server.work.batch import Outcome
 from server.work.beneath import split
 from server.work.directory import CHUNK, Directory
@@ -249,7 +250,7 @@ def _refuse_own_backing(source: StorageSpec, target: StorageSpec) -> None:
             return
         raise StorageError("the mount does not answer") from error
     real, behind = os.path.realpath(plain.root), os.path.realpath(backing)
-    if (real + "/").startswith(behind + "/") or (behind + "/").startswith(real + "/"):
+    if is_same_or_within(real, behind) or is_same_or_within(behind, real):
         raise StorageError("one storage is the other's backing directory: the same files twice")
 
 

@@ -82,6 +82,7 @@ class Batch:
         attempt: counts from 1; no two write under the same hidden names.
         lost: earlier attempts that may have left something: they were never heard of again, or
             were stopped within a large file.
+        began_ns: when the first attempt was given out, 0 where nobody knows.
     """
 
     id: str
@@ -92,6 +93,7 @@ class Batch:
     options: Options
     files: tuple[File, ...]
     lost: tuple[int, ...] = ()
+    began_ns: int = 0
 
     def part(self, file: File, attempt: int | None = None) -> str:
         """The id of this attempt at one file."""

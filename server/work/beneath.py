@@ -19,6 +19,7 @@ import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pixfs.transfer.partial import rename
 from server.core.values import PathProblem, clean_path
 from server.work.errors import FileError, StorageError
 
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 
     from server.core.access import Reach
 
-__all__ = ["RENAME_NOREPLACE", "Root", "normalise", "split"]
+__all__ = ["Root", "normalise", "rename_at", "split"]
 
-RENAME_NOREPLACE = 1
 # One number on every architecture that got the call after the tables were unified.
 _SYS_OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS = 0x02
@@ -106,6 +106,10 @@ class Root:
             os.close(fd)
             raise
         return fd
+
+    def reaches(self, fd: int) -> bool:
+        """Whether whatever stands in an open folder, links apart, lies within reach."""
+        return self._reach is None or self._reach.includes(self._location(fd))
 
     def _location(self, fd: int) -> str:
         """Where an open file is below the root, whatever path it was opened by."""
@@ -189,15 +193,5 @@ class Root:
 
 
 def rename_at(from_fd: int, from_name: str, to_fd: int, to_name: str, *, replace: bool) -> None:
-    """renameat2(2); where the file system knows no RENAME_NOREPLACE, by link(2) and unlink(2)."""
-    flags = 0 if replace else RENAME_NOREPLACE
-    result = _libc.renameat2(
-        from_fd, os.fsencode(from_name), to_fd, os.fsencode(to_name), ctypes.c_uint(flags)
-    )
-    if result == 0:
-        return
-    code = ctypes.get_errno()
-    if replace or code not in (errno.EINVAL, errno.ENOSYS):
-        raise OSError(code, os.strerror(code))
-    os.link(from_name, to_name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
-    os.unlink(from_name, dir_fd=from_fd)
+    """`pixfs.transfer.partial.rename` of names in text."""
+    rename(from_fd, os.fsencode(from_name), to_fd, os.fsencode(to_name), replace=replace)

@@ -29,9 +29,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 import codec
+from pixfs.transfer.attributes import Attributes
 from server.work.beneath import normalise
 from server.work.errors import FileError, StorageError
-from server.work.storage import Attributes, Entry
+from server.work.storage import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -284,8 +285,14 @@ class ObjectTarget:
             part["ChecksumSHA256"] = answer["ChecksumSHA256"]
         self._parts.append(part)
 
+    def written(self) -> None:
+        """Parts are on their way as soon as they are full."""
+
     def prepare(self) -> None:
         """An object gets its attributes when it is begun."""
+
+    def fetch(self) -> None:
+        """Nothing is there before ``commit``."""
 
     def finish(self) -> None:
         """Uploads the last part, if there are parts at all."""
@@ -434,6 +441,8 @@ class Bucket:
             _mtime_ns(head),
             _attributes(head).mode,
             str(head["ETag"]),
+            # The bucket keeps whole seconds.
+            int(head["LastModified"].timestamp() + 1) * 10**9,
         )
 
     def stat(self, path: str) -> Entry:

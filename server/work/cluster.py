@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import CancelledError
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +23,14 @@ from server.core.jobs.leases import Report
 from server.core.jobs.workers import Seen
 from server.work.engine import Result
 from server.work.flow import UNPACED
-from server.work.shares import Shares
+from server.work.shares import Demand, Shares
 from server.work.station import Message, exchange, run_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from server.work.flow import Limits, Pacer
     from server.work.run import Assignment
-    from server.work.shares import Demand
     from server.work.station import Answer
 
 __all__ = ["ClusterEngine"]
@@ -42,12 +42,27 @@ _SLOWEST_BPS = 2 << 20
 _LEAST_VALID_S = 60.0
 # Between two exchanges with a worker; a stop and a batch with a limit do not wait for it.
 _EXCHANGE_S = 0.5
+_UNHEARD = Demand(0, is_waiting=True)
 
 
 def valid_s(assignment: Assignment) -> float:
     """How long a batch counts with a worker that is cut off, and whom nobody can tell to stop."""
     largest = max((file.size for file in assignment.files), default=0)
     return _LEAST_VALID_S + assignment.slice_s + largest / _SLOWEST_BPS
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A batch under way: where, and the pacers that know its limits."""
+
+    address: str
+    future: Future[Result]
+    pacers: tuple[Pacer, Pacer]
+
+    def limits(self) -> tuple[Limits, Limits]:
+        """Those of now, of source and target."""
+        source, target = self.pacers
+        return source.limits, target.limits
 
 
 class _Line(threading.Thread):
@@ -84,7 +99,7 @@ class ClusterEngine:
         self._scheduler = scheduler
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._running: dict[str, tuple[str, Future[Result]]] = {}
+        self._running: dict[str, _Batch] = {}
         self._addresses: dict[str, str] = {}
         self._done: Callable[[Result], None] = lambda result: None
         self._lines: dict[str, _Line] = {}
@@ -136,15 +151,15 @@ class ClusterEngine:
 
     def _lose(self, present: set[str]) -> None:
         with self._lock:
-            gone = [
-                (token, future)
-                for token, (address, future) in self._running.items()
-                if address not in present
-            ]
-        for token, future in gone:
+            gone = {
+                token: batch
+                for token, batch in self._running.items()
+                if batch.address not in present
+            }
+        for token, batch in gone.items():
             self._bring_back(_lost(token, "the worker has gone"))
             # The scheduler would wait for that worker for ever.
-            future.cancel()
+            batch.future.cancel()
 
     def _draw_lines(self) -> None:
         """A line to each worker there is, none to one that has gone or came back elsewhere."""
@@ -158,16 +173,22 @@ class ClusterEngine:
                 self._lines[name].start()
 
     def exchange(self, line: _Line, demands: Mapping[str, Demand]) -> Mapping[str, Demand]:
-        """In a line's thread: tells a worker what to stop and what it may move, and hears how far
-        it is and what it wants, which is given back."""
+        """In a line's thread: tells a worker what to stop, its batches' limits and what it may
+        move below each, and hears how far it is and what it wants, which is given back."""
         with self._lock:
             mine = {
-                token for token, (address, _) in self._running.items() if address == line.address
+                token: batch
+                for token, batch in self._running.items()
+                if batch.address == line.address
             }
-            stop = frozenset(self._stopping & mine)
+            stop = frozenset(self._stopping & mine.keys())
         if not mine and not demands:
             return {}
-        message = Message(stop, self._valid_s, self.shares.exchange(line.worker, demands))
+        limits = {token: batch.limits() for token, batch in mine.items()}
+        # It has said nothing yet of limits that are new to its batches.
+        demands = dict.fromkeys(_named(limits), _UNHEARD) | dict(demands)
+        shares = self.shares.exchange(line.worker, demands)
+        message = Message(stop, self._valid_s, shares, limits)
         try:
             answers = self._client.run(exchange, message, workers=[line.address])
             answer: Answer = answers[line.address]
@@ -205,7 +226,7 @@ class ClusterEngine:
             pure=False,
         )
         with self._lock:
-            self._running[assignment.token] = (address, future)
+            self._running[assignment.token] = _Batch(address, future, assignment.pacers)
         if remote.limits != ({}, {}) and (line := self._lines.get(worker)) is not None:
             # Until it is told its share, it moves nothing.
             line.hurry.set()
@@ -254,6 +275,17 @@ class ClusterEngine:
         for line in self._lines.values():
             line.close()
         self._client.close(timeout=5)
+
+
+def _named(limits: Mapping[str, tuple[Limits, Limits]]) -> set[str]:
+    """The names of the limits that batches have."""
+    return {
+        name
+        for both in limits.values()
+        for each in both
+        for names in each.values()
+        for name in names
+    }
 
 
 def _lost(token: str, reason: str) -> Result:

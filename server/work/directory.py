@@ -7,38 +7,35 @@ cache, and only then take their name; the caller syncs the folders of a whole ba
 from __future__ import annotations
 
 import ctypes
-import errno
-import fcntl
-import logging
 import os
 import secrets
 import stat
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import xxhash
-
+from pixfs.transfer.attributes import read_attributes, set_attributes
+from pixfs.transfer.partial import Partial
+from pixfs.volume.descriptors import Descriptor
 from server.work.beneath import Root, rename_at, split
 from server.work.errors import FileError
 from server.work.filesystem import FileSystem
-from server.work.storage import Attributes, Entry, Kind, is_part, part_name
+from server.work.storage import Entry, Kind, is_part, part_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
+    from pixfs.transfer.attributes import Attributes
     from server.core.access import Reach
     from server.work.storage import Target
-
-log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
 # So much of a file is worth comparing, rather than writing it once more.
 RESUMABLE = 64 << 20
 # For fewer files than this each is synced by itself.
 _MANY = 8
-_CONTROL = "user.pixfs."
 _SYNC_FILE_RANGE_WRITE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -52,6 +49,21 @@ def kind_of(mode: int) -> Kind:
     return "link" if stat.S_ISLNK(mode) else "other"
 
 
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder that is open for as long as somebody refers to it.
+
+    Attributes:
+        device: its file system's number, as in st_dev.
+        is_reached: whatever stands in it, links apart, may be used.
+    """
+
+    path: str
+    fd: Descriptor
+    device: int
+    is_reached: bool
+
+
 class DirectorySource:
     """A regular file open for reading."""
 
@@ -63,13 +75,17 @@ class DirectorySource:
         self.attributes = attributes
         self.size = entry.size
         self._fd = fd
+        self._left = entry.size
         self._storage = storage
-        with suppress(OSError):
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        if entry.size > CHUNK:
+            with suppress(OSError):
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def read(self, size: int) -> bytes:
-        """The next bytes."""
-        return os.read(self._fd, size)
+        """The next bytes, up to the size the file had when it was opened."""
+        data = os.read(self._fd, min(size, self._left)) if self._left else b""
+        self._left -= len(data)
+        return data
 
     def check(self) -> None:
         """FileError unless size, mtime and, where it means something, ctime are as before."""
@@ -106,188 +122,89 @@ class DirectoryTarget:
     ) -> None:
         self.path = path
         self._attributes = attributes
-        self._folder, self._name = split(path)
-        self._part = part_name(part)
-        self._folder_fd = storage.root.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        # Bytes an earlier attempt has left beyond `_offset`, which nobody has compared yet.
-        self._offset = self._found = 0
-        self._is_locked = self._is_prepared = self._is_durable = False
-        try:
-            if not (earlier and self._adopt([part_name(each) for each in earlier])):
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._fd = os.open(self._part, flags, 0o600, dir_fd=self._folder_fd)
-        except OSError:
-            os.close(self._folder_fd)
-            raise
-        self._is_named = True
-        self._is_open = True
-
-    def _adopt(self, names: Sequence[str]) -> bool:
-        """Takes over what an earlier attempt has left, the latest first, and removes the rest."""
-        is_found = False
-        for name in reversed(names):
-            if not is_found and (fd := self._take(name)) is not None:
-                self._fd, self._found = fd, os.fstat(fd).st_size
-                self._is_locked = is_found = True
-            else:
-                with suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=self._folder_fd)
-        return is_found
-
-    def _take(self, name: str) -> int | None:
-        """A file of that name under ours, None where there is none of use, or where the attempt
-        that began it still goes on somewhere: it holds a lock as soon as it is worth one."""
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            fd = os.open(name, flags, dir_fd=self._folder_fd)
-        except OSError:
-            return None
-        try:
-            st = os.fstat(fd)
-            if stat.S_ISREG(st.st_mode) and st.st_size >= RESUMABLE:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                ends = self._folder_fd
-                os.rename(name, self._part, src_dir_fd=ends, dst_dir_fd=ends)
-                return fd
-        except OSError as error:
-            log.debug("what an earlier attempt has left is not gone on with: %s", error)
-        os.close(fd)
-        return None
+        folder, self._name = split(path)
+        self._storage = storage
+        self._folder = storage.folder(folder)
+        name = os.fsencode(part_name(part))
+        adopted = None
+        if earlier:
+            names = [os.fsencode(part_name(each)) for each in earlier]
+            adopted = Partial.adopt(self._folder.fd, name, names, RESUMABLE)
+        self._partial = adopted or Partial.create(self._folder.fd, name)
+        self._is_locked = adopted is not None
+        self._is_prepared = self._is_durable = self._is_fetched = False
 
     def holds(self, data: bytes) -> bool:
         """Compares with what an earlier attempt has left."""
-        if self._offset >= self._found:
-            return False
-        if os.pread(self._fd, len(data), self._offset) == data:
-            self._offset += len(data)
-            return True
-        os.ftruncate(self._fd, self._offset)
-        self._found = 0
-        return False
+        return self._partial.holds(data)
 
     def write(self, data: bytes) -> None:
         """Appends."""
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(self._fd, view, self._offset)
-            self._offset += written
-            view = view[written:]
-        if self._offset >= RESUMABLE and not self._is_locked:
-            self._lock()
+        self._partial.write(data)
+        if self._partial.offset >= RESUMABLE and not self._is_locked:
+            # The next attempt, should we be cut off, sees that we still write to this file.
+            self._is_locked = True
+            self._partial.lock()
 
-    def _lock(self) -> None:
-        """Tells the next attempt, should we be cut off, that we still write to this file."""
-        self._is_locked = True
-        with suppress(OSError):
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def start_writeback(self) -> None:
-        """Lets the storage begin to write, so that the fsync of many files waits but once."""
+    def written(self) -> None:
+        """Lets the storage begin to write, so that the fsync of many files waits but once. One
+        call for each small file costs more than it brings where a single one makes all durable."""
+        if self._partial.offset < CHUNK and self._storage.can_settle:
+            return
         _libc.sync_file_range(
-            self._fd, ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE)
+            self._partial.fd,
+            ctypes.c_int64(0),
+            ctypes.c_int64(0),
+            ctypes.c_uint(_SYNC_FILE_RANGE_WRITE),
         )
 
     def prepare(self) -> None:
         """The length, where an earlier attempt had gone further, and the attributes."""
         if self._is_prepared:
             return
-        if self._found > self._offset:
-            os.ftruncate(self._fd, self._offset)
-        set_attributes(self._fd, self._attributes)
+        self._partial.cut()
+        # What could not be set, such as an owner, is left: it is not the bytes.
+        set_attributes(self._partial.fd, self._attributes)
         self._is_prepared = True
 
-    def settled(self, device: int) -> None:
-        """The file system of this number has been synced as a whole since ``prepare``."""
-        self._is_durable = self._is_prepared and os.fstat(self._fd).st_dev == device
+    def settled(self) -> None:
+        """The file system has been synced as a whole since ``prepare``."""
+        self._is_durable = self._is_prepared and self._folder.device == self._storage.device
+
+    def fetch(self) -> None:
+        """Begins to read back; only what is durable can be dropped from memory before."""
+        if self._is_durable:
+            self._partial.fetch()
+            self._is_fetched = True
 
     def finish(self) -> None:
         """Attributes, then fsync."""
         self.prepare()
         if not self._is_durable:
-            os.fsync(self._fd)
+            self._partial.sync()
 
     def digest(self, check: Callable[[], None]) -> str:
-        """Reads back through a descriptor of its own, after the cached pages were dropped."""
-        with suppress(OSError):
-            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        fd = os.open(self._part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder_fd)
-        try:
-            digest = xxhash.xxh3_128()
-            while data := os.read(fd, CHUNK):
-                digest.update(data)
-                check()
-        finally:
-            os.close(fd)
-        return digest.hexdigest()
+        """Reads back past the page cache."""
+        return self._partial.digest(check, is_fetched=self._is_fetched)
 
     def commit(self, *, replace: bool) -> None:
         """Renames; the folder still has to be synced."""
-        rename_at(self._folder_fd, self._part, self._folder_fd, self._name, replace=replace)
-        self._is_named = False
-        self.abandon()
+        self._partial.place(self._folder.fd, os.fsencode(self._name), replace=replace)
+        self._partial.close()
 
     def keep(self) -> bool:
         """Leaves a large file under its hidden name."""
-        if not self._is_named or max(self._offset, self._found) < RESUMABLE:
-            self.abandon()
-            return False
-        self._is_named = False
+        if self._partial.is_named and self._partial.size >= RESUMABLE:
+            self._partial.close()
+            return True
         self.abandon()
-        return True
+        return False
 
     def abandon(self) -> None:
         """Removes what has not been committed and closes."""
-        if self._is_named:
-            self._is_named = False
-            with suppress(OSError):
-                os.unlink(self._part, dir_fd=self._folder_fd)
-        if self._is_open:
-            self._is_open = False
-            for fd in (self._fd, self._folder_fd):
-                # A mount whose daemon has died answers a close with an error, too.
-                with suppress(OSError):
-                    os.close(fd)
-
-
-def set_attributes(fd: int, attributes: Attributes) -> None:
-    """Owner where we may set it, mode, user attributes and, last, times.
-
-    An owner that cannot be given is left: the file then belongs to the server. User attributes
-    the storage has no room or no place for are left out, too: they are not the bytes.
-    """
-    if attributes.uid is not None and attributes.gid is not None and os.geteuid() == 0:
-        with suppress(PermissionError):
-            os.fchown(fd, attributes.uid, attributes.gid)
-    os.fchmod(fd, stat.S_IMODE(attributes.mode))
-    for name, value in attributes.xattrs.items():
-        try:
-            os.setxattr(fd, name, value)
-        except OSError as error:
-            if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.ENOSPC, errno.E2BIG):
-                raise
-    if attributes.mtime_ns is not None:
-        atime_ns = attributes.mtime_ns if attributes.atime_ns is None else attributes.atime_ns
-        os.utime(fd, ns=(atime_ns, attributes.mtime_ns))
-
-
-def read_attributes(fd: int, st: os.stat_result) -> Attributes:
-    """Mode, owner, times and the user's own attributes of an open file."""
-    xattrs = {}
-    try:
-        for name in os.listxattr(fd):
-            if name.startswith("user.") and not name.startswith(_CONTROL):
-                xattrs[name] = os.getxattr(fd, name)
-    except OSError as error:
-        if error.errno not in (errno.ENOTSUP, errno.ENODATA):
-            raise
-    return Attributes(
-        mode=stat.S_IMODE(st.st_mode),
-        mtime_ns=st.st_mtime_ns,
-        atime_ns=st.st_atime_ns,
-        uid=st.st_uid,
-        gid=st.st_gid,
-        xattrs=xattrs,
-    )
+        if self._partial.is_open:
+            self._partial.discard()
+            self._partial.close()
 
 
 class Directory:
@@ -303,9 +220,30 @@ class Directory:
         StorageError."""
         self.root = Root(path, reach)
         self._syncing: FileSystem | None = None
+        self._last: Folder | None = None
+
+    def folder(self, path: str) -> Folder:
+        """A folder, open; the same one to those who ask for it one after another, until the next
+        `sync`: the frames of a shot."""
+        if self._last is None or self._last.path != path:
+            fd = Descriptor(self.root.open(path, os.O_RDONLY | os.O_DIRECTORY))
+            self._last = Folder(path, fd, os.fstat(fd).st_dev, self.root.reaches(fd))
+        return self._last
+
+    def _folder_of(self, path: str) -> tuple[Folder | None, str]:
+        """The folder of a name, and the name; None where the path has to be resolved as a whole:
+        a link leads there, or not all that stands in the folder may be used."""
+        folder, name = split(path)
+        if name:
+            with suppress(OSError, FileError):
+                found = self.folder(folder)
+                if found.is_reached:
+                    return found, name
+        return None, path
 
     def close(self) -> None:
         """Closes the directory."""
+        self._last = None
         if self._syncing is not None:
             self._syncing.close()
         self.root.close()
@@ -319,6 +257,7 @@ class Directory:
             st.st_mtime_ns,
             stat.S_IMODE(st.st_mode),
             self._version(st),
+            st.st_ctime_ns,
         )
 
     def _version(self, st: os.stat_result) -> str:
@@ -326,7 +265,10 @@ class Directory:
 
     def stat(self, path: str) -> Entry:
         """The entry of a path."""
-        return self.entry_of(path, self.root.stat(path))
+        folder, name = self._folder_of(path)
+        if folder is None:
+            return self.entry_of(path, self.root.stat(path))
+        return self.entry_of(path, os.stat(name, dir_fd=folder.fd, follow_symlinks=False))
 
     def walk(self, path: str) -> Iterator[Entry]:
         """Everything below a folder."""
@@ -350,7 +292,12 @@ class Directory:
     def open(self, path: str, *, stored: bool) -> DirectorySource:
         """Opens a regular file."""
         # O_NONBLOCK: opening a fifo would otherwise wait for a writer.
-        fd = self.root.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        folder, name = self._folder_of(path)
+        if folder is None:
+            fd = self.root.open(path, flags)
+        else:
+            fd = os.open(name, flags, dir_fd=folder.fd)
         try:
             st = os.fstat(fd)
             if not stat.S_ISREG(st.st_mode):
@@ -381,13 +328,23 @@ class Directory:
             self.make_folder(split(path)[0])
             return DirectoryTarget(self, path, attributes, part)
 
+    @property
+    def can_settle(self) -> bool:
+        """Whether `settle` may make many files durable at once."""
+        return self._syncing is not None and self._syncing.is_usable
+
+    @property
+    def device(self) -> int:
+        """What `settle` syncs, as in st_dev; -1 for nothing."""
+        return -1 if self._syncing is None else self._syncing.device
+
     def settle(self, targets: Sequence[Target]) -> None:
         """One syncfs for many files."""
         if self._syncing is None or len(targets) < _MANY or not self._syncing.sync():
             return
         for target in targets:
             if isinstance(target, DirectoryTarget):
-                target.settled(self._syncing.device)
+                target.settled()
 
     def clear_part(self, path: str, part: str, *, resumes: bool) -> None:
         """Removes the leftover of an attempt; a large one is kept for who goes on with it."""
@@ -443,6 +400,7 @@ class Directory:
 
     def sync(self, folders: Iterable[str]) -> None:
         """Syncs these folders."""
+        self._last = None
         for folder in folders:
             self.root.sync_folder(folder)
 

@@ -178,6 +178,7 @@ class Dispatcher:
             folders=lease.folders,
             valid_s=self._timing.lease_s,
             slice_s=self._timing.slice_s,
+            began_ns=int(lease.began_at.timestamp() * 1e9),
             cleared_task=int(lease.looked[0]) if lease.action == "clear" else 0,
             pacers=self._pacers_of(lease, rows),
         )

@@ -33,18 +33,19 @@ class FileSystem:
 
     Attributes:
         device: its number, as in st_dev; files on other file systems below the root have others.
+        is_usable: whether `sync` can do any good.
     """
 
     def __init__(self, root: Root) -> None:
         """Opens it; errors of what is written from now on are told by `sync`."""
         self._fd = root.open("", os.O_RDONLY | os.O_DIRECTORY) if _reports_errors() else -1
         self.device = os.fstat(self._fd).st_dev if self._fd >= 0 else -1
-        self._is_usable = self._fd >= 0 and _kind(self._fd) in _LOCAL
+        self.is_usable = self._fd >= 0 and _kind(self._fd) in _LOCAL
 
     def sync(self) -> bool:
         """Makes all of it durable; False when that cannot be done or something went wrong, and
         each file has to be asked. Blocks."""
-        if not self._is_usable:
+        if not self.is_usable:
             return False
         if _libc.syncfs(self._fd) == 0:
             return True
@@ -57,7 +58,7 @@ class FileSystem:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-            self._is_usable = False
+            self.is_usable = False
 
 
 def _reports_errors() -> bool:

@@ -14,21 +14,15 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
-import xxhash
-
 import codec
 from pixfs.fuse.mountinfo import mount_of
-from pixfs.runfiles import daemon_at
-from pixfs.volume.tier import StoredFiles
+from pixfs.transfer.attributes import read_attributes, set_attributes
+from pixfs.transfer.partial import Partial
+from pixfs.transfer.places import backing_of
+from pixfs.transfer.stored import StoredFiles, open_container
+from pixfs.volume import backing
 from server.work.beneath import split
-from server.work.directory import (
-    CHUNK,
-    Directory,
-    DirectorySource,
-    DirectoryTarget,
-    read_attributes,
-    set_attributes,
-)
+from server.work.directory import RESUMABLE, Directory, DirectorySource, DirectoryTarget
 from server.work.errors import FileError, StorageError, file_error
 
 if TYPE_CHECKING:
@@ -36,9 +30,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from pixfs.volume.tier import StoredFile, StoredTemp
+    from pixfs.transfer.attributes import Attributes
+    from pixfs.transfer.stored import StoredFile
     from server.core.access import Reach
-    from server.work.storage import Attributes, Entry
+    from server.work.storage import Entry
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +41,6 @@ _STATE = "user.pixfs.state"
 _REASON = "user.pixfs.reason"
 _HASH = "user.pixfs.hash"
 _VERIFY = "user.pixfs.verify"
-_BACKING = "user.pixfs.backing"
 
 
 class ContainerSource:
@@ -92,73 +86,78 @@ class ContainerSource:
 class ContainerTarget:
     """A container on its way into the backing directory."""
 
-    def __init__(self, storage: PixfsMount, path: str, attributes: Attributes) -> None:
+    def __init__(
+        self,
+        storage: PixfsMount,
+        path: str,
+        attributes: Attributes,
+        part: str,
+        earlier: Sequence[str] = (),
+    ) -> None:
         self.path = path
         self._attributes = attributes
         self._storage = storage
-        self._temp: StoredTemp | None = storage.stored.begin()
         self._original = ""
-
-    def _open(self) -> StoredTemp:
-        assert self._temp is not None, "used after its end"
-        return self._temp
+        incoming, name = storage.stored.incoming_fd, _incoming_name(part)
+        names = [_incoming_name(each) for each in earlier]
+        adopted = Partial.adopt(incoming, name, names, RESUMABLE)
+        self._partial = adopted or Partial.create(incoming, name)
+        # What lies there unlocked is anybody's to remove.
+        self._partial.lock()
 
     def holds(self, data: bytes) -> bool:
-        """Containers are begun anew."""
-        return False
+        """Compares with what an earlier attempt has left."""
+        return self._partial.holds(data)
 
     def write(self, data: bytes) -> None:
         """Appends."""
-        self._open().write(data)
+        self._partial.write(data)
 
-    def start_writeback(self) -> None:
+    def written(self) -> None:
         """The backing writes when ``finish`` asks it to."""
 
     def prepare(self) -> None:
-        """The attributes."""
-        set_attributes(self._open().fd, self._attributes)
+        """The length, and the attributes."""
+        self._partial.cut()
+        set_attributes(self._partial.fd, self._attributes)
+
+    def fetch(self) -> None:
+        """It is read back when it is durable, one by one."""
 
     def finish(self) -> None:
         """fsync, and a look whether it opens as a container."""
-        temp = self._open()
-        temp.sync()
+        self._partial.sync()
         try:
-            self._original = temp.check().hash
+            self._original = open_container(self._partial.fd).hash
         except codec.CodecError as error:
             raise FileError("damaged", f"the container is not sound: {error}") from error
 
     def digest(self, check: Callable[[], None]) -> str:
-        """Of the stored bytes, read back after the cached pages were dropped."""
-        fd = self._open().fd
-        with suppress(OSError):
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        digest = xxhash.xxh3_128()
-        offset = 0
-        while data := os.pread(fd, CHUNK, offset):
-            digest.update(data)
-            offset += len(data)
-            check()
-        return digest.hexdigest()
+        """Of the stored bytes, read back past the page cache."""
+        return self._partial.digest(check)
 
     def commit(self, *, replace: bool) -> None:
         """Renames into the backing directory, and sees that the mount shows that file; one that
         replaces another it shows a second later, when the kernel asks for the name again."""
         names = self._storage.stored_names(self.path)
-        self._storage.stored.place(self._open(), names, replace=replace)
-        self.abandon()
+        self._storage.stored.place(self._partial, names, replace=replace)
+        self._partial.close()
         if not replace and self._storage.shown_hash(self.path) != self._original:
             raise FileError("verify-failed", "the mount does not show the file that was placed")
 
     def keep(self) -> bool:
-        """A container is begun anew: the area is cleared of what nobody writes to."""
+        """Leaves a large container in the hidden area."""
+        if self._partial.is_named and self._partial.size >= RESUMABLE:
+            self._partial.close()
+            return True
         self.abandon()
         return False
 
     def abandon(self) -> None:
         """Removes what has not been committed."""
-        temp, self._temp = self._temp, None
-        if temp is not None:
-            temp.close()
+        if self._partial.is_open:
+            self._partial.discard()
+            self._partial.close()
 
 
 class PixfsMount(Directory):
@@ -190,7 +189,7 @@ class PixfsMount(Directory):
         if self._stored is None:
             return False
         try:
-            self._stored.make_area()
+            _ = self._stored.incoming_fd
         except OSError as error:
             log.debug("nothing is stored behind the mount: %s", error)
             return False
@@ -274,9 +273,19 @@ class PixfsMount(Directory):
             return super().create(path, attributes, part=part, stored=False, earlier=earlier)
         for each in earlier:
             # Bytes of the file itself are of no use to a container.
-            self.clear_part(path, each, resumes=False)
+            super().clear_part(path, each, resumes=False)
         self.make_folder(split(path)[0])
-        return ContainerTarget(self, path, attributes)
+        return ContainerTarget(self, path, attributes, part, earlier)
+
+    def clear_part(self, path: str, part: str, *, resumes: bool) -> None:
+        """Removes the leftover of an attempt, from the hidden area, too."""
+        super().clear_part(path, part, resumes=resumes)
+        if self._stored is None or not self.takes_containers:
+            return
+        with suppress(FileNotFoundError):
+            incoming, name = self._stored.incoming_fd, _incoming_name(part)
+            if not resumes or backing.stat_at(incoming, name).st_size < RESUMABLE:
+                backing.unlink(incoming, name)
 
     def set_state(self, path: str, state: Literal["compressed", "raw"]) -> str:
         """Converts; the file's state after it."""
@@ -306,39 +315,24 @@ class PixfsMount(Directory):
         return [] if found == "ok" else found.splitlines()
 
 
+def _incoming_name(part: str) -> bytes:
+    return b"job-" + os.fsencode(part)
+
+
 def _names(path: str) -> list[bytes]:
     return [os.fsencode(name) for name in path.split("/") if name not in ("", ".")]
 
 
 def _reach(mountpoint: str, backing: str | None) -> StoredFiles | None:
-    """The backing directory, None when we are not told where it is or may not go there.
-
-    What is told must be the mount's own in this process's view of the file system: another
-    machine, or a container, may have a different directory by that name.
-    """
+    """The backing directory, None when we are not told where it is or may not go there."""
+    root = backing_of(mountpoint, backing)
+    if root is None:
+        return None
     try:
-        told = backing or os.fsdecode(os.getxattr(mountpoint, _BACKING))
-        if not _is_behind(told, mountpoint):
-            log.info("the backing directory of a mount is not reachable under its name")
-            return None
-        return StoredFiles(told)
+        return StoredFiles(root)
     except OSError as error:
         log.debug("a mount's backing directory is out of reach: %s", error)
         return None
-
-
-def _is_behind(directory: str, mountpoint: str) -> bool:
-    """Whether a directory is the one a mount shows: the daemon's run file says so, or, where that
-    cannot be read, both show the same times, to the nanosecond, and the same owner."""
-    found = os.stat(directory)
-    daemon = daemon_at(mountpoint)
-    if daemon is not None:
-        return (daemon.backing_dev, daemon.backing_ino) == (found.st_dev, found.st_ino)
-    return _shown(found) == _shown(os.stat(mountpoint))
-
-
-def _shown(st: os.stat_result) -> tuple[int, ...]:
-    return st.st_mtime_ns, st.st_ctime_ns, st.st_uid, st.st_gid, st.st_mode
 
 
 def _conversion_error(fd: int, error: OSError) -> FileError:

@@ -64,6 +64,10 @@ class ThrottlePacer:
         """The names of its limits, by direction."""
         return {direction: tuple(named) for direction, named in self._limiters.items() if named}
 
+    def follow(self, limiters: Mapping[str, Mapping[str, Limiter]]) -> None:
+        """From the next bytes on these apply, in place of those before; from any thread."""
+        self._limiters = limiters
+
     def take(self, direction: flow.Direction, size: int, stop: threading.Event) -> None:
         """Waits until the bytes may go, or ``stop`` is set."""
         for limiter in self._limiters.get(direction, {}).values():
@@ -104,12 +108,22 @@ class _FollowingPacer(ThrottlePacer):
         self._version = pacing.version
         super().__init__(pacing.limiters(*self._of))
 
+    @property
+    def limits(self) -> flow.Limits:
+        """The names of the limits there are now, by direction."""
+        self._catch_up()
+        return super().limits
+
     def take(self, direction: flow.Direction, size: int, stop: threading.Event) -> None:
         """Waits until the bytes may go, or ``stop`` is set."""
-        if self._version != self._pacing.version:
-            self._version = self._pacing.version
-            self._limiters = self._pacing.limiters(*self._of)
+        self._catch_up()
         super().take(direction, size, stop)
+
+    def _catch_up(self) -> None:
+        version = self._pacing.version
+        if self._version != version:
+            self.follow(self._pacing.limiters(*self._of))
+            self._version = version
 
 
 @dataclass(frozen=True, slots=True)

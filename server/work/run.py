@@ -38,6 +38,7 @@ class Assignment:
 
     Attributes:
         valid_s: how long the result counts unless it is told otherwise.
+        began_ns: when the first attempt was given out.
         pacers: of source and target; they stay in the process, others have their own for the
             ``limits``: for source and target the names of limits by direction.
     """
@@ -56,6 +57,7 @@ class Assignment:
     folders: Sequence[Sequence[Any]]
     valid_s: float
     slice_s: float = 2.0
+    began_ns: int = 0
     cleared_task: int = 0
     pacers: tuple[Pacer, Pacer] = field(default=(UNPACED, UNPACED), compare=False)
     limits: tuple[Limits, Limits] = ({}, {})
@@ -86,6 +88,7 @@ class Assignment:
                 for f in self.files
             ),
             lost=self.lost,
+            began_ns=self.began_ns,
         )
 
 

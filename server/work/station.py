@@ -2,8 +2,8 @@
 
 A batch in a thread of another process cannot be reached through the task that started it. The
 server therefore calls `exchange` in that process a few times a second: it tells which batches are
-to stop, that the others still count, and what may be moved below each limit, and hears how far
-they are.
+to stop, that the others still count, which limits each of them has now, and what may be moved
+below each limit, and hears how far they are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from server.work.engine import Result
-    from server.work.flow import Flow
+    from server.work.flow import Limits
     from server.work.run import Assignment
     from server.work.shares import Demand
 
@@ -40,11 +40,14 @@ class Message:
         stop: tokens of batches that are to end as soon as they can.
         valid_s: how long the others count from now.
         shares: bytes a second below each limit; None does not limit.
+        limits: of each batch by its token, for source and target the names of the limits there
+            are now. Batches that are not mentioned keep theirs.
     """
 
     stop: frozenset[str] = frozenset()
     valid_s: float = 0.0
     shares: Mapping[str, int | None] = field(default_factory=dict)
+    limits: Mapping[str, tuple[Limits, Limits]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,49 +58,58 @@ class Answer:
     demands: Mapping[str, Demand]
 
 
+class _Running:
+    """A batch in a thread of this process, and what limits it."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.pacers = ThrottlePacer({}), ThrottlePacer({})
+        self.flow = assignment.flow(*self.pacers)
+
+    def names(self) -> set[str]:
+        """The names of its limits."""
+        return {name for each in self.pacers for names in each.limits.values() for name in names}
+
+
 class Station:
     """One to a process; any thread may call, nothing waits."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._flows: dict[str, Flow] = {}
+        self._running: dict[str, _Running] = {}
         # A batch may be told to stop before its thread has begun it.
         self._stopped: deque[str] = deque(maxlen=_REMEMBERED)
         self._limiters: dict[str, Limiter] = {}
-        # How many batches there are below each limit.
-        self._used: dict[str, int] = {}
         self._heard = time.monotonic()
         self._watch: threading.Thread | None = None
 
     def run(self, assignment: Assignment) -> Result:
         """Does an assignment in this thread."""
-        flow = assignment.flow(*(self._pacer(limits) for limits in assignment.limits))
-        names = _names(assignment)
+        running = _Running(assignment)
         with self._lock:
-            self._flows[assignment.token] = flow
+            self._running[assignment.token] = running
+            self._limit(running, assignment.limits)
             if assignment.token in self._stopped:
-                flow.stop.set()
+                running.flow.stop.set()
         try:
-            return run_assignment(assignment, flow)
+            return run_assignment(assignment, running.flow)
         finally:
             with self._lock:
-                del self._flows[assignment.token]
-                for name in names:
-                    self._used[name] -= 1
-                    if not self._used[name]:
-                        del self._used[name], self._limiters[name]
+                del self._running[assignment.token]
+                self._drop_limiters()
 
-    def _pacer(self, limits: Mapping[str, tuple[str, ...]]) -> ThrottlePacer:
-        with self._lock:
-            found = {
-                direction: {name: self._limiter(name) for name in names}
-                for direction, names in limits.items()
-            }
-        return ThrottlePacer(found)
+    def _limit(self, running: _Running, limits: tuple[Limits, Limits]) -> None:
+        """Puts a batch below the limits of these names; with the lock."""
+        for pacer, named in zip(running.pacers, limits, strict=True):
+            if pacer.limits != named:
+                pacer.follow(
+                    {
+                        direction: {name: self._limiter(name) for name in names}
+                        for direction, names in named.items()
+                    }
+                )
 
     def _limiter(self, name: str) -> Limiter:
         """A limit's limiter; one that is new lets nothing through until a share is told."""
-        self._used[name] = self._used.get(name, 0) + 1
         if name not in self._limiters:
             self._limiters[name] = Limiter(0)
             if self._watch is None:
@@ -107,17 +119,27 @@ class Station:
                 self._watch.start()
         return self._limiters[name]
 
+    def _drop_limiters(self) -> None:
+        """Forgets the limits that no batch has any more; with the lock."""
+        used = {name for running in self._running.values() for name in running.names()}
+        for name in self._limiters.keys() - used:
+            # Whoever waits for it waits for nothing any more.
+            self._limiters.pop(name).limit = None
+
     def exchange(self, message: Message) -> Answer:
         """Hears the server and answers."""
         with self._lock:
             self._heard = time.monotonic()
-            self._stopped.extend(message.stop - self._flows.keys())
-            for token, flow in self._flows.items():
+            self._stopped.extend(message.stop - self._running.keys())
+            for token, running in self._running.items():
                 if token in message.stop:
-                    flow.stop.set()
+                    running.flow.stop.set()
                 else:
-                    flow.extend(message.valid_s)
-            moved = {token: flow.moved for token, flow in self._flows.items()}
+                    running.flow.extend(message.valid_s)
+                if token in message.limits:
+                    self._limit(running, message.limits[token])
+            self._drop_limiters()
+            moved = {token: running.flow.moved for token, running in self._running.items()}
             limiters = dict(self._limiters)
         for name, share in message.shares.items():
             limiter = limiters.get(name)
@@ -135,10 +157,6 @@ class Station:
             for limiter in limiters:
                 if is_silent and limiter.limit != 0:
                     limiter.limit = 0
-
-
-def _names(assignment: Assignment) -> list[str]:
-    return [name for limits in assignment.limits for names in limits.values() for name in names]
 
 
 _station = Station()

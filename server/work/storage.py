@@ -8,7 +8,7 @@ storage's root. All calls may block; each object belongs to one thread.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["Attributes", "Entry", "Kind", "Source", "Storage", "Target", "part_name"]
+    from pixfs.transfer.attributes import Attributes
+
+__all__ = ["Entry", "Kind", "Source", "Storage", "Target", "part_name"]
 
 Kind = Literal["file", "folder", "link", "other"]
 
@@ -32,6 +34,7 @@ class Entry:
         size: bytes as a reader sees them.
         version: changes whenever the bytes may have changed, where the storage has such a
             thing beyond size and mtime; "" where it has not.
+        changed_ns: when bytes, name or attributes last changed, by the storage's own clock.
     """
 
     path: str
@@ -40,6 +43,7 @@ class Entry:
     mtime_ns: int
     mode: int = 0o644
     version: str = ""
+    changed_ns: int = 0
 
     def is_same_as(self, other: Entry) -> bool:
         """Whether both were taken from the same bytes under the same name of one storage."""
@@ -48,18 +52,6 @@ class Entry:
             other.mtime_ns,
             other.version,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """What goes along with a file's bytes; None is left to the storage."""
-
-    mode: int = 0o644
-    mtime_ns: int | None = None
-    atime_ns: int | None = None
-    uid: int | None = None
-    gid: int | None = None
-    xattrs: dict[str, bytes] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -100,9 +92,10 @@ class Source(Protocol):
 class Target(Protocol):
     """A file being written that nobody sees until it is committed.
 
-    In this order: for each piece ``holds`` and, if it does not, ``write``; ``prepare``; perhaps
-    `Storage.settle`; ``finish``; perhaps ``digest``; ``commit``. ``keep`` or ``abandon`` at any
-    moment, also after a failed commit; after a commit both do nothing. They never raise.
+    In this order: for each piece ``holds`` and, if it does not, ``write``; ``written``;
+    ``prepare``; perhaps `Storage.settle`, then ``fetch`` of what is to be read back; ``finish``;
+    perhaps ``digest``; ``commit``. ``keep`` or ``abandon`` at any moment, also after a failed
+    commit; after a commit both do nothing. They never raise.
     """
 
     path: str
@@ -114,8 +107,15 @@ class Target(Protocol):
     def write(self, data: bytes) -> None:
         """Appends."""
 
+    def written(self) -> None:
+        """After the last byte: the storage may begin to write what it holds back."""
+
     def prepare(self) -> None:
-        """Sets the attributes, after the last byte."""
+        """Sets the attributes."""
+
+    def fetch(self) -> None:
+        """Begins to read back from the storage what ``digest`` will want, where that is known to
+        be durable: so the storage reads many small files at once."""
 
     def finish(self) -> None:
         """Makes bytes and attributes durable, unless the storage has been settled since."""

@@ -10,11 +10,13 @@ their names, or goes on with where they are large.
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import xxhash
 
+from pixfs.transfer.content import pour
 from server.work.batch import Outcome
 from server.work.beneath import split
 from server.work.errors import STORAGE_GONE, FileError, StoppedError, StorageError, file_error
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
-_GROUP_FILES = 64
+_GROUP_FILES = 128
 _GROUP_BYTES = 128 << 20
+# The time stamps of a file system lag behind the clock, by a timer's tick at most.
+_TICK_NS = 10_000_000
 
 
 def copy(batch: Batch, source: Storage, target: Storage, flow: Flow) -> Iterator[Outcome]:
@@ -42,7 +46,8 @@ def copy(batch: Batch, source: Storage, target: Storage, flow: Flow) -> Iterator
     while files and flow.has_time():
         group: list[_Copy | Outcome] = []
         try:
-            _write_group(batch, source, target, flow, files, group)
+            with _turn():
+                _write_group(batch, source, target, flow, files, group)
             yield from _land_group(batch, target, flow, group)
         except (StoppedError, StorageError) as error:
             kept = [m.target.keep() for m in group if isinstance(m, _Copy)]
@@ -55,6 +60,26 @@ def copy(batch: Batch, source: Storage, target: Storage, flow: Flow) -> Iterator
                     member.target.abandon()
 
 
+_TURN = threading.Lock()
+_TURN_S = 0.05
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Lets the batches of this process do their many short system calls one after the other.
+
+    Each call gives the interpreter's lock away and takes it back; two threads at it spend more
+    time on handing it over than on files. While one waits for the disk the other has its turn. It
+    is never waited for long: whoever has it may be held up by a slow storage or by a limit.
+    """
+    has_it = _TURN.acquire(timeout=_TURN_S)
+    try:
+        yield
+    finally:
+        if has_it:
+            _TURN.release()
+
+
 class _Copy:
     """A file whose bytes have been written under a hidden name."""
 
@@ -65,10 +90,10 @@ class _Copy:
         self.digest = ""
         self.stored = 0
 
-    def outcome(self, *, is_skipped: bool = False) -> Outcome:
+    def outcome(self) -> Outcome:
         return Outcome(
             self.file.number,
-            "skipped" if is_skipped else "done",
+            "done",
             size=self.entry.size,
             stored=self.stored,
             mtime_ns=self.entry.mtime_ns,
@@ -142,24 +167,12 @@ def _write(batch: Batch, target: Storage, flow: Flow, file: File, opened: Source
         earlier=[batch.part(file, attempt) for attempt in batch.lost],
     )
     member = _Copy(file, opened, landing)
-    digest = xxhash.xxh3_128()
     try:
-        flow.read(min(CHUNK, opened.size))
-        while data := opened.read(CHUNK):
-            digest.update(data)
-            if not landing.holds(data):
-                flow.write(len(data))
-                landing.write(data)
-            flow.landed(len(data))
-            member.stored += len(data)
-            if member.stored < opened.size:
-                flow.read(min(CHUNK, opened.size - member.stored))
+        member.digest, member.stored = pour(opened, landing, flow)
         if member.stored != opened.size:
             raise FileError("changed", "it changed while it was read", is_transient=True)
         opened.check()
-        start_writeback = getattr(landing, "start_writeback", None)
-        if start_writeback is not None:
-            start_writeback()
+        landing.written()
     except (StoppedError, StorageError) as error:
         error.kept = landing.keep()
         raise
@@ -173,7 +186,6 @@ def _write(batch: Batch, target: Storage, flow: Flow, file: File, opened: Source
     except BaseException:
         landing.abandon()
         raise
-    member.digest = digest.hexdigest()
     return member
 
 
@@ -187,16 +199,17 @@ def _settled(
         return None
     if there.kind == "folder":
         raise FileError("exists", "a folder of that name is there already")
-    done = Outcome(
-        file.number,
-        "skipped",
-        size=opened.entry.size,
-        mtime_ns=opened.entry.mtime_ns,
-        version=opened.entry.version,
-    )
     overwrite = batch.options.overwrite
     if _is_copy(batch, source, target, file, opened.entry, there, flow):
-        return done
+        is_ours = _landed_before(batch, there)
+        return Outcome(
+            file.number,
+            "done" if is_ours else "skipped",
+            size=opened.entry.size,
+            stored=opened.size if is_ours else 0,
+            mtime_ns=opened.entry.mtime_ns,
+            version=opened.entry.version,
+        )
     if overwrite == "replace":
         return None
     if overwrite == "newer" and opened.entry.mtime_ns > there.mtime_ns:
@@ -205,6 +218,12 @@ def _settled(
         raise FileError("exists", "another file of that name is there already")
     reason = "another file of that name was there already"
     return Outcome(file.number, "skipped", size=opened.entry.size, code="exists", reason=reason)
+
+
+def _landed_before(batch: Batch, there: Entry) -> bool:
+    """Whether a copy that is there is the work of an attempt that was cut off before it could
+    tell of it: what came under that name, or changed, after the first one had begun."""
+    return bool(batch.lost) and there.changed_ns >= batch.began_ns - _TICK_NS
 
 
 def _is_copy(
@@ -268,27 +287,28 @@ def _land_group(
     outcomes: list[Outcome] = []
     interruption: StoppedError | StorageError | None = None
     folders: set[str] = set()
-    _settle(target, group)
-    for member in group:
-        if isinstance(member, Outcome):
-            outcomes.append(member)
-            continue
-        try:
-            outcome = _land(batch, flow, member)
-        except (StoppedError, StorageError) as error:
-            interruption = error
-            break
-        if outcome.state == "done":
-            folders.add(split(member.target.path)[0])
-        outcomes.append(outcome)
+    _settle(batch, target, group)
+    with _turn():
+        for member in group:
+            if isinstance(member, Outcome):
+                outcomes.append(member)
+                continue
+            try:
+                outcome = _land(batch, flow, member)
+            except (StoppedError, StorageError) as error:
+                interruption = error
+                break
+            if outcome.state == "done":
+                folders.add(split(member.target.path)[0])
+            outcomes.append(outcome)
     target.sync(sorted(folders))
     yield from outcomes
     if interruption is not None:
         raise interruption
 
 
-def _settle(target: Storage, group: list[_Copy | Outcome]) -> None:
-    """Makes the whole group durable at once, where the storage can."""
+def _settle(batch: Batch, target: Storage, group: list[_Copy | Outcome]) -> None:
+    """Makes the whole group durable at once, where the storage can, and begins to read it back."""
     prepared = []
     for member in group:
         if isinstance(member, _Copy):
@@ -297,6 +317,9 @@ def _settle(target: Storage, group: list[_Copy | Outcome]) -> None:
                 member.target.prepare()
                 prepared.append(member.target)
     target.settle(prepared)
+    if batch.options.verify == "hash":
+        for each in prepared:
+            each.fetch()
 
 
 def _land(batch: Batch, flow: Flow, member: _Copy) -> Outcome:

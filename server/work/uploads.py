@@ -12,12 +12,13 @@ import os
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Protocol
 
+from pixfs.transfer.attributes import Attributes, set_attributes
 from server.core.catalog.uploads import Landed
 from server.core.errors import SizeMismatch
 from server.work.beneath import rename_at, split
-from server.work.directory import CHUNK, Directory, set_attributes
+from server.work.directory import CHUNK, Directory
 from server.work.errors import FileError
-from server.work.storage import Attributes, part_name
+from server.work.storage import part_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,12 +55,44 @@ def main() -> int:
     )
     parser.add_argument("--volume", action="store_true", help="without a mount: faster")
     parser.add_argument("--directory", help="where to put it all (default: below /var/tmp)")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, on a mount each")
     options = parser.parse_args()
     # Unmounts and cleans up when it is told to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     codec.warmup()
+    seeds = range(options.seed, options.seed + options.seeds)
+    jobs = min(options.jobs, len(seeds))
+    if jobs < 2:
+        return exercise_seeds(options, seeds)
+    children = [_fork_seeds(options, seeds[first::jobs]) for first in range(jobs)]
+    try:
+        statuses = [os.waitpid(pid, 0)[1] for pid in children]
+    except BaseException:
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        raise
+    return int(any(statuses))
+
+
+def _fork_seeds(options: argparse.Namespace, seeds: range) -> int:
+    """A process that goes through these seeds and exits with the status; its process id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        status = exercise_seeds(options, seeds)
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def exercise_seeds(options: argparse.Namespace, seeds: range) -> int:
+    """One seed after the other, told of as they go; 0 when nothing differed."""
     began, total = time.monotonic(), 0
-    for seed in range(options.seed, options.seed + options.seeds):
+    for seed in seeds:
         if options.seconds is not None and time.monotonic() - began > options.seconds:
             break
         directory = Path(
@@ -72,7 +105,8 @@ def main() -> int:
             print(f"seed {seed}: MISMATCH, all is left in {directory}\n{mismatch}", flush=True)
             return 1
         shutil.rmtree(directory)
-    print(f"{total} operations in all, 0 mismatches, {time.monotonic() - began:.0f} s")
+    took = time.monotonic() - began
+    print(f"{total} operations in all, 0 mismatches, {took:.0f} s", flush=True)
     return 0
 
 

@@ -6,7 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pixfs.volume.tier import StoredFiles
+from pixfs.transfer.partial import Partial
+from pixfs.transfer.stored import StoredFiles, open_container
+from pixfs.volume import backing
 from tests.t2_volume.frames import container, dpx
 from tests.t2_volume.user import ROOT, User
 
@@ -17,6 +19,8 @@ FRAME = dpx()
 OTHER = dpx(1)
 CHANGED = FRAME[:3000] + b"changed" + FRAME[3007:]
 NAME = "a.dpx"
+# More than any file here has: what an attempt has left is not gone on with.
+_NEVER = 1 << 40
 
 State = dict[str, bytes]
 """The logical bytes of every file, by name."""
@@ -30,12 +34,14 @@ def never(found: State) -> bool:
 @dataclass(frozen=True)
 class Operation:
     """``between`` says whether a state that is neither the old nor the new one may be found: an
-    operation of several steps, or one that is not atomic natively either."""
+    operation of several steps, or one that is not atomic natively either. ``is_left`` says of what
+    fsck finds after a kill whether it may be there until the operation is done again."""
 
     name: str
     prepare: Callable[[User], None]
     act: Callable[[User], None]
     between: Callable[[State], bool] = never
+    is_left: Callable[[str], bool] = lambda problem: False
 
 
 def raw(user: User) -> None:
@@ -137,20 +143,27 @@ def _chmod(user: User) -> None:
 
 
 def _copy_stored(user: User) -> None:
-    """What ``pixfs cp`` does with a container, on the directory itself."""
+    """What jobs do with a container, on the directory itself; the next attempt removes what one
+    that was killed has left."""
     files = StoredFiles(str(user.backing))
     try:
         source = files.open([NAME.encode()])
         assert source is not None
         try:
-            temp = files.begin()
+            incoming = files.incoming_fd
+            earlier = backing.list_directory(incoming)
+            name = b"%d" % len(earlier)
+            partial = Partial.adopt(incoming, name, earlier, _NEVER) or Partial.create(
+                incoming, name
+            )
             try:
-                temp.write(source.pread(source.size, 0))
-                temp.sync()
-                temp.check()
-                files.place(temp, [b"copy.dpx"], replace=False)
+                partial.write(source.pread(source.size, 0))
+                partial.sync()
+                open_container(partial.fd)
+                files.place(partial, [b"copy.dpx"], replace=False)
             finally:
-                temp.close()
+                partial.discard()
+                partial.close()
         finally:
             source.close()
         files.sync([])
@@ -161,6 +174,10 @@ def _copy_stored(user: User) -> None:
 def _begun(name: str, data: bytes) -> Callable[[State], bool]:
     """A file that is being written has its first bytes."""
     return lambda found: set(found) <= {name} and data.startswith(found.get(name, b""))
+
+
+def _of_a_transfer(problem: str) -> bool:
+    return problem.startswith(".pixfs/incoming/")
 
 
 def _saving(found: State) -> bool:
@@ -187,5 +204,5 @@ OPERATIONS = [
     Operation("restore one of two names", linked, lambda user: user.set_state(NAME, "raw")),
     Operation("set an attribute", compressed, _set_xattr),
     Operation("change the mode", compressed, _chmod),
-    Operation("copy stored bytes", compressed, _copy_stored),
+    Operation("copy stored bytes", compressed, _copy_stored, is_left=_of_a_transfer),
 ]

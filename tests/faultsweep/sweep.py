@@ -182,7 +182,9 @@ class Sweep:
         end = self._name(found)
         if end is None:
             wrong.append(f"neither old nor new after the next start: {_sizes(found)}")
-        wrong += [f"fsck: {problem}" for problem in check(backing)]
+        problems = check(backing)
+        left = [problem for problem in problems if self._operation.is_left(problem)]
+        wrong += [f"fsck: {problem}" for problem in problems if problem not in left]
         wrong += [f"left over: {path.name}" for path in (backing / ".pixfs/tmp").iterdir()]
         if _blocks(backing) > self._blocks:
             wrong.append(f"{_blocks(backing)} blocks used, {self._blocks} expected at most")
@@ -191,6 +193,7 @@ class Sweep:
                 self._operation.act(user)
                 if _state(user) != self._new:
                     wrong.append("the same again does not succeed")
+            wrong += [f"still there: {problem}" for problem in left if problem in check(backing)]
         return end or "neither"
 
     def _name(self, found: State) -> str | None:

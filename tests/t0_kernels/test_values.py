@@ -50,6 +50,19 @@ def test_dead_low_bits_are_dropped(shift: int) -> None:
     assert planes[0, :, PAD:-PAD].tolist() == (original[0] >> shift).tolist()
 
 
+def test_planes_are_equal_where_their_sampled_rows_are() -> None:
+    planes = padded(np.random.default_rng(1).integers(0, 256, (3, 7, 11)).astype(np.uint16))
+    assert not kernels.has_equal_planes(planes, 7, 11, 3)
+    planes[2, ::3] = planes[0, ::3]
+    assert kernels.has_equal_planes(planes, 7, 11, 3)
+    assert not kernels.has_equal_planes(planes, 7, 11, 1)
+    planes[2, 6, PAD + 10] ^= 1
+    assert not kernels.has_equal_planes(planes, 7, 11, 3)
+    planes[1], planes[1, :, PAD - 1] = planes[0], 999
+    assert kernels.has_equal_planes(planes, 7, 11, 1)
+    assert not kernels.has_equal_planes(planes[:1], 7, 11, 1)
+
+
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_values_are_marked_in_every_so_many_rows(step: int) -> None:
     rows = np.random.default_rng(step).integers(0, 256, (7, 11)).astype(np.uint16)

@@ -175,6 +175,20 @@ def test_a_tile_of_very_many_shallow_samples_is_refused() -> None:
         tile_rows(dataclasses.replace(element, regions=(Region(0, width // 8, 64),)), 1 << 30)
 
 
+@pytest.mark.parametrize(
+    ("width", "rows", "tiles"), [(2048, 1556, 12), (4096, 3112, 48), (1024, 700, 2), (64, 9, 1)]
+)
+def test_two_threads_share_the_tiles_evenly_and_the_last_is_smaller(
+    width: int, rows: int, tiles: int
+) -> None:
+    segment = Segment(3, 8, Packing.BYTE)
+    element = Element(width, rows, (Region(0, 3 * width),), (segment,), (0, 1, 2))
+    step = tile_rows(element, 1 << 18)
+    last = rows - (tiles - 1) * step
+    assert 0 < last <= step
+    assert tiles == 1 or step / 2 < last < step
+
+
 def test_a_bomb_is_refused_before_it_takes_memory() -> None:
     """Lengths that claim terabytes: an error at once, in little memory."""
     huge = 1 << 31

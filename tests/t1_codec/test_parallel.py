@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codec import decompress, encode
 from codec.parallel import spread
+from codec.synthetic import dpx_frame
 from codec.workspace import workspace
 
 
@@ -36,6 +38,24 @@ def test_the_first_failure_is_raised_and_ends_the_work(threads: int) -> None:
     assert caught.value.args == (5,)
     assert len(begun) < 6 + threads
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_encoding_can_be_broken_off_between_pieces(threads: int) -> None:
+    pieces: list[int] = []
+
+    def enough() -> None:
+        if pieces:
+            raise InterruptedError
+        pieces.append(1)
+
+    frame = dpx_frame(1024, 1024)
+    with pytest.raises(InterruptedError):
+        encode(frame, threads=threads, level="fast", before_piece=enough)
+    pieces.clear()
+    whole = encode(frame, threads=threads, level="fast", before_piece=lambda: pieces.append(1))
+    assert decompress(whole.container) == frame
+    assert len(pieces) > 1
 
 
 def test_two_threads_work_at_once() -> None:

@@ -15,6 +15,7 @@ from tests.flavors import FLAVORS, SAMPLES, flavor_id, frame
 from tests.oracle import container as oracle
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 RGB10 = {"bits": 10, "packing": "filled-a", "byte_order": "be", "descriptor": "rgb"}
@@ -27,6 +28,24 @@ def assert_round_trip(file: bytes, **how: Any) -> codec.Encoded:  # noqa: ANN401
     assert codec.Reader(encoded.container).verify() == []
     assert encoded.original_length == len(file)
     return encoded
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda blocks: [*blocks[:-1], bytes(blocks[-1])[:-1] + b"?"],
+        lambda blocks: [*blocks[:-1], bytes(blocks[-1])[:-1]],
+        lambda blocks: blocks[:-1],
+    ],
+    ids=["another byte", "a byte less", "a block less"],
+)
+def test_a_container_that_does_not_hold_its_blocks_is_not_given_out(
+    monkeypatch: pytest.MonkeyPatch, spoil: Callable[[list[bytes]], list[bytes]]
+) -> None:
+    stored = codec.Reader.stored_payloads
+    monkeypatch.setattr(codec.Reader, "stored_payloads", lambda reader: spoil(stored(reader)))
+    with pytest.raises(codec.VerifyError, match="does not hold the blocks"):
+        codec.encode(frame("noise", 67, 41, RGB10, trailing=b"after the image"))
 
 
 @pytest.mark.parametrize("kind", SAMPLES)

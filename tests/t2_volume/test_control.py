@@ -215,6 +215,18 @@ def test_limits_are_for_root_and_the_volumes_user(user: User) -> None:
         user.volume.setxattr(root, b"user.pixfs.throttle.other", b"1M", 0, ROOT)
 
 
+def test_a_drain_is_asked_for_by_root_and_the_volumes_user(user: User) -> None:
+    root, name = user.volume.root, b"user.pixfs.drain"
+    assert user.volume.getxattr(root, name, NOBODY) == b"no"
+    with pytest.raises(PermissionError):
+        user.volume.setxattr(root, name, b"yes", 0, NOBODY)
+    with pytest.raises(OSError, match="Invalid"):
+        user.volume.setxattr(root, name, b"perhaps", 0, ROOT)
+    user.volume.setxattr(root, name, b"yes", 0, ROOT)
+    assert user.volume.drains
+    assert user.volume.getxattr(root, name, NOBODY) == b"yes"
+
+
 def test_a_conversion_keeps_to_the_limits_and_counts(user: User) -> None:
     user.write("a.dpx", dpx())
     user.compress("a.dpx")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,6 +35,46 @@ def test_closed_file_is_compressed_by_itself(volumes: Volumes) -> None:
     assert stats["converted"] == 1
     assert stats["bytes_in"] == len(dpx())
     assert stats["bytes_out"] == len(user.stored("a.dpx"))
+
+
+def test_a_frame_is_encoded_while_another_waits_for_the_storage(volumes: Volumes) -> None:
+    user = volumes.make(mode="on-close", encode_threads=1)
+    encoded = threading.Semaphore(0)
+    first = threading.Lock()
+    overlapped: list[bool] = []
+
+    def reached(step: str) -> None:
+        if step == "encoded":
+            encoded.release()
+        elif step == "written" and first.acquire(blocking=False):
+            overlapped.append(all(encoded.acquire(timeout=WAIT_S) for _ in range(2)))
+
+    user.volume.on_step = reached
+    user.write("a.dpx", dpx(1))
+    user.write("b.dpx", dpx(2))
+    assert user.volume.wait_idle(WAIT_S)
+    assert overlapped == [True]
+
+
+def test_no_more_frames_are_encoded_at_once_than_the_policy_says(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = volumes.make(mode="on-close", encode_threads=1)
+    real, encoding, met = codec.encode, threading.Lock(), []
+
+    def encode(*args: Any, **options: Any) -> codec.Encoded:  # noqa: ANN401
+        met.append(not encoding.acquire(blocking=False))
+        try:
+            return real(*args, **options)
+        finally:
+            if not met[-1]:
+                encoding.release()
+
+    monkeypatch.setattr(codec, "encode", encode)
+    for number in range(6):
+        user.write(f"{number}.dpx", dpx(number))
+    assert user.volume.wait_idle(WAIT_S)
+    assert met == [False] * 6
 
 
 def test_nothing_is_compressed_before_it_has_settled(volumes: Volumes) -> None:
@@ -121,6 +162,29 @@ def test_abandoned_on_close(volumes: Volumes) -> None:
     user.write("a.dpx", dpx())
     user.volume.close(drain=False)
     assert user.stored("a.dpx") == dpx()
+
+
+@pytest.mark.parametrize("step", ["read", "encoded", "written"])
+def test_a_close_can_break_off_what_has_begun(volumes: Volumes, step: str) -> None:
+    user = volumes.make(mode="on-close")
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hold(name: str) -> None:
+        if name == step:
+            reached.set()
+            assert go_on.wait(WAIT_S)
+
+    user.volume.on_step = hold
+    user.write("a.dpx", dpx())
+    assert reached.wait(WAIT_S)
+    closing = threading.Thread(target=user.volume.close, args=[False])
+    closing.start()
+    user.volume.abandon()
+    go_on.set()
+    closing.join()
+    # What has been written is nearly done, and is placed.
+    assert (user.stored("a.dpx") == dpx()) == (step != "written")
+    assert os.listdir(user.backing / ".pixfs" / "tmp") == []
 
 
 @pytest.mark.parametrize(

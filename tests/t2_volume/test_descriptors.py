@@ -265,6 +265,16 @@ def test_a_head_is_remembered_once_a_change_would_show(
     assert cache.get(signature) == (head if remembered else None)
 
 
+def test_the_heads_remembered_longest_ago_make_room() -> None:
+    cache = heads.HeadCache(limit=32)
+    head = heads.Head(heads.Kind.RAW, 100)
+    signatures = [Signature(1, number, 100, 1, 1) for number in range(33)]
+    for signature in signatures:
+        cache.put(signature, head)
+    kept = [cache.get(signature) is not None for signature in signatures]
+    assert kept == [False] * 3 + [True] * 30
+
+
 @pytest.mark.parametrize("room", [20, 150])
 def test_what_does_not_fit_a_reply_is_hardly_ever_looked_at(
     user: User, monkeypatch: pytest.MonkeyPatch, room: int

@@ -85,6 +85,15 @@ def test_create_exclusive_of_an_existing_name_is_eexist(user: User) -> None:
     handle.release()
 
 
+def test_create_never_opens_what_another_volume_has_made(user: User) -> None:
+    # Who asks may not be allowed to: the kernel checks that for names it has looked up.
+    (user.backing / "private").write_bytes(b"secret")
+    with pytest.raises(OSError, match="Stale") as caught:
+        user.volume.create(user.volume.root, b"private", 0o644, os.O_RDWR, Owner(7, 8, 0))
+    assert caught.value.errno == errno.ESTALE
+    assert user.volume.stats()["nodes"] == 1
+
+
 def test_create_and_truncate_of_a_compressed_file(user: User) -> None:
     user.write("a.dpx", dpx())
     user.compress("a.dpx")

@@ -28,6 +28,13 @@ def dead_area(user: User) -> Path:
     return area
 
 
+def recovered(user: User) -> dict[str, int]:
+    """What its start has counted, without the noughts."""
+    counts = user.volume.stats()["recovered"]
+    assert isinstance(counts, dict)
+    return {name: count for name, count in counts.items() if count}
+
+
 @pytest.fixture
 def before(volumes: Volumes) -> User:
     """A volume that has run and closed."""
@@ -47,7 +54,9 @@ def test_unfinished_temporary_is_deleted(volumes: Volumes, before: User) -> None
     again = volumes.make()
     assert not area.exists()
     assert again.read("a.dpx") == dpx()
-    assert again.volume.stats()["leftovers_cleaned"] == 2
+    stats = again.volume.stats()
+    assert stats["leftovers_cleaned"] == 2
+    assert recovered(again) == {"volumes": 1, "interrupted": 2}
 
 
 def test_superseded_original_is_deleted(volumes: Volumes, before: User) -> None:
@@ -63,6 +72,7 @@ def test_superseded_original_is_deleted(volumes: Volumes, before: User) -> None:
     assert not area.exists()
     assert again.read("a.dpx") == dpx()
     assert again.state("a.dpx")[0] == "compressed"
+    assert recovered(again) == {"volumes": 1, "superseded": 1}
 
 
 def test_somebody_elses_file_is_kept(
@@ -77,6 +87,7 @@ def test_somebody_elses_file_is_kept(
         (area / "t-1-2-3").write_bytes(b"precious")
         user = volumes.make()
         user.volume.close()
+        assert recovered(user) == {"volumes": 1, "kept": 1}
         assert not area.exists()
     volumes.expect_problems(user)
     kept = sorted((before.backing / ".pixfs/lost+found").iterdir())

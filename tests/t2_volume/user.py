@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -50,17 +51,19 @@ class User:
             parent, name = self.parent(path)
             try:
                 node, handle = self.volume.create(parent, name, mode, flags, OWNER)
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+            else:
+                self.give_back(node)
+                return handle
             finally:
                 self.give_back(parent)
-        else:
-            node = self.node(path)
-            try:
-                handle = self.volume.open(node, flags)
-            except BaseException:
-                self.give_back(node)
-                raise
-        self.give_back(node)
-        return handle
+        node = self.node(path)
+        try:
+            return self.volume.open(node, flags & ~os.O_CREAT)
+        finally:
+            self.give_back(node)
 
     def write(self, path: str | bytes, data: bytes) -> None:
         """Writes a whole file, in pieces as the kernel would."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,7 @@ from pixfs.config import (
     parse_option_lists,
     read_config,
 )
+from pixfs.configfile import mountpoint_in
 from pixfs.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,6 +45,21 @@ def test_a_file_with_everything(tmp_path: Path) -> None:
     assert not settings.policy.rescan
     assert settings.options == {"ro", "noexec"}
     assert settings.is_read_only
+
+
+def test_a_mount_point_is_read_without_the_rest(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from pixfs.cli.main import main\n"
+        "assert main(['umount', '--stale', '--config', sys.argv[1]]) == 0\n"
+        "assert not {'codec', 'pixfs.volume', 'trio'} & set(sys.modules)\n"
+    )
+    path = written(tmp_path, f'mountpoint = "{tmp_path}"\nunknown = 1\n')
+    subprocess.run([sys.executable, "-c", code, path], check=True)
+    assert mountpoint_in(path) == str(tmp_path)
+    for text in ("", "mountpoint = 1", "mountpoint = "):
+        with pytest.raises(ConfigError):
+            mountpoint_in(written(tmp_path, text))
 
 
 def test_every_policy_field_can_be_set() -> None:

@@ -49,7 +49,7 @@ def test_exposition_of_a_real_volume_under_an_odd_name(tmp_path: Path) -> None:
     assert ',direction="write"} +Inf\n' in text
     # Every family is declared once, and before its samples.
     families = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
-    assert len(families) == len(set(families)) == 21
+    assert len(families) == len(set(families)) == 26
 
 
 def test_wait_is_not_over_before_the_first_walk_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from pixfs.fuse.requests import in_thread
+from pixfs.fuse.threads import WorkerThreads, in_thread
 
 
 async def test_a_call_runs_in_another_thread() -> None:
@@ -78,3 +78,62 @@ async def test_a_call_under_way_is_waited_for_when_the_request_is_withdrawn() ->
         assert ended == []
         may_end.set()
     assert ended == ["the call", "the request"]
+
+
+async def test_a_prompt_call_runs_in_another_thread_and_yields_what_it_returns() -> None:
+    threads = WorkerThreads()
+    assert await threads.promptly(threads.metadata, threading.get_ident) != threading.get_ident()
+    assert threads.metadata.borrowed_tokens == 0
+
+
+async def test_what_a_prompt_call_raises_is_raised_here() -> None:
+    threads = WorkerThreads()
+
+    def fail() -> None:
+        raise OSError(5, "planted")
+
+    with pytest.raises(OSError, match="planted"):
+        await threads.promptly(threads.metadata, fail)
+    assert threads.metadata.borrowed_tokens == 0
+
+
+async def test_a_prompt_call_that_takes_long_lets_others_run() -> None:
+    threads = WorkerThreads()
+    may_end = threading.Event()
+    others: list[str] = []
+
+    def work() -> str:
+        may_end.wait()
+        return "late"
+
+    async def request() -> None:
+        others.append(await threads.promptly(threads.data, work))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(request)
+        await trio.testing.wait_all_tasks_blocked()
+        assert threads.data.borrowed_tokens == 3
+        assert await threads.promptly(threads.metadata, lambda: "soon") == "soon"
+        assert others == []
+        may_end.set()
+    assert others == ["late"] * 3
+
+
+@pytest.mark.parametrize("is_waiting", [False, True])
+async def test_others_get_their_turn_first_only_if_requests_are_waiting(
+    monkeypatch: pytest.MonkeyPatch, is_waiting: bool
+) -> None:
+    monkeypatch.setattr("pixfs.fuse.threads._PATIENCE_S", 60.0)
+    threads = WorkerThreads()
+    threads.is_request_waiting = lambda: is_waiting
+    order: list[str] = []
+
+    async def other() -> None:
+        order.append("other")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await threads.promptly(threads.data, lambda: None)
+        order.append("call")
+    assert order == (["other", "call"] if is_waiting else ["call", "other"])

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from pixfs import runfiles
 from pixfs.fuse import pulse
 from pixfs.fuse.mountinfo import mount_at
+from pixfs.fuse.mountpoint import detach
 from pixfs.runfiles import daemon_at
 from pixfs.volume import check
 from tests.frames import frame
@@ -69,9 +71,9 @@ def test_clients_of_a_killed_daemon_get_an_error_and_no_hang(mount: Mounted) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_unmounts_drains_and_exits_with_0(mount: Mounted, number: int) -> None:
+def test_a_drain_that_is_configured_finishes_the_queue(mount: Mounted, number: int) -> None:
     mount.stop()
-    mount.start(settle_s=3600)
+    mount.start("-o", "drain", settle_s=3600)
     target = mount.path / "shot.1001.dpx"
     target.write_bytes(frame())
     os.kill(mount.pid, number)
@@ -81,16 +83,73 @@ def test_a_signal_unmounts_drains_and_exits_with_0(mount: Mounted, number: int) 
     assert len(stored) < len(frame())
 
 
-def test_quit_leaves_the_queue_to_the_next_mount(mount: Mounted) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_signal_leaves_the_queue_to_the_next_mount(mount: Mounted, number: int) -> None:
     mount.stop()
     mount.start(settle_s=3600)
     target = mount.path / "shot.1001.dpx"
     target.write_bytes(frame())
-    os.kill(mount.pid, signal.SIGQUIT)
+    os.kill(mount.pid, number)
     assert mount.wait_daemon() == 0
+    assert mount_at(str(mount.path)) is None
     assert (mount.backing / "shot.1001.dpx").read_bytes() == frame()
     mount.start()
     assert mount.wait_settled(target) == "compressed"
+
+
+def test_unmounted_while_compressing_the_next_mount_goes_on(mount: Mounted) -> None:
+    files = {mount.path / f"shot.{number}.dpx": frame(number) for number in range(FRAMES)}
+    for path, data in files.items():
+        path.write_bytes(data)
+    while mount.stats()["converted"] < 1:
+        assert mount.stats()["queued"] + mount.stats()["converting"] > 0
+    mount.pixfs("umount", mount.path)
+    assert mount.wait_daemon() == 0
+    assert check(mount.backing) == []
+    assert os.listdir(mount.backing / ".pixfs" / "tmp") == []
+    mount.start()
+    assert mount.stats()["leftovers_cleaned"] == 0
+    for path, data in files.items():
+        assert mount.wait_settled(path) == "compressed"
+        assert path.read_bytes() == data
+
+
+def test_umount_can_be_told_to_finish_the_queue(mount: Mounted) -> None:
+    mount.stop()
+    mount.start(settle_s=3600)
+    target = mount.path / "shot.1001.dpx"
+    target.write_bytes(frame())
+    with open(target, "rb"):
+        assert "in use" in mount.pixfs("umount", "--drain", mount.path, status=1).stderr
+        assert os.getxattr(mount.path, "user.pixfs.drain") == b"no"
+    mount.pixfs("umount", "--drain", mount.path)
+    assert mount.wait_daemon() == 0
+    assert len((mount.backing / "shot.1001.dpx").read_bytes()) < len(frame())
+
+
+def test_a_mount_waits_for_the_former_daemon_to_end(tmp_path: Path) -> None:
+    mount = Mounted(tmp_path)
+    try:
+        mount.start()
+        os.kill(mount.pid, signal.SIGSTOP)
+        detach(str(mount.path), lazy=False)
+        command = [sys.executable, "-m", "pixfs.cli", "mount", mount.backing, mount.path]
+        with subprocess.Popen(
+            [*command, "--log", mount.log],
+            env=mount.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as starting:
+            assert starting.stderr is not None
+            assert f"(pid {mount.pid})" in starting.stderr.readline()
+            os.kill(mount.pid, signal.SIGCONT)
+            assert starting.wait(TIMEOUT_S) == 0
+        assert mount.wait_daemon() == 0
+        assert os.listdir(mount.path) == []
+    finally:
+        mount.pixfs("umount", "--force", mount.path, status=None)
+        mount.clean_up()
+    mount.check_log()
 
 
 def test_ending_with_an_open_file_keeps_what_was_written(mount: Mounted) -> None:
@@ -133,7 +192,7 @@ def test_mount_in_the_background_and_umount(tmp_path: Path) -> None:
         with open(target, "rb"):
             busy = mount.pixfs("umount", mount.path, status=1)
             assert "in use" in busy.stderr
-        mount.pixfs("umount", mount.path)
+        mount.pixfs("umount", "--drain", mount.path)
         assert mount_at(str(mount.path)) is None
         assert len((mount.backing / "shot.1001.dpx").read_bytes()) < len(frame())
         assert "not mounted" in mount.pixfs("umount", mount.path, status=1).stderr

@@ -63,7 +63,11 @@ def test_a_daemon_that_does_not_sync_is_caught(warm_kernels: None) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["1500"], ["6000", "--volume"]], ids=["mount", "volume"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["1500"], ["800", "--seeds", "2", "--jobs", "2"], ["6000", "--volume"]],
+    ids=["mount", "mounts", "volume"],
+)
 def test_random_work_while_files_are_converted(arguments: list[str], warm_kernels: None) -> None:
     status, said = run("tests.exerciser", ["--seed", "7", "--operations", *arguments])
     assert status == 0, said

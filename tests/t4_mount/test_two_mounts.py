@@ -228,6 +228,36 @@ def paint(path: Path, offset: int, data: bytes) -> None:
             return
 
 
+def test_names_made_on_both_at_once_are_one_file_each(pair: tuple[Side, Side]) -> None:
+    """Whoever comes too late to make a file opens the one that the other mount has made."""
+    names = [f"{number}.dat" for number in range(40)]
+    both = threading.Barrier(2)
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for name in names:
+                both.wait()
+                fd = os.open(pair[number].path / name, os.O_WRONLY | os.O_CREAT, 0o644)
+                try:
+                    os.pwrite(fd, b"x", number)
+                finally:
+                    os.close(fd)
+        except BaseException as error:
+            both.abort()
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    for side in pair:
+        for name in names:
+            eventually((side.path / name).read_bytes, b"xx")
+
+
 def test_a_mount_that_is_killed_leaves_the_other_working(pair: tuple[Side, Side]) -> None:
     first, second = pair
     (first.path / SHOT).write_bytes(frame())

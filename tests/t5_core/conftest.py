@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import sqlalchemy as sa
 
 from server.core.database import Database, sqlite_url
-from tests.postgres import postgres_available, postgres_server
+from tests.postgres import empty_postgres, postgres_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,33 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL
 
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server for the whole run; skips where there is none."""
-    reason = postgres_available()
-    if reason is not None:
-        pytest.skip(reason)
-    with postgres_server() as url:
-        yield url
-
-
-@pytest.fixture
-def empty_postgres(postgres_url: str, request: pytest.FixtureRequest) -> Iterator[URL]:
-    """An empty PostgreSQL database of the test's own."""
-    name = f"test_{abs(hash(request.node.nodeid)):x}"
-    server = sa.create_engine(
-        sa.make_url(postgres_url).set(drivername="postgresql+psycopg"),
-        isolation_level="AUTOCOMMIT",
-    )
-    with server.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    try:
-        yield sa.make_url(postgres_url).set(database=name)
-    finally:
-        with server.connect() as connection:
-            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-        server.dispose()
+__all__ = ["empty_postgres", "postgres_url"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

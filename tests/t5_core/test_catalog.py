@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import sqlalchemy as sa
 
 from server.core.catalog import (
     Catalog,
+    CatalogFile,
     FileQuery,
     FileState,
     MethodChange,
@@ -18,12 +21,19 @@ from server.core.catalog import (
     Sort,
     SortKey,
     StorageChange,
-    entities,
     items,
     rows,
 )
+from server.core.catalog.numbering import MARK, DigitRun, names_with, series_of
 from server.core.catalog.rows import NewFile
-from server.core.catalog.tables import file_counts, file_hashes, files, import_queue, storage_counts
+from server.core.catalog.tables import (
+    file_counts,
+    file_hashes,
+    files,
+    import_queue,
+    series,
+    storage_counts,
+)
 from server.core.errors import FileExists, InUse, InvalidValue, NameTaken, NotAllowed, NotFound
 from server.core.jobs import JobKind, JobRequest, Jobs
 from server.core.permissions import SYSTEM, Actor, Role
@@ -78,6 +88,12 @@ def check_counts(database: Database) -> None:
             real = {tuple(row[:-1]): row[-1] for row in connection.execute(counting)}
             kept = sa.select(*[table.c[name] for name in names], table.c.n)
             assert {tuple(row[:-1]): row[-1] for row in connection.execute(kept)} == real
+        of_series: Counter[tuple[object, ...]] = Counter()
+        columns = ["storage_id", "folder", "name", "state", "has_item"]
+        for row in connection.execute(sa.select(*[files.c[name] for name in columns])):
+            of_series[(*row[:2], series_of(row.name), *row[3:])] += 1
+        found = connection.execute(sa.select(*[series.c[name] for name in columns], series.c.n))
+        assert {tuple(row[:-1]): row[-1] for row in found} == of_series
 
 
 # The specification's table: path, recursive, wildcard (None does not matter), found of SEED_FILES.
@@ -163,6 +179,95 @@ async def test_an_extension_in_capitals_too(catalog: Catalog, database: Database
     assert (await catalog.files(SYSTEM, FileQuery(path=match))).hits == 0
 
 
+PIECES = (
+    "a",
+    "A",
+    "sh",
+    "sh01",
+    "0",
+    "1",
+    "10",
+    "101",
+    "1010",
+    "7",
+    "v2",
+    "_",
+    "%",
+    "[",
+    ".exr",
+    "?",
+)
+
+
+async def test_every_pattern_finds_and_counts_what_a_look_at_each_path_gives(
+    catalog: Catalog, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = await make_storage(catalog)
+    picked = random.Random(3)
+    folders = ["", "sh01", "sh02/a", "sh02/v2_1010", "x%[y", "sh01/Plate"]
+    names = [
+        "a.{:04}.exr",
+        "sh01_{}.dpx",
+        "A{:03}v2.exr",
+        "{:04}",
+        "b",
+        "take_10.mov",
+        "é{:05}.exr",
+    ]
+    paths = {
+        f"{folder}/{picked.choice(names).format(picked.randrange(2000))}".lstrip("/")
+        for folder in folders
+        for _ in range(40)
+    }
+    enter(database, storage, *paths)
+    for number in range(300):
+        most = picked.choice([0, 3, 10_000])
+        monkeypatch.setattr("server.core.catalog.patterns._MOST_NAMES", most)
+        text = "*".join(picked.choice(PIECES) for _ in range(picked.choice([1, 1, 1, 2])))
+        match = PathMatch(
+            f"*{text}*" if number % 3 else f"*{text}",
+            wildcard=True,
+            ignorecase=picked.random() < 0.3,
+        )
+        wanted = sorted(path for path in paths if _matches(path, match))
+        page = await catalog.files(SYSTEM, FileQuery(path=match, number=1000))
+        assert sorted(file.path for file in page.files) == wanted, match
+        assert page.hits == len(wanted), match
+
+
+def _matches(path: str, match: PathMatch) -> bool:
+    """Whether a path, or a folder it lies in, fits a recursive pattern."""
+    text = re.escape(match.text).replace("\\*", ".*").replace("\\?", ".")
+    return re.fullmatch(f"{text}(/.*)?", path, re.IGNORECASE if match.ignorecase else 0) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("bg.1001.exr", "bg.####.exr"),
+        ("a1_v02.mp4", "a1_v##.mp4"),
+        ("take7", "take#"),
+        ("b.exr", "b.exr"),
+        (".7", ".7"),
+        ("7", "#"),
+        ("é٣12.dpx", "é٣##.dpx"),
+    ],
+)
+def test_the_last_number_before_the_extension_makes_a_series(name: str, wanted: str) -> None:
+    assert series_of(name) == wanted.replace("#", MARK)
+
+
+def test_the_names_of_a_series_that_hold_digits() -> None:
+    inside = DigitRun("10", begins=False, ends=False)
+    found = names_with([f"a.{MARK * 3}.exr", "b.exr"], [inside], 100)
+    assert found is not None
+    assert set(found) == {f"a.{n:03}.exr" for n in range(1000) if "10" in f"{n:03}"}
+    whole = DigitRun("10", begins=True, ends=True)
+    assert names_with([MARK * 3, MARK], [whole], 100) == []
+    assert names_with([MARK * 2], [whole], 100) == ["10"]
+    assert names_with([f"a.{MARK * 3}.exr"], [inside], 10) is None
+
+
 def fill(database: Database, storage_id: int, seed: int) -> None:
     """Files of every sort, with equal names, sizes and times among them."""
     picked = random.Random(seed)
@@ -225,7 +330,7 @@ async def test_every_page_of_every_order_is_the_one_that_sorting_gives(
 
 
 def _is_wanted(file: object, query: FileQuery) -> bool:
-    assert isinstance(file, entities.CatalogFile)
+    assert isinstance(file, CatalogFile)
     folder = file.path.rpartition("/")[0]
     text = query.path.text
     base = text.rstrip("/")

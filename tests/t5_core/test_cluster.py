@@ -178,3 +178,49 @@ async def test_limits_and_stops_reach_workers_within_a_file(
         nursery.cancel_scope.cancel()
     assert (job.state, job.files_done) == ("SUCCEEDED", 2)
     assert {path.name for path in desk.two.iterdir()} == {"a.mov", "b.mov"}
+
+
+async def test_a_new_throttle_holds_what_workers_are_at(
+    database: Database, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers are held in the middle of a file each; a throttle that is set then holds the
+    one below its path when the first throttle has gone, in the attempt it was at."""
+    desk = Desk(database, tmp_path)
+    await desk.set_up()
+    # Each file is a batch of its own.
+    monkeypatch.setattr("server.core.jobs.tasks._BATCH_BYTES", 1 << 20)
+    for name in ("a.mov", "b.mov"):
+        (desk.one / name).write_bytes(os.urandom(8 << 20))
+    for name in ("a", "b"):
+        cluster.add_worker(name)
+    throttles, pacing = Throttles(database, desk.clock), Pacing(database, desk.clock)
+    first = await throttles.set(SYSTEM, "two", "", Direction.WRITE, 0)
+    engine = await trio.to_thread.run_sync(ClusterEngine, cluster.address)
+    engine.share(pacing.shares)
+    dispatcher = Dispatcher(database, engine, pacers=pacing.pacer, timing=TIMING, clock=desk.clock)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pacing.run)
+        await nursery.start(dispatcher.run)
+        desk.dispatcher = dispatcher
+        job = await desk.submit("copy", "*.mov")
+
+        async def are_both_held() -> bool:
+            return (await desk.get(job)).tasks_running == 2
+
+        await desk.until_true(are_both_held)
+        second = await throttles.set(SYSTEM, "two", "a.mov", Direction.WRITE, 0)
+        await throttles.remove(SYSTEM, first.id)
+
+        async def is_one_done() -> bool:
+            return (await desk.get(job)).files_done == 1
+
+        await desk.until_true(is_one_done)
+        # The worker that is free does another job meanwhile.
+        (desk.one / "c.mov").write_bytes(os.urandom(8 << 20))
+        await desk.until(await desk.submit("copy", "c.mov"), "SUCCEEDED")
+        assert sorted(path.name for path in desk.two.glob("*.mov")) == ["b.mov", "c.mov"]
+        assert (await desk.get(job)).tasks_running == 1
+        await throttles.remove(SYSTEM, second.id)
+        job = await desk.until(job)
+        nursery.cancel_scope.cancel()
+    assert (job.state, job.files_done, job.files_failed) == ("SUCCEEDED", 2, 0)

@@ -276,7 +276,7 @@ async def test_links_never_lead_out(desk: CatalogDesk) -> None:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_race_for_a_folder_gains_nothing(desk: CatalogDesk) -> None:
-    """Folder and link change places all the time; what is read and written stays inside."""
+    """Folder and link change places 100,000 times; what is read and written stays inside."""
     storage = await desk.make_storage("one")
     outside = desk.base / "outside"
     outside.mkdir()
@@ -287,18 +287,23 @@ async def test_a_race_for_a_folder_gains_nothing(desk: CatalogDesk) -> None:
     (root / "swap").symlink_to(outside)
     entity = await desk.catalog.add_file(SYSTEM, storage, "swap/a.dpx")
     stop = threading.Event()
+    swaps = 0
 
     def swap() -> None:
+        nonlocal swaps
         libc = ctypes.CDLL(None, use_errno=True)
         names = os.fsencode(root / "swap"), os.fsencode(root / "real")
         while not stop.is_set():
             libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
+            swaps += 1
 
     swapper = threading.Thread(target=swap)
     swapper.start()
     read = []
     try:
-        for number in range(60):
+        number = 0
+        while number < 60 or swaps < 100_000:
+            number += 1
             with suppress(NotFound, InvalidValue, StorageUnavailable):
                 read.append(await desk.read(entity))
             with suppress(NotFound, InvalidValue, StorageUnavailable):
@@ -306,6 +311,7 @@ async def test_a_race_for_a_folder_gains_nothing(desk: CatalogDesk) -> None:
     finally:
         stop.set()
         swapper.join()
+    assert swaps >= 100_000
     assert set(read) <= {b"inside"}
     assert sorted(p.name for p in outside.iterdir()) == ["a.dpx"]
 

@@ -6,17 +6,20 @@ import fcntl
 import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import codec
+from pixfs.transfer.partial import Partial
 from pixfs.volume import check
 from server.work.actions import open_storage
 from server.work.batch import Options, StorageSpec
 from server.work.bucket import Bucket
-from server.work.errors import StorageError
+from server.work.errors import StoppedError, StorageError
+from server.work.flow import Flow
 from server.work.mounted import PixfsMount
 from tests.frames import frame
 from tests.fuse_session import Mounted, mounted, xattr
@@ -88,6 +91,37 @@ def test_containers_move_as_they_are_stored(
     copied = other.path / "shot" / "f.1001.dpx"
     assert copied.stat().st_mtime_ns == 10**18
     assert os.getxattr(copied, "user.take") == b"3"
+
+
+def test_a_stopped_copy_of_a_large_container_goes_on_where_it_was(
+    two: tuple[Mounted, Mounted], shot: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.work.mounted.RESUMABLE", 4096)
+    monkeypatch.setattr("pixfs.transfer.content.CHUNK", 4096)
+    sizes: list[int] = []
+    write = Partial.write
+    monkeypatch.setattr(
+        Partial, "write", lambda self, data: sizes.append(len(data)) or write(self, data)
+    )
+    specs = [StorageSpec("pixfs", str(mount.path)) for mount in two]
+    stop = threading.Event()
+
+    class StopsAfterTwo:
+        def take(self, direction: str, size: int, stop: threading.Event) -> None:
+            if direction == "write" and len(sizes) == 2:
+                stop.set()
+
+    with pytest.raises(StoppedError) as caught:
+        done(planned("copy", *specs, "shot/f.1001.dpx"), Flow(target=StopsAfterTwo(), stop=stop))
+    assert caught.value.kept
+    incoming = two[1].backing / ".pixfs" / "incoming"
+    assert [path.stat().st_size for path in incoming.iterdir()] == [2 * 4096]
+    batch = planned("copy", *specs, "shot/f.1001.dpx", lost=(1,))
+    (outcome,) = done(batch)
+    assert outcome.state == "done"
+    assert sum(sizes) == outcome.stored
+    assert (two[1].path / "f.1001.dpx").read_bytes() == shot["f.1001.dpx"]
+    assert not list(incoming.iterdir())
 
 
 def test_copying_again_does_nothing(two: tuple[Mounted, Mounted], shot: dict[str, bytes]) -> None:

@@ -410,6 +410,20 @@ async def test_keys_end_with_revocation_suspension_and_their_user(core: Core, ad
     assert not await works(two)
 
 
+async def test_who_is_given_folders_reaches_nothing_else(core: Core, tmp_path: Path) -> None:
+    await core.storages.add(SYSTEM, "near", StorageKind.DIRECTORY, str(tmp_path))
+    shows = [AllowedPath("near", "shows")]
+    held = await core.users.add(SYSTEM, "ada", Role.MONITOR, SECRET, paths=shows)
+    assert (held.all_paths, held.paths) == (False, tuple(shows))
+    free = await core.users.add(SYSTEM, "eve", Role.MONITOR, SECRET)
+    assert (free.all_paths, free.paths) == (True, ())
+    with pytest.raises(errors.InvalidValue, match="paths"):
+        await core.users.add(SYSTEM, "bob", Role.MONITOR, SECRET, all_paths=True, paths=shows)
+    with pytest.raises(errors.InvalidValue, match="paths"):
+        await core.users.set_access(SYSTEM, "ada", all_paths=True, paths=shows)
+    assert not (await core.users.get(SYSTEM, "ada")).all_paths
+
+
 async def test_access_follows_the_storages(core: Core, tmp_path: Path, ada: None) -> None:
     for name in ("near", "far"):
         await core.storages.add(SYSTEM, name, StorageKind.DIRECTORY, str(tmp_path))

@@ -146,7 +146,7 @@ async def test_throttles_are_kept_replaced_and_removed(database: Database, tmp_p
         SYSTEM, "near", "dune", Direction.READ, None, time_zone="Europe/Paris", windows=[office]
     )
     other = await core.throttles.set(SYSTEM, "near", "dune", Direction.WRITE, 0)
-    assert second.id != first.id
+    assert second.id == first.id
     assert (second.path, second.windows) == ("dune", (office,))
     assert await core.throttles.list(SYSTEM) == [second, other]
     await core.throttles.remove(SYSTEM, other.id)

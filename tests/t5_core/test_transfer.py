@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pixfs.volume import backing
 from server.work import actions, transfer
 from server.work.batch import Options, StorageSpec
 from server.work.beneath import Root
@@ -262,6 +263,69 @@ def test_leftovers_of_an_earlier_attempt_are_removed(source: Path, target: Path)
     assert [name for name in tree(target) if "pixfs-part" in name] == left
 
 
+def test_what_a_lost_attempt_has_landed_counts_as_done(source: Path, target: Path) -> None:
+    """Only what was there before the job is skipped."""
+    spec = directory(source), directory(target)
+    done(planned("copy", *spec, "shot/f.0.dpx"))
+    done(planned("copy", *spec, "shot/f.1.dpx"))
+    before, landed = target / "f.0.dpx", target / "f.1.dpx"
+    while landed.stat().st_ctime_ns <= before.stat().st_ctime_ns:
+        # Both within one tick of the file system's clock.
+        landed.chmod(0o640)
+    began_ns = before.stat().st_ctime_ns + 1 + transfer._TICK_NS
+    inodes = {path.name: path.stat().st_ino for path in target.iterdir()}
+    again = planned("copy", *spec, "shot/*.dpx", lost=(1,), began_ns=began_ns)
+    outcomes = done(again)
+    assert [o.state for o in outcomes] == ["skipped", "done", "done", "done", "done"]
+    assert [o.stored for o in outcomes] == [0, 1001, 1002, 1003, 1004]
+    assert (target / "f.1.dpx").stat().st_ino == inodes["f.1.dpx"]
+    fresh = planned("copy", *spec, "shot/*.dpx", began_ns=began_ns)
+    assert {o.state for o in done(fresh)} == {"skipped"}
+
+
+def test_holes_stay_holes(source: Path, target: Path) -> None:
+    with (source / "sparse").open("wb") as file:
+        file.seek(5 << 20)
+        file.write(b"island")
+        file.truncate(8 << 20)
+    done(planned("copy", directory(source), directory(target), "sparse"))
+    copy = target / "sparse"
+    assert copy.read_bytes() == (source / "sparse").read_bytes()
+    assert copy.stat().st_blocks * 512 < 2 << 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of two owners")
+def test_rights_of_an_owner_who_does_not_come_along_are_not_given_to_another(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = source / "shot" / "f.0.dpx"
+    os.chown(file, 1234, 4321)
+    file.chmod(0o4755)
+
+    def refused(fd: int, uid: int, gid: int) -> None:
+        raise PermissionError(errno.EPERM, "not permitted")
+
+    monkeypatch.setattr(backing, "chown", refused)
+    (outcome,) = done(planned("copy", directory(source), directory(target), "shot/f.0.dpx"))
+    assert outcome.state == "done"
+    assert (target / "f.0.dpx").stat().st_mode & 0o7777 == 0o755
+
+
+def test_a_file_that_is_locked_for_writing_is_not_replaced(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixfs.transfer.partial._PATIENCE_S", -1.0)
+    there = target / "f.0.dpx"
+    there.write_bytes(b"another")
+    batch = planned("copy", directory(source), directory(target), "shot/f.0.dpx", options=REPLACE)
+    with there.open("r+b") as writer:
+        fcntl.flock(writer, fcntl.LOCK_SH)
+        (outcome,) = done(batch)
+        assert (outcome.code, outcome.is_transient) == ("busy", True)
+    assert tree(target) == {"f.0.dpx": b"another"}
+    assert [outcome.state for outcome in done(batch)] == ["done"]
+
+
 class StopsAfter:
     """Tells a batch to stop when so many bytes have been written."""
 
@@ -471,8 +535,25 @@ def test_a_plain_directory_converts_nothing(source: Path, kind: Action) -> None:
     assert (outcome.state, outcome.code) == ("failed", "unsupported")
 
 
-def test_groups_are_small_enough_for_their_descriptors() -> None:
-    assert transfer._GROUP_FILES <= 64
+def test_groups_are_small_enough_for_their_descriptors(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One descriptor for each file of a group, and one for the folder they share."""
+    for number in range(20):
+        (source / "shot" / f"g.{number}.dpx").write_bytes(bytes(100))
+    opened: list[int] = []
+    sync = FileSystem.sync
+
+    def counted(self: FileSystem) -> bool:
+        opened.append(len(os.listdir("/proc/self/fd")))
+        return sync(self)
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(FileSystem, "sync", counted)
+    done(planned("copy", directory(source), directory(target), "shot/g.*.dpx"))
+    # The files; two roots, two folders, the file system.
+    assert opened == [before + 20 + 5]
+    assert transfer._GROUP_FILES <= 128
 
 
 def test_races_of_links_never_lead_out(source: Path, target: Path, tmp_path: Path) -> None:

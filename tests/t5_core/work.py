@@ -37,6 +37,7 @@ def planned(
     *sources: str,
     options: Options | None = None,
     lost: tuple[int, ...] = (),
+    began_ns: int = 0,
 ) -> Batch:
     """One batch over all that the sources name."""
     files = tuple(
@@ -51,7 +52,8 @@ def planned(
         )
         for number, chosen in enumerate(selected(source, *sources).files)
     )
-    return Batch("7-1", len(lost) + 1, action, source, target, options or Options(), files, lost)
+    chosen = options or Options()
+    return Batch("7-1", len(lost) + 1, action, source, target, chosen, files, lost, began_ns)
 
 
 def done(batch: Batch, flow: Flow | None = None) -> list[Outcome]:

@@ -1,4 +1,4 @@
-"""A core over a real SQLite file, for the faces' tests."""
+"""A core over a real database, for the faces' tests: SQLite, and for lists PostgreSQL too."""
 
 from __future__ import annotations
 
@@ -14,20 +14,44 @@ from server.core.permissions import SYSTEM, Role
 from server.core.sealing import Sealer
 from server.serve import build
 from tests.pixmover import PASSWORD, PixMover
+from tests.postgres import empty_postgres, postgres_url
 from tests.serving import LOOPBACK, Served, served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from sqlalchemy.engine import URL
+
+__all__ = ["empty_postgres", "postgres_url"]
+
 # Real argon2id, only cheaper: the tests log in hundreds of times.
 CHEAP = HashCost(memory_kib=64, passes=1, lanes=1)
 
 
+# Lists and what moves in them are SQL of its own in each.
+ON_BOTH = ("test_vidispine_files", "test_vidispine_data", "test_vidispine_jobs")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests of the catalogue's SQL on both databases."""
+    if "database_url" in metafunc.fixturenames and metafunc.module.__name__.endswith(ON_BOTH):
+        metafunc.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-def core(tmp_path: Path) -> Iterator[Core]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
+    """Where an empty database is."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return sqlite_url(tmp_path / "pixfs.sqlite")
+    url: URL = request.getfixturevalue("empty_postgres")
+    return url
+
+
+@pytest.fixture
+def core(database_url: URL, tmp_path: Path) -> Iterator[Core]:
     """A core without users."""
-    with closing(Database(sqlite_url(tmp_path / "pixfs.sqlite"))) as database:
+    with closing(Database(database_url)) as database:
         yield Core(database, Sealer.from_file(tmp_path / "secrets.key"), hash_cost=CHEAP)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import trio
 import trio.testing
 
 from server.asgi import wrap
+from server.readers import Readers
 from server.streaming import BodyStream, ClientGone, body_of
 from tests.serving import parse, read_to_eof, served
 
@@ -42,7 +44,7 @@ async def send_for_ever(stream: trio.SocketStream) -> None:
 
 @asynccontextmanager
 async def connected(
-    handle: ASGIApp, *, is_streamed: bool = True
+    handle: ASGIApp, *, is_streamed: bool = True, stall_s: float = math.inf
 ) -> AsyncIterator[trio.SocketStream]:
     """A connection to a server whose only handler this is; bodies are limited to 1000 bytes."""
 
@@ -55,7 +57,11 @@ async def connected(
             await send({"type": f"lifespan.{step}.complete"})
 
     wrapped = wrap(
-        app, hosts={"127.0.0.1"}, max_body_bytes=1000, is_streamed=lambda scope: is_streamed
+        app,
+        hosts={"127.0.0.1"},
+        max_body_bytes=1000,
+        readers=Readers(stall_s),
+        is_streamed=lambda scope: is_streamed,
     )
     with trio.fail_after(WAIT_S):
         async with (
@@ -183,3 +189,47 @@ async def test_other_requests_keep_their_limit() -> None:
         await stream.send_all(request(1001))
         status, _, _ = parse(await read_to_eof(stream))
     assert status == 413
+
+
+async def test_a_client_that_sends_no_more_is_given_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """One that sends a little now and then is not; after the whole body silence is right."""
+    sender: trio.MemorySendChannel[Message]
+    sender, receiver = trio.open_memory_channel(0)
+    body = BodyStream(receiver.receive, stall_s=120)
+
+    async def send() -> None:
+        for _ in range(10):
+            await trio.sleep(100)
+            await sender.send(chunk(b"x"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(body.pump)
+        nursery.start_soon(send)
+        for _ in range(10):
+            assert await body.__anext__() == b"x"
+        with pytest.raises(ClientGone):
+            await body.__anext__()
+    assert trio.current_time() == pytest.approx(1000 + 120)
+
+    waiting = BodyStream(Messages(chunk(b"x", more=False)).receive, stall_s=120)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.pump)
+        assert [part async for part in waiting] == [b"x"]
+        await trio.sleep(1000)
+        assert not waiting.gone.is_set()
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_is_given_up_is_told() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        with pytest.raises(ClientGone):
+            async for _ in body_of(scope):
+                pass
+        await answer(send, 400, b"go on")
+
+    async with connected(app, stall_s=0.2) as stream:
+        await stream.send_all(request(1000) + b"x" * 10)
+        status, _, content = parse(await read_to_eof(stream))
+    assert (status, content) == (400, b"go on")

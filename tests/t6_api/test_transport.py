@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+import trio
 
 from server.core.permissions import SYSTEM, Role
+from server.readers import Readers
 from server.serve import BindError, Certificate, build
 from tests.certificates import make_certificate
 from tests.pixmover import PASSWORD, PixMover
-from tests.serving import LOOPBACK, served
+from tests.serving import LOOPBACK, get, served
+from tests.t6_api.test_serve import ProbeFace, probe_app
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +57,40 @@ async def test_with_a_certificate_the_server_speaks_https_only(
         async with PixMover(server.port) as plain:
             with pytest.raises(httpx.TransportError):
                 await plain.get("/whoami")
+
+
+async def test_a_client_that_speaks_http_2_is_served_in_http_1_1(
+    core: Core, tmp_path: Path
+) -> None:
+    certificate = make_certificate(tmp_path)
+    trust = ssl.create_default_context(cafile=certificate.chain)
+    async with served(build(core, LOOPBACK), certificate=certificate) as server:
+        url = f"https://127.0.0.1:{server.port}/healthz"
+        async with httpx.AsyncClient(http2=True, verify=trust, timeout=120) as client:
+            answer = await client.get(url)
+    assert (answer.status_code, answer.http_version) == (200, "HTTP/1.1")
+
+
+@pytest.mark.parametrize("goes", [True, False], ids=["goes", "stays"])
+async def test_over_tls_too_a_client_that_reads_nothing_is_cut_off(
+    core: Core, tmp_path: Path, goes: bool
+) -> None:
+    certificate = make_certificate(tmp_path)
+    trust = ssl.create_default_context(cafile=certificate.chain)
+    face, readers = ProbeFace(), Readers(stall_s=600 if goes else 0.2)
+    app = probe_app(core, face, readers)
+    async with served(app, 60, certificate, readers) as server:
+        transport = await trio.open_tcp_stream("127.0.0.1", server.port)
+        stream = trio.SSLStream(transport, trust, server_hostname="127.0.0.1")
+        await stream.send_all(get("/endless"))
+        with trio.fail_after(120):
+            await face.entered.wait()
+            if goes:
+                await trio.aclose_forcefully(stream)
+            await face.ended.wait()
+            server.stop.set()
+            await server.stopped.wait()
+        await trio.aclose_forcefully(stream)
 
 
 async def test_old_tls_is_refused(core: Core, tmp_path: Path) -> None:

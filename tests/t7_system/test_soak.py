@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,19 @@ def test_what_grows_is_told() -> None:
         "descriptors grew from 32 to 56"
     ]
     assert growth(samples([300 + 50 * i for i in range(12)])) == []
+
+
+def busy(leak: float) -> list[int]:
+    """A daemon's memory in MiB over twenty minutes: what conversions hold comes and goes, and so
+    much is lost a minute."""
+    dice = random.Random(7)
+    return [round(300 + leak * i / 6 + dice.uniform(-60, 60)) for i in range(120)]
+
+
+def test_a_leak_shows_in_the_noise_of_the_use() -> None:
+    assert growth(samples(busy(0))) == []
+    (problem,) = growth(samples(busy(6)))
+    assert problem.startswith("memory grew")
 
 
 def test_a_ledger_allows_the_old_and_the_new_until_a_change_is_acknowledged() -> None:

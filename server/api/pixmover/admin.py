@@ -31,7 +31,11 @@ class NewUser:
     password: str = value("At least 10 characters.", "a very long secret", secret=True)
     full_name: str = value("What the user is called.", "Ada Lovelace", default="")
     email: str = value("Where the user is told.", "ada@example.com", default="")
-    all_paths: bool = value("May reach every storage; else only paths.", False, default=True)
+    all_paths: bool | None = value(
+        "May reach every storage; not given, so it is where there are no paths.",
+        False,
+        default=None,
+    )
     paths: tuple[str, ...] = value(
         "A folder the user may reach, as STORAGE:PATH; may be given several times.",
         ("nearline:shows/dune",),

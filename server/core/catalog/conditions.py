@@ -16,6 +16,7 @@ from server.core.catalog.tables import (
     file_hashes,
     files,
     import_queue,
+    series,
     storage_counts,
 )
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from server.core.catalog.model import FileQuery
     from server.core.catalog.paths import Glob, Place
 
-__all__ = ["Scope", "filters", "in_subtree", "narrowed", "place", "queued"]
+__all__ = ["Scope", "filters", "in_subtree", "kinds", "narrowed", "place", "queued", "series_place"]
 
 _Condition = sa.ColumnElement[bool]
 
@@ -57,35 +58,74 @@ def in_subtree(column: sa.ColumnElement[str], folder: str) -> _Condition:
     return within & ((column == folder) | (column > folder + "/"))
 
 
-def path_of_row() -> sa.ColumnElement[str]:
-    """A file's path."""
-    return sa.case((files.c.folder == "", files.c.name), else_=files.c.folder + "/" + files.c.name)
-
-
 def place(connection: Connection, scope: Scope, wanted: Place) -> list[_Condition]:
     """What restricts a storage's files to a place, within a scope."""
-    found: list[_Condition] = [files.c.storage_id == scope.storage_id]
-    if not scope.is_whole:
-        reachable = [in_subtree(files.c.folder, folder) for folder in scope.folders]
-        found.append(sa.or_(sa.false(), *reachable))
     if wanted.file is not None:
         folder, name = split(wanted.file)
         this = (files.c.folder == folder) & (files.c.name == name)
         if wanted.folder is not None:
             this |= in_subtree(files.c.folder, wanted.folder)
-        return [*found, this]
-    if wanted.folder:
-        if wanted.deep:
-            found.append(in_subtree(files.c.folder, wanted.folder))
-        else:
-            found.append(files.c.folder == wanted.folder)
-    elif wanted.folder == "" and not wanted.deep:
-        found.append(files.c.folder == "")
+        return [*_reachable(scope, files), this]
+    found = [*_reachable(scope, files), *_within(wanted, files)]
     if wanted.extensions is not None:
         return [*found, files.c.extension.in_(wanted.extensions)]
     if wanted.glob is not None:
         found += _glob(connection, scope, wanted, wanted.glob)
     return found
+
+
+def series_place(connection: Connection, scope: Scope, wanted: Place) -> tuple[_Condition, ...]:
+    """What restricts a storage's series to a place with a pattern: first those whose files all
+    match, whatever their numbers, then those of whose files some may."""
+    assert wanted.glob is not None
+    known = sa.and_(*_reachable(scope, series), *_within(wanted, series))
+    path, glob = _compared(connection, _path(series), wanted)
+    patterns = _patterns(wanted, glob)
+    all_match = sa.or_(*(_like(connection, path, pattern) for pattern in patterns))
+    some_may = sa.or_(*(_like_series(connection, path, pattern) for pattern in patterns))
+    if wanted.depth is not None:
+        known &= _slashes(path) == wanted.depth
+    return known & all_match, known & some_may
+
+
+def _path(table: sa.Table) -> sa.ColumnElement[str]:
+    """The path of a file or a series."""
+    folder, name = table.c.folder, table.c.name
+    return sa.case((folder == "", name), else_=folder + "/" + name)
+
+
+def _slashes(path: sa.ColumnElement[str]) -> sa.ColumnElement[int]:
+    return sa.func.length(path) - sa.func.length(sa.func.replace(path, "/", ""))
+
+
+def _reachable(scope: Scope, table: sa.Table) -> list[_Condition]:
+    found: list[_Condition] = [table.c.storage_id == scope.storage_id]
+    if not scope.is_whole:
+        reachable = [in_subtree(table.c.folder, folder) for folder in scope.folders]
+        found.append(sa.or_(sa.false(), *reachable))
+    return found
+
+
+def _within(wanted: Place, table: sa.Table) -> list[_Condition]:
+    if wanted.folder is None or (wanted.folder == "" and wanted.deep):
+        return []
+    if wanted.deep:
+        return [in_subtree(table.c.folder, wanted.folder)]
+    return [table.c.folder == wanted.folder]
+
+
+def _patterns(wanted: Place, glob: Glob) -> list[Glob]:
+    return [glob, glob.beneath()] if wanted.beneath and not glob.is_open else [glob]
+
+
+def _compared(
+    connection: Connection, text: sa.ColumnElement[str], wanted: Place
+) -> tuple[sa.ColumnElement[Any], Glob]:
+    """What is compared with what, whether or not capitals count."""
+    assert wanted.glob is not None
+    if not wanted.ignorecase:
+        return text, wanted.glob
+    return _lower(connection, text, wanted.glob), wanted.glob.lower()
 
 
 def narrowed(connection: Connection, scope: Scope, wanted: Place) -> Place:
@@ -117,18 +157,14 @@ def narrowed(connection: Connection, scope: Scope, wanted: Place) -> Place:
 
 
 def _glob(connection: Connection, scope: Scope, wanted: Place, glob: Glob) -> list[_Condition]:
-    path: sa.ColumnElement[str] = path_of_row()
-    folder: sa.ColumnElement[str] = file_counts.c.folder
-    if wanted.ignorecase:
-        path, folder = _lower(connection, path, glob), _lower(connection, folder, glob)
-        glob = glob.lower()
     found: list[_Condition] = []
     above = glob.folder()
     if above is not None:
         # There are far fewer folders than files: those that cannot match are not gone into.
-        named = _like(connection, folder, above)
+        folder, lowered = _compared(connection, file_counts.c.folder, replace(wanted, glob=above))
+        named = _like(connection, folder, lowered)
         if wanted.depth is None:
-            named |= _like(connection, folder, above.beneath())
+            named |= _like(connection, folder, lowered.beneath())
         folders = (
             sa.select(file_counts.c.folder)
             .where((file_counts.c.storage_id == scope.storage_id) & named)
@@ -137,13 +173,11 @@ def _glob(connection: Connection, scope: Scope, wanted: Place, glob: Glob) -> li
         if wanted.folder:
             folders = folders.where(in_subtree(file_counts.c.folder, wanted.folder))
         found.append(files.c.folder.in_(folders))
-    matching = _like(connection, path, glob)
-    if wanted.beneath:
-        matching |= _like(connection, path, glob.beneath())
-    found.append(matching)
+    path, compared = _compared(connection, _path(files), wanted)
+    patterns = _patterns(wanted, compared)
+    found.append(sa.or_(*(_like(connection, path, pattern) for pattern in patterns)))
     if wanted.depth is not None:
-        slashes = sa.func.length(path) - sa.func.length(sa.func.replace(path, "/", ""))
-        found.append(slashes == wanted.depth)
+        found.append(_slashes(path) == wanted.depth)
     return found
 
 
@@ -151,6 +185,12 @@ def _like(connection: Connection, column: sa.ColumnElement[str], glob: Glob) -> 
     if connection.dialect.name == "sqlite":
         return column.op("GLOB", is_comparison=True)(glob.sqlite())
     return column.like(glob.like(), escape="\\")
+
+
+def _like_series(connection: Connection, path: sa.ColumnElement[str], glob: Glob) -> _Condition:
+    if connection.dialect.name == "sqlite":
+        return path.op("GLOB", is_comparison=True)(glob.sqlite_of_series())
+    return path.op("~", is_comparison=True)(glob.regex_of_series())
 
 
 def _lower(
@@ -163,17 +203,23 @@ def _lower(
     return sa.func.lower(column) if is_ascii else sa.func.pixfs_lower(column)
 
 
+def kinds(query: FileQuery, table: sa.Table) -> list[_Condition]:
+    """What of a query the tables of counts know, too: states and belonging."""
+    found: list[_Condition] = []
+    if query.states:
+        found.append(table.c.state.in_([state.value for state in query.states]))
+    if query.filter == "item":
+        found.append(table.c.has_item)
+    elif query.filter == "noitem":
+        found.append(sa.not_(table.c.has_item))
+    return found
+
+
 def filters(query: FileQuery) -> list[_Condition]:
     """What of a query has nothing to do with places."""
-    found: list[_Condition] = []
+    found = kinds(query, files)
     if query.ids:
         found.append(files.c.id.in_(query.ids))
-    if query.states:
-        found.append(files.c.state.in_([state.value for state in query.states]))
-    if query.filter == "item":
-        found.append(files.c.has_item)
-    elif query.filter == "noitem":
-        found.append(sa.not_(files.c.has_item))
     if query.hashes:
         known = sa.select(file_hashes.c.file_id).where(
             file_hashes.c.value.in_([value.lower() for value in query.hashes])

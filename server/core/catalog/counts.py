@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from server.core.catalog.conditions import Scope, filters, in_subtree, place
+from server.core.catalog import patterns
+from server.core.catalog.conditions import Scope, filters, in_subtree, kinds, place
 from server.core.catalog.paths import Place
 from server.core.catalog.tables import file_counts, files, import_queue, storage_counts
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from server.core.catalog.model import FileQuery
+    from server.core.catalog.patterns import Search
 
 __all__ = ["candidates", "hits", "total"]
 
@@ -32,11 +34,20 @@ def total(connection: Connection, storage_id: int) -> int:
     return int(connection.execute(query).scalar() or 0)
 
 
-def hits(connection: Connection, scope: Scope, wanted: Place, query: FileQuery) -> int:
-    """The files of a query within a scope."""
-    if query.ids or query.hashes or (wanted.glob is not None and wanted.extensions is None):
+def hits(
+    connection: Connection,
+    scope: Scope,
+    wanted: Place,
+    query: FileQuery,
+    found_series: Search | None,
+) -> int:
+    """The files of a query within a scope; ``found_series`` is of its pattern, if it has one."""
+    if query.ids or query.hashes:
         return _counted(connection, scope, wanted, query)
-    found = _known(connection, scope, wanted, query)
+    if found_series is not None:
+        found = patterns.count(connection, scope, wanted, query, found_series)
+    else:
+        found = _known(connection, scope, wanted, query)
     if query.exclude_queued:
         found -= _queued(connection, scope, wanted, query)
     return found
@@ -69,12 +80,7 @@ def _counted(connection: Connection, scope: Scope, wanted: Place, query: FileQue
 
 def _known(connection: Connection, scope: Scope, wanted: Place, query: FileQuery) -> int:
     table = storage_counts if _is_whole(scope, wanted) else file_counts
-    restricted: list[sa.ColumnElement[bool]] = []
-    if query.states:
-        restricted.append(table.c.state.in_([state.value for state in query.states]))
-    if query.filter != "all":
-        has_item = table.c.has_item
-        restricted.append(has_item if query.filter == "item" else sa.not_(has_item))
+    restricted = kinds(query, table)
     if wanted.extensions is not None:
         restricted.append(table.c.extension.in_(wanted.extensions))
     found = 0

@@ -250,7 +250,13 @@ def enter(
 def counted(row: AnyRow) -> rows.FileRow:
     """What the counts need of a row."""
     return rows.FileRow(
-        row.id, row.storage_id, row.folder, row.extension, row.state, bool(row.has_item)
+        row.id,
+        row.storage_id,
+        row.folder,
+        row.name,
+        row.extension,
+        row.state,
+        bool(row.has_item),
     )
 
 

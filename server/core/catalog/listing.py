@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from server.core.catalog import counts
+from server.core.catalog import counts, patterns
 from server.core.catalog.conditions import Scope, filters, narrowed, place
 from server.core.catalog.entities import files_of_ids
 from server.core.catalog.model import MAX_PAGE, FilePage, Sort, SortKey
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from server.core.access import Access
     from server.core.catalog.model import FileQuery
     from server.core.catalog.paths import Place
+    from server.core.catalog.patterns import Search
     from server.core.permissions import Actor
 
 __all__ = ["page"]
@@ -60,6 +61,7 @@ class _Part:
 
     scope: Scope
     place: Place
+    search: Search | None
     hits: int | None
 
 
@@ -76,9 +78,12 @@ def page(connection: Connection, actor: Actor, query: FileQuery) -> FilePage:
     parts = []
     for scope in scopes:
         narrow = narrowed(connection, scope, wanted)
-        n = counts.hits(connection, scope, narrow, query) if query.count else None
+        search = None
+        if narrow.glob is not None and narrow.extensions is None:
+            search = patterns.search(connection, scope, narrow)
+        n = counts.hits(connection, scope, narrow, query, search) if query.count else None
         if n != 0:
-            parts.append(_Part(scope, narrow, n))
+            parts.append(_Part(scope, narrow, search, n))
     hits = sum(part.hits or 0 for part in parts) if query.count else None
     ids = _page_ids(connection, parts, query, hits) if parts and query.number else []
     rows = files_of_ids(connection, ids, include_item=query.include_item)
@@ -171,31 +176,45 @@ def _select(
         .where(*place(connection, part.scope, part.place), *filters(query))
         .order_by(*ordered)
     )
-    index = _index(connection, part, query, order[0].key)
+    index, narrowing = _index(connection, part, query, order)
     if index is not None:
         statement = statement.with_hint(files, f"INDEXED BY {index}", "sqlite")
-    return statement
+    return statement if narrowing is None else statement.where(narrowing)
 
 
-def _index(connection: Connection, part: _Part, query: FileQuery, key: SortKey) -> str | None:
-    """The index that SQLite is told to use; None where it sees for itself."""
+def _index(
+    connection: Connection, part: _Part, query: FileQuery, order: list[Sort]
+) -> tuple[str | None, sa.ColumnElement[bool] | None]:
+    """The index that SQLite is told to use, None where it sees for itself; and what more can be
+    said of the files that are wanted, for it to find fewer."""
     if query.ids or query.hashes or part.place.file is not None:
-        return None
+        return None, None
     every = counts.total(connection, part.scope.storage_id)
+    if part.search is not None and part.search.near * 10 <= every:
+        return part.search.narrowing()
     near = counts.candidates(connection, part.scope, part.place)
     if near * 2 <= every:
-        return "uq_files_place"
+        return "uq_files_place", None
+    if part.search is not None and part.search.names is not None and not part.search.has_certain:
+        return part.search.narrowing()
+    return _by_order(part, query, order, every), None
+
+
+def _by_order(part: _Part, query: FileQuery, order: list[Sort], every: int) -> str:
+    """The index of what restricts a list of few files most, or else that of its order."""
+    key = order[0].key
     extensions = part.place.extensions
     if extensions is not None and len(extensions) == 1 and key is SortKey.FILE_ID:
         return "ix_files_by_extension"
+    if extensions is not None and len(extensions) == 1 and key is SortKey.FILENAME:
+        return "ix_files_by_extension_name"
     if part.hits is not None and part.hits * 2 < every:
-        # Few of all that are there: what restricts them most finds them.
         if extensions is not None:
             return "ix_files_by_extension"
         if query.filter == "item":
             return "ix_files_with_item"
         if query.states:
             return "ix_files_by_state"
-        if part.place.glob is not None:
-            return "uq_files_place"
+    if key is SortKey.EXTENSION and order[1].key is SortKey.FILENAME:
+        return "ix_files_by_extension_name"
     return _INDEXES[key]

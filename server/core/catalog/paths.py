@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+from server.core.catalog.numbering import MARK, DigitRun
 from server.core.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ _MOST_WILDCARDS = 64
 # A token is a character that stands for itself, or one of these.
 _ONE, _ANY = object(), object()
 _Token = str | object
+_DIGITS = frozenset("0123456789")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,41 @@ class Glob:
             for token in self.tokens
         )
 
+    def sqlite_of_series(self) -> str:
+        """For SQLite's GLOB, for paths of series: a digit is itself or a mark."""
+        return "".join(
+            f"[{token}{MARK}]" if token in _DIGITS else Glob((token,)).sqlite()
+            for token in self.tokens
+        )
+
+    def regex_of_series(self) -> str:
+        """The same for PostgreSQL's regular expressions."""
+        special = {_ONE: ".", _ANY: ".*"}
+        parts = [
+            special.get(token, f"[{token}{MARK}]" if token in _DIGITS else re.escape(str(token)))
+            for token in self.tokens
+        ]
+        return f"^{''.join(parts)}$"
+
+    def digit_runs(self) -> list[DigitRun]:
+        """The digits it says outright, each run with whether it says what stands beside it."""
+        runs: list[DigitRun] = []
+        for is_digits, group in groupby(enumerate(self.tokens), lambda t: t[1] in _DIGITS):
+            if not is_digits:
+                continue
+            found = list(group)
+            first, last = found[0][0], found[-1][0]
+            before = self.tokens[first - 1 : first] if first else ("/",)
+            after = self.tokens[last + 1 : last + 2] or ("/",)
+            runs.append(
+                DigitRun(
+                    "".join(str(digit) for _, digit in found),
+                    begins=isinstance(before[0], str),
+                    ends=isinstance(after[0], str),
+                )
+            )
+        return runs
+
     def lower(self) -> Glob:
         """The same in small letters."""
         return Glob(tuple(t.lower() if isinstance(t, str) else t for t in self.tokens))
@@ -63,6 +101,11 @@ class Glob:
     def beneath(self) -> Glob:
         """What lies beneath a path that matches."""
         return Glob((*self.tokens, "/", _ANY))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it ends in "*": what lies beneath a match then matches, too."""
+        return bool(self.tokens) and self.tokens[-1] is _ANY
 
     def folder(self) -> Glob | None:
         """The part before the last slash, None when there is none."""

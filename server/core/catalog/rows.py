@@ -1,7 +1,8 @@
 """Every change to the rows of ``files``, with the counts that follow from it.
 
-A list of a million files cannot count them each time, so ``file_counts`` and ``storage_counts``
-say how many there are of each sort. They are true because nothing else writes to ``files``.
+A list of a million files cannot count them each time, so ``file_counts``, ``storage_counts`` and
+``series`` say how many there are of each sort. They are true because nothing else writes to
+``files``.
 Functions run inside a writing transaction.
 """
 
@@ -15,7 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from server.core.catalog.model import FileState
-from server.core.catalog.tables import file_counts, files, storage_counts
+from server.core.catalog.numbering import series_of
+from server.core.catalog.tables import file_counts, files, series, storage_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,6 +62,7 @@ COUNTED = (
     files.c.id,
     files.c.storage_id,
     files.c.folder,
+    files.c.name,
     files.c.extension,
     files.c.state,
     files.c.has_item,
@@ -73,6 +76,7 @@ class FileRow(NamedTuple):
     id: int
     storage_id: int
     folder: str
+    name: str
     extension: str
     state: str
     has_item: bool
@@ -132,8 +136,8 @@ def insert(connection: Connection, storage_id: int, new: Sequence[NewFile]) -> N
     )
     counted: Counter[_Key] = Counter()
     for one in new:
-        extension = extension_of(one.name)
-        counted[_Key(storage_id, one.folder, extension, one.state.value, False)] += 1
+        name, extension = series_of(one.name), extension_of(one.name)
+        counted[_Key(storage_id, one.folder, name, extension, one.state.value, False)] += 1
     _apply(connection, counted)
 
 
@@ -175,22 +179,39 @@ def delete(connection: Connection, rows: Sequence[FileRow]) -> None:
 class _Key(NamedTuple):
     storage_id: int
     folder: str
+    series: str
     extension: str
     state: str
     has_item: bool
 
 
 def _key(row: FileRow) -> _Key:
-    return _Key(row.storage_id, row.folder, row.extension, row.state, bool(row.has_item))
+    return _Key(
+        row.storage_id,
+        row.folder,
+        series_of(row.name),
+        row.extension,
+        row.state,
+        bool(row.has_item),
+    )
 
 
 def _apply(connection: Connection, counted: Counter[_Key]) -> None:
     """Adds to the counts; those that come to nothing go."""
-    by_storage: Counter[tuple[int, str, str, bool]] = Counter()
-    for key, n in counted.items():
-        by_storage[key.storage_id, key.extension, key.state, key.has_item] += n
-    _add(connection, file_counts, {tuple(key): n for key, n in counted.items() if n})
-    _add(connection, storage_counts, {key: n for key, n in by_storage.items() if n})
+    by_series: Counter[tuple[Any, ...]] = Counter()
+    by_folder: Counter[tuple[Any, ...]] = Counter()
+    by_storage: Counter[tuple[Any, ...]] = Counter()
+    for (storage_id, folder, name, *sort), n in counted.items():
+        extension, state, has_item = sort
+        by_series[storage_id, folder, name, state, has_item] += n
+        by_folder[storage_id, folder, extension, state, has_item] += n
+        by_storage[storage_id, extension, state, has_item] += n
+    for table, counts in (
+        (series, by_series),
+        (file_counts, by_folder),
+        (storage_counts, by_storage),
+    ):
+        _add(connection, table, {key: n for key, n in counts.items() if n})
 
 
 def _add(connection: Connection, table: sa.Table, counted: dict[tuple[Any, ...], int]) -> None:

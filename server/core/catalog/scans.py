@@ -23,6 +23,7 @@ from server.core.catalog.tables import (
     files,
     folders,
     scans,
+    series,
     storage_counts,
     storage_traits,
     uploads,
@@ -418,7 +419,7 @@ def prune(connection: Connection) -> bool:
     rows.delete(connection, [counted(row) for row in found])
     if found:
         return True
-    for table in (uploads, file_counts, storage_counts, folders, scans):
+    for table in (uploads, file_counts, storage_counts, series, folders, scans):
         connection.execute(table.delete().where(table.c.storage_id.in_(removed)))
     return False
 

@@ -1,6 +1,6 @@
 """The catalogue's tables: the reference for what each column means.
 
-Every change to ``files`` goes through ``rows``, which keeps the two tables of counts in step.
+Every change to ``files`` goes through ``rows``, which keeps the three tables of counts in step.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = [
     "item_names",
     "items",
     "scans",
+    "series",
     "shapes",
     "storage_counts",
     "storage_methods",
@@ -137,6 +138,7 @@ files = sa.Table(
     sa.Index("ix_files_by_size", "storage_id", "size", "id", *_FILTERED, "extension"),
     sa.Index("ix_files_by_time", "storage_id", "mtime_ns", "id", *_FILTERED, "extension"),
     sa.Index("ix_files_by_extension", "storage_id", "extension", "id", *_FILTERED),
+    sa.Index("ix_files_by_extension_name", "storage_id", "extension", "name", "id", *_FILTERED),
     sa.Index("ix_files_by_state", "storage_id", "state", "id", "has_item", "extension"),
     sa.Index(
         "ix_files_with_item",
@@ -174,6 +176,21 @@ storage_counts = sa.Table(
     metadata,
     _storage_id(primary_key=True),
     *_counted(),
+    sqlite_with_rowid=False,
+)
+
+# How many files of a folder have names that differ in their last number only, of each sort: what
+# patterns are held against instead of a million names.
+series = sa.Table(
+    "series",
+    metadata,
+    _storage_id(primary_key=True),
+    sa.Column("folder", Bytewise, primary_key=True),
+    # The names' text with a mark for each digit of the number.
+    sa.Column("name", Bytewise, primary_key=True),
+    sa.Column("state", sa.String(16), primary_key=True),
+    sa.Column("has_item", sa.Boolean, primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

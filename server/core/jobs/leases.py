@@ -53,6 +53,7 @@ class Lease:
         owner_id: whose job it is, None for the server's own.
         files: those that have not ended yet.
         lost: attempts that may have left something behind.
+        began_at: when the first attempt was given out.
         looked: what earlier looks of a plan saw; the task a clear clears up after.
     """
 
@@ -65,6 +66,7 @@ class Lease:
     action: str
     attempt: int
     lost: tuple[int, ...]
+    began_at: datetime
     files: tuple[TaskFile, ...]
     source_id: int
     target_id: int | None
@@ -200,6 +202,7 @@ def _give(
         action=task.action,
         attempt=task.attempt + 1,
         lost=tuple(task.lost),
+        began_at=task.started_at or now,
         files=tuple(TaskFile.of(row) for row in task.files[task.files_ended :]),
         source_id=job.source_id,
         target_id=job.target_id,

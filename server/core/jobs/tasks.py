@@ -18,7 +18,7 @@ __all__ = ["TaskFile", "add_tasks", "cut", "shown_path", "task_values"]
 
 # What one worker takes at a time. It works for two seconds and brings back the rest, so these
 # only bound what a row holds and how finely a job spreads over workers.
-_BATCH_FILES = 128
+_BATCH_FILES = 512
 _BATCH_BYTES = 512 << 20
 
 
