@@ -326,7 +326,11 @@ class _Encoder:
     def _verify_structure(self, container: memoryview) -> None:
         """Open the finished container anew: its blocks must be those that were checked."""
         reader = Reader(container)
-        if reader.original_length != self._source.size or not reader.checksums_hold():
+        if (
+            reader.original_length != self._source.size
+            or reader.stored_length != len(container)
+            or not reader.checksums_hold()
+        ):
             raise VerifyError("the container does not hold the blocks that were encoded")
 
 
