@@ -328,7 +328,7 @@ class _Encoder:
         reader = Reader(container)
         if (
             reader.original_length != self._source.size
-            or reader.stored_length != len(container)
+            or reader.header.container_length != len(container)
             or not reader.checksums_hold()
         ):
             raise VerifyError("the container does not hold the blocks that were encoded")
