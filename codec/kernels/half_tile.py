@@ -191,6 +191,7 @@ def decode_planes(
     first = np.empty(groups, np.int64)
     entries = np.empty(QUADS * groups, np.uint16)
     marks = np.zeros(BLOCK * block_count(width), np.uint16)
+    places = np.empty(GROUP * groups + PLACES_SLACK, np.uint32)
     linear = np.empty(width * count + 3, np.uint16)
     words = np.zeros(2 * width * count + 32, np.uint8)
     offsets = codes << MAX_LENGTH
@@ -218,6 +219,7 @@ def decode_planes(
                 groups,
                 entries,
                 marks,
+                places,
                 z,
                 own,
             ):

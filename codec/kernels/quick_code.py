@@ -41,6 +41,8 @@ BLOCK = 4
 MAX_ESCAPE_BITS = 33
 PLACES_SLACK = 8
 """Room that places of escapes want after the last: so many are written at once."""
+_WORD = 57
+"""Bits that a word holds which is loaded at a byte, and shifted down to a bit of that."""
 _SHORT = 256
 """Escapes below this have their codes in a table."""
 _MASK = np.uint64((1 << MAX_LENGTH) - 1)
@@ -348,33 +350,59 @@ def put_escapes(z: Any, k: Any, marks: Any, places: Any, out: Any, state: Any) -
     state[0], state[1], state[2] = position, acc, filled
 
 
+@inlined
+def _take_escape(word: Any) -> Any:
+    """How much more than 3 the high part is whose escape begins ``word``; the escape's bits."""
+    one = np.uint64(1)
+    n = trailing_zeros(word | np.uint64(1 << 16))
+    rest = (word >> (n + one)) & ((one << n) - one)
+    return (one << n) + rest - one, n + n + one
+
+
+@inlined
+def _add_escape(z: Any, k: Any, sums: Any, place: Any, more: Any) -> None:
+    """Add ``more`` to the high part of a residual."""
+    x = np.uint64(place)
+    g = x >> np.uint64(4)
+    cut = np.uint64(z[x])
+    whole = (cut + (more << np.uint64(k[g]))) & np.uint64(0xFFFF)
+    z[x] = np.uint16(whole)
+    sums[g] = np.int32(np.int64(sums[g]) + np.int64(whole) - np.int64(cut))
+
+
 @kernel
 def take_escapes(
-    data: Any, position: int, limit: int, z: Any, k: Any, marks: Any, sums: Any
+    data: Any, position: int, limit: int, z: Any, k: Any, marks: Any, places: Any, sums: Any
 ) -> int:
     """Add a row's escapes onto its residuals and their groups' ``sums`` (int32[groups]).
 
-    The position after them, -1 beyond ``limit``. ``data`` must go on for ``MAX_ESCAPE_BITS + 64``
-    bits after ``limit``.
+    The position after them, -1 where more are wanted beyond ``limit``. ``data`` must go on for
+    ``MAX_ESCAPE_BITS + 64`` bits after ``limit``; ``places`` is scratch as `escape_places` wants
+    it. Four escapes are found in one word if that holds them, as it nearly always does.
     """
+    count = escape_places(marks, places)
     at = np.uint64(position)
-    one = np.uint64(1)
-    for first in range(0, marks.size, BLOCK):
-        left = load64(marks, first)
-        while left:
-            if np.int64(at) > limit:
-                return -1
-            lane = trailing_zeros(left)
-            left &= left - one
-            g = np.uint64(first) + (lane >> np.uint64(4))
-            word = _word(data, at)
-            n = trailing_zeros(word | np.uint64(1 << 16))
-            rest = (word >> (n + one)) & ((one << n) - one)
-            more = ((one << n) + rest - one) << np.uint64(k[g])
-            x = np.uint64(GROUP * first) + lane
-            cut = np.uint64(z[x])
-            whole = (cut + more) & np.uint64(0xFFFF)
-            z[x] = np.uint16(whole)
-            sums[g] = np.int32(np.int64(sums[g]) + np.int64(whole) - np.int64(cut))
-            at += n + n + one
+    i = np.uint64(0)
+    while np.int64(i) < count:
+        if np.int64(at) > limit:
+            return -1
+        word = _word(data, at)
+        more0, bits0 = _take_escape(word)
+        more1, bits1 = _take_escape(word >> bits0)
+        bits1 += bits0
+        more2, bits2 = _take_escape(word >> (bits1 & _USED))
+        bits2 += bits1
+        more3, bits3 = _take_escape(word >> (bits2 & _USED))
+        bits3 += bits2
+        if np.int64(i) + 4 <= count and bits3 <= np.uint64(_WORD):
+            _add_escape(z, k, sums, places[i], more0)
+            _add_escape(z, k, sums, places[i + np.uint64(1)], more1)
+            _add_escape(z, k, sums, places[i + np.uint64(2)], more2)
+            _add_escape(z, k, sums, places[i + np.uint64(3)], more3)
+            i += np.uint64(4)
+            at += bits3
+        else:
+            _add_escape(z, k, sums, places[i], more0)
+            i += np.uint64(1)
+            at += bits0
     return np.int64(at)

@@ -120,6 +120,7 @@ def take_row(
     groups: int,
     entries: Any,
     marks: Any,
+    places: Any,
     z: Any,
     sums: Any,
 ) -> bool:
@@ -128,7 +129,7 @@ def take_row(
     False if a stream ran past ``limit`` (in bits). ``positions`` int64[STREAMS + 1] are in bits,
     but for the lanes': those are the bits that one lane has had, and where in the data they begin
     is ``positions[STREAMS]``, in bytes. Scratch: ``entries`` uint16[QUADS * groups], ``marks``
-    uint16[BLOCK * blocks].
+    uint16[BLOCK * blocks], ``places`` as `escape_places` wants it.
     """
     for s in range(QUADS):
         if positions[s] > limit:
@@ -139,7 +140,7 @@ def take_row(
         return False
     take_quads(data, positions, codes, coded, groups, DECODING, entries)
     positions[RAW] = _take_groups(data, origin, raw, low, coded, groups, entries, marks, z, sums)
-    at = take_escapes(data, positions[ESCAPES], limit, z, low, marks, sums[SIDE:])
+    at = take_escapes(data, positions[ESCAPES], limit, z, low, marks, places, sums[SIDE:])
     positions[ESCAPES] = at
     sound: bool = at >= 0
     return sound

@@ -17,7 +17,7 @@ from codec.kernels.predict import (
     run_starts,
     unfold_row,
 )
-from codec.kernels.quick_code import BLOCK, MAX_LENGTH
+from codec.kernels.quick_code import BLOCK, MAX_LENGTH, PLACES_SLACK
 from codec.kernels.quick_groups import SIDE, classify, look_up, pad_sums, row_activities
 from codec.kernels.quick_lanes import GROUP, QUADS
 from codec.kernels.quick_predict import COEFFICIENTS, quick_base, quick_first_coefficients
@@ -76,6 +76,7 @@ def decode_quick(
     first = np.empty(groups, np.int64)
     entries = np.empty(QUADS * groups, np.uint16)
     marks = np.zeros(BLOCK * coded.shape[2], np.uint16)
+    places = np.empty(GROUP * groups + PLACES_SLACK, np.uint32)
     starts = np.empty(RUNS, np.int32)
     first_c = np.empty(COEFFICIENTS, np.int32)
     linear = np.empty(width * count + 3, np.uint16)
@@ -105,6 +106,7 @@ def decode_quick(
                 groups,
                 entries,
                 marks,
+                places,
                 z[PAD:],
                 own,
             ):

@@ -168,7 +168,7 @@ def test_escapes_are_written_as_specified_and_read_back(z: list[int], k: int, gr
     cut[16 * group : 16 * group + 16] = [min(v, 3 << k | v % (1 << k)) & 0xFFFF for v in z]
     sums = np.zeros(8, np.int32)
     sums[group] = cut.sum()
-    assert code.take_escapes(out, 0, 8 * size, cut, low, marks, sums) == reader.at
+    assert code.take_escapes(out, 0, 8 * size, cut, low, marks, places, sums) == reader.at
     assert cut.tolist() == row.tolist()
     assert sums.tolist() == row.reshape(8, 16).sum(1).tolist()
 
@@ -194,10 +194,11 @@ def test_escapes_stop_at_the_limit() -> None:
     low = np.zeros(40, np.int64)
     sums = np.zeros(40, np.int32)
     marks = np.full(40, 0xFFFF, np.uint16)
-    assert code.take_escapes(data, 0, 8 * 24, z, low, marks, sums) == -1
+    places = np.full(z.size + code.PLACES_SLACK, 0xEEEE, np.uint32)
+    assert code.take_escapes(data, 0, 8 * 24, z, low, marks, places, sums) == -1
     marks[:] = 0
     marks[7] = 0xF
-    assert code.take_escapes(data, 0, 8 * 24, z, low, marks, sums) == 4 * 33
+    assert code.take_escapes(data, 0, 8 * 24, z, low, marks, places, sums) == 4 * 33
 
 
 @given(
