@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import math
 import mmap
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from codec import quads
-from codec.kernels import half_plan, half_rows, half_tile, quick_code, quick_groups, quick_rows
-from codec.kernels.half_fit import TAPS, tap_count
+from codec.kernels import (
+    half_heads,
+    half_plan,
+    half_rows,
+    half_tile,
+    heads,
+    quick_code,
+    quick_groups,
+    quick_rows,
+)
+from codec.kernels.half_fit import TAPS
 from codec.kernels.half_lanes import LANES
 from codec.kernels.quick_lanes import GROUP, QUADS
 from codec.quads import QuadHeads
@@ -28,8 +36,13 @@ if TYPE_CHECKING:
     from codec.values import Values
     from codec.workspace import Workspace
 
-_FIXED = struct.Struct("<BBHI")
-_LENGTHS = struct.Struct(f"<{quick_rows.STREAMS}I")
+_VERDICTS = {
+    heads.CUT_SHORT: "the heads of its planes are cut short",
+    heads.OUT_OF_RANGE: "a plane's head is out of range",
+    heads.TOO_MANY_RAW_BITS: "a plane's head has too many raw bits",
+    heads.TOO_LONG: "the heads of its planes are too long",
+    half_heads.UNKNOWN_CODE: "a plane's head names an unknown code",
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +50,7 @@ class HalfArrays:
     """Arrays for tiles of one shape besides the workspace's own. Contents are undefined."""
 
     coded: NDArray[np.uint8]
+    heads: NDArray[np.uint8]
     quads: NDArray[np.uint8]
     lanes: NDArray[np.uint8]
     escapes: NDArray[np.uint8]
@@ -58,9 +72,11 @@ def _arrays(shape: tuple[int, int, int]) -> HalfArrays:
     planes, rows, width = shape
     groups = half_tile.group_count(width)
     samples = rows * groups * GROUP
+    blocks = half_tile.block_count(width)
     room = rows * groups * quick_code.MAX_LENGTH // 8 + 16
     return HalfArrays(
-        coded=np.zeros((planes, rows, half_tile.block_count(width)), np.uint8),
+        coded=np.zeros((planes, rows, blocks), np.uint8),
+        heads=np.zeros(planes * half_heads.head_room(rows * blocks), np.uint8),
         quads=np.zeros((planes, QUADS, room), np.uint8),
         lanes=_pages(planes, 2 * samples + 4 * GROUP),
         escapes=_pages(planes, samples * quick_code.MAX_ESCAPE_BITS // 8 + 16),
@@ -72,8 +88,8 @@ def _arrays(shape: tuple[int, int, int]) -> HalfArrays:
 
 def encode_halves(
     work: Workspace, order: NDArray[np.int64], bits: NDArray[np.int64]
-) -> tuple[list[memoryview | bytes], list[memoryview]] | None:
-    """Plane heads and streams, both in coding order, of a tile; the streams are the workspace's.
+) -> tuple[memoryview, list[memoryview]] | None:
+    """Plane heads and streams, both in coding order, of a tile; all are the workspace's.
 
     The samples are ``work.planes``; ``bits`` those of each component. None where no taps can be
     fitted, as in a few samples of planes that are all but sums of one another.
@@ -96,24 +112,14 @@ def encode_halves(
         return None
     outs = (arrays.coded, arrays.quads, arrays.lanes, arrays.escapes, ends)
     half_tile.encode_planes(*tile, *plan, starts, *outs, arrays.ring, arrays.z)
-    heads: list[memoryview | bytes] = []
+    head = half_heads.put_heads(
+        edges, starts, taps, thresholds, k, codes, ends, arrays.coded, arrays.heads
+    )
     streams: list[memoryview] = []
-    small_k, small_codes = k.astype(np.uint8), codes.astype(np.uint8)
-    for p in range(n):
-        whole = bool(np.count_nonzero(arrays.coded[p]) == arrays.coded[p].size)
-        references = min(p, half_rows.REFERENCES)
-        heads.append(_FIXED.pack(whole, 0, int(edges[p]), int(starts[p])))
-        heads += [
-            taps[p, parity, : tap_count(references, parity), 0].astype("<i2").tobytes()
-            for parity in range(2)
-        ]
-        heads += [thresholds[p].astype("<i4").tobytes(), small_k[p].data, small_codes[p].data]
-        heads.append(_LENGTHS.pack(*ends[p].tolist()))
-        if not whole:
-            heads.append(np.packbits(arrays.coded[p], bitorder="little").tobytes())
+    for p, lengths in enumerate(ends.tolist()):
         outs_of_plane = (*arrays.quads[p], arrays.lanes[p], arrays.escapes[p])
-        streams += [o[:end].data for o, end in zip(outs_of_plane, ends[p].tolist(), strict=True)]
-    return heads, streams
+        streams += [out[:end].data for out, end in zip(outs_of_plane, lengths, strict=True)]
+    return arrays.heads[:head].data, streams
 
 
 def unevenness(planes: NDArray[np.uint16], rows: int, width: int) -> float:
@@ -148,26 +154,21 @@ class HalfHeads(QuadHeads):
         super().__init__(n, rows, half_tile.block_count(e.width))
         self.edges = np.zeros(n, np.int64)
         self.taps = np.zeros((n, 2, TAPS, LANES), np.int16)
-        at = 0
-        for p, component in enumerate(e.order):
-            at = self._parse(raw, at, p, int(bits[component]))
-        if at != len(raw):
-            raise ValueError("the heads of its planes are too long")
-
-    def _parse(self, raw: memoryview, at: int, p: int, bits: int) -> int:
-        """Fill what belongs to the p-th plane from its head at ``at``; where the next begins."""
-        whole, zero, edge, start = _FIXED.unpack_from(raw, at)
-        at += _FIXED.size
-        if whole > 1 or zero or edge >> bits:
-            raise ValueError("a plane's head is out of range")
-        self.edges[p] = edge
-        self.set_start(p, start)
-        for parity in range(2):
-            count = tap_count(min(p, half_rows.REFERENCES), parity)
-            self.taps[p, parity, :count] = np.frombuffer(raw, "<i2", count, at)[:, None]
-            at += 2 * count
-        at = self.parse_classes(raw, at, p, len(quick_code.CODES))
-        return at if whole else self.parse_flags(raw, at, p)
+        verdict = half_heads.parse_heads(
+            np.frombuffer(raw, np.uint8),
+            np.array(e.order, np.int64),
+            bits,
+            self.edges,
+            self.starts,
+            self.taps,
+            self.thresholds,
+            self.k,
+            self.codes,
+            self.ends,
+            self.coded,
+        )
+        if verdict != heads.SOUND:
+            raise ValueError(_VERDICTS[verdict])
 
 
 def slack_bytes(width: int) -> int:
@@ -178,7 +179,7 @@ def slack_bytes(width: int) -> int:
 def decode_halves(
     data: NDArray[np.uint8],
     size: int,
-    heads: HalfHeads,
+    parsed: HalfHeads,
     values: Values,
     rows: int,
     e: Element,
@@ -188,5 +189,5 @@ def decode_halves(
 
     ``data`` goes on for `slack_bytes` more. Raises ValueError where the streams are damaged.
     """
-    foretelling = (heads.edges, heads.taps)
-    quads.decode(half_tile.decode_planes, data, size, foretelling, heads, values, rows, e, out)
+    foretelling = (parsed.edges, parsed.taps)
+    quads.decode(half_tile.decode_planes, data, size, foretelling, parsed, values, rows, e, out)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from codec import quads
-from codec.kernels import predict, quick_code, quick_rows, quick_tile
+from codec.kernels import predict, quick_code, quick_groups, quick_rows, quick_tile
 from codec.kernels.quick_lanes import GROUP
 from codec.kernels.quick_predict import BIAS, COEFFICIENTS, REFERENCES, TAPS
 from codec.quads import QuadHeads
@@ -47,12 +47,39 @@ class QuickHeads(QuadHeads):
         if whole > 1 or predictor > predict.MEDIAN or zero:
             raise ValueError("a plane's head is out of range")
         self.predictors[p] = predictor
-        self.set_start(p, start)
+        self.starts[p] = min(start, quick_groups.MAX_SUM)
         count = TAPS[min(p, REFERENCES)]
         self.coefficients[p, :count] = np.frombuffer(raw, "<i2", count, at)
         self.coefficients[p, BIAS] = bias
-        at = self.parse_classes(raw, at + 2 * count, p, quick_code.MODE3_CODES)
-        return at if whole else self.parse_flags(raw, at, p)
+        at = self._parse_classes(raw, at + 2 * count, p)
+        return at if whole else self._parse_flags(raw, at, p)
+
+    def _parse_classes(self, raw: memoryview, at: int, p: int) -> int:
+        """Fill classes and lengths of the p-th plane from ``at`` on; what comes after them.
+
+        Raises ValueError where they make no sense.
+        """
+        self.thresholds[p] = np.frombuffer(raw, "<i4", quick_groups.THRESHOLDS, at)
+        at += 4 * quick_groups.THRESHOLDS
+        classes = quick_groups.CLASSES
+        self.k[p] = np.frombuffer(raw, np.uint8, classes, at)
+        self.codes[p] = np.frombuffer(raw, np.uint8, classes, at + classes)
+        at += 2 * classes
+        self.ends[p] = np.frombuffer(raw, "<u4", quick_rows.STREAMS, at)
+        at += 4 * quick_rows.STREAMS
+        if max(self.k[p].tolist()) > quick_groups.MAX_RAW:
+            raise ValueError("a plane's head has too many raw bits")
+        if max(self.codes[p].tolist()) >= quick_code.MODE3_CODES:
+            raise ValueError("a plane's head names an unknown code")
+        return at
+
+    def _parse_flags(self, raw: memoryview, at: int, p: int) -> int:
+        """Fill which blocks of the p-th plane are coded, from ``at`` on; what comes after them."""
+        coded = self.coded[p]
+        packed = np.frombuffer(raw, np.uint8, (coded.size + 7) // 8, at)
+        flags = np.unpackbits(packed, count=coded.size, bitorder="little")
+        self.coded[p] = flags.reshape(coded.shape)
+        return at + packed.size
 
 
 def slack_bytes(width: int) -> int:

@@ -23,7 +23,7 @@ from codec.container import (
     parse_header,
 )
 from codec.errors import DamagedError
-from codec.tile import decode_tile
+from codec.tile import decode_tile, slack_bytes
 from codec.types import Block, BlockKind, Element
 
 if TYPE_CHECKING:
@@ -256,12 +256,17 @@ class Reader:
 
     def _stored(self, block: Block) -> memoryview | bytes:
         """A block's stored bytes, checked."""
-        stored = self._source.pread(block.stored_start, block.stored_stop - block.stored_start)
-        if len(stored) != block.stored_stop - block.stored_start:
+        return self._stored_and_more(block, 0)
+
+    def _stored_and_more(self, block: Block, more: int) -> memoryview | bytes:
+        """A block's stored bytes, checked, and up to ``more`` after them, which are not."""
+        length = block.stored_stop - block.stored_start
+        held = self._source.pread(block.stored_start, length + more)
+        if len(held) < length:
             raise DamagedError("block", "it is cut short")
-        if block.checksum and checksum(stored) != block.checksum:
+        if block.checksum and checksum(memoryview(held)[:length]) != block.checksum:
             raise DamagedError("block", "its checksum does not hold")
-        return stored
+        return held
 
     def _side(self, block: Block, stored: memoryview | bytes) -> memoryview | bytes:
         if block.kind is BlockKind.STORED:
@@ -275,13 +280,17 @@ class Reader:
     ) -> list[NDArray[np.uint8]]:
         """The rows of a block's tile in each region of its element, in ``out`` where given."""
         main = self._directory.blocks[self._tiles[block.element, block.row]]
-        stored = self._stored(main)
         element = self._directory.elements[block.element]
+        slack = slack_bytes(element.width)
+        held = self._stored_and_more(main, slack)
+        length = main.stored_stop - main.stored_start
         if element.method:
-            stored = split_redone(stored)[1]
+            tile = split_redone(memoryview(held)[:length])[1]
+            held = memoryview(held)[length - len(tile) :]
+            length = len(tile)
         with self._lock:
             self._tiles_decoded += 1
-        return decode_tile(stored, block.rows, element, out)
+        return decode_tile(held, block.rows, element, out, length)
 
     def _of_tile(
         self, block: Block, stored: memoryview | bytes, regions: list[NDArray[np.uint8]]

@@ -26,7 +26,8 @@ from codec.kernels import tile as drivers
 from codec.kernels.values import fold_signed
 from codec.packed import looks_clean, pack_residuals, unpack_residuals
 from codec.planes import PlaneHeads, encode_planes
-from codec.quick import QuickHeads, decode_quick, slack_bytes
+from codec.quick import QuickHeads, decode_quick
+from codec.quick import slack_bytes as quick_slack_bytes
 from codec.rows import (
     add_residue,
     component_bits,
@@ -150,8 +151,8 @@ def _smallest(
     clean = _CLEAN
     halves = encode_halves(work, order, bits) if _is_quick(work, effort) else None
     if halves is not None:
-        heads, streams = halves
-        best = _Coded(MODE_HALVES, 0, _deflated([values, *heads], streams), streams)
+        head, streams = halves
+        best = _Coded(MODE_HALVES, 0, _deflated([values, head], streams), streams)
         # Clean pictures take more room there than in mode 1, and have flat blocks.
         clean = 2 * _CLEAN if flat_share(work) > _FLAT else effort.quick_clean
     else:
@@ -192,29 +193,41 @@ def feature_of(tile: memoryview | bytes) -> str | None:
     return _FEATURES.get(tile[0])
 
 
+def slack_bytes(width: int) -> int:
+    """How far after a tile's streams the decoder may look, if only to see that they are damaged."""
+    predicted = drivers.row_slack_bits(width) // 8 + 16
+    return max(predicted, quick_slack_bytes(width), half_slack_bytes(width))
+
+
 def decode_tile(
-    payload: Buffer, rows: int, element: Element, out: NDArray[np.uint8] | None = None
+    payload: Buffer,
+    rows: int,
+    element: Element,
+    out: NDArray[np.uint8] | None = None,
+    length: int | None = None,
 ) -> list[NDArray[np.uint8]]:
     """The bytes of a tile's rows in each of the element's regions, from its payload.
 
-    They are views of ``out``, the regions' bytes one after another, where that is given. Any
+    They are views of ``out``, the regions' bytes one after another, where that is given. The
+    payload is the first ``length`` bytes (default: all); where at least `slack_bytes` more are
+    given, whatever they are, its streams are read where they stand instead of from a copy. Any
     bytes are safe to give: they yield what the element says or a DamagedError, in memory bounded
     by that and the payload. Any thread may call this.
     """
-    payload = memoryview(payload).cast("B")
+    payload = memoryview(payload).cast("B").toreadonly()
     try:
-        return _decode(payload, rows, element, out)
+        return _decode(payload, len(payload) if length is None else length, rows, element, out)
     except (ValueError, struct.error, zlib.error) as error:
         raise DamagedError("tile", str(error)) from error
 
 
 def _decode(
-    payload: memoryview, rows: int, e: Element, out: NDArray[np.uint8] | None
+    payload: memoryview, length: int, rows: int, e: Element, out: NDArray[np.uint8] | None
 ) -> list[NDArray[np.uint8]]:
     mode, packer, _, head_length, gap_length, residue_length = _FIXED.unpack_from(payload, 0)
     gaps_at = _FIXED.size + head_length
     body_at = gaps_at + gap_length
-    body_stop = len(payload) - residue_length
+    body_stop = length - residue_length
     if mode not in (MODE_PREDICTED, MODE_PACKED, *_FEATURES) or body_at > body_stop:
         raise ValueError("its first bytes make no sense")
     head = memoryview(inflate(payload[_FIXED.size : gaps_at], _MAX_HEAD))
@@ -225,18 +238,19 @@ def _decode(
     elif out.size != starts[-1]:
         raise ValueError("its rows have another length")
     body = payload[body_at:body_stop]
+    size = len(body)
+    if mode in (MODE_PREDICTED, MODE_QUICK, MODE_HALVES):
+        data = _with_slack(payload, body_at, body_stop, slack_bytes(e.width))
     if mode == MODE_PREDICTED:
         heads = PlaneHeads(head[at:], rows, e, values.bits)
         given = np.zeros((0, 0, 0), np.uint16)
-        _decode_samples(body, heads, values, given, rows, e, out)
+        _decode_samples(data, size, heads, values, given, rows, e, out)
     elif mode == MODE_QUICK:
         quick_heads = QuickHeads(head[at:], rows, e)
-        data = _with_slack(body, slack_bytes(e.width))
-        decode_quick(data, len(body), quick_heads, values, rows, e, out)
+        decode_quick(data, size, quick_heads, values, rows, e, out)
     elif mode == MODE_HALVES:
         half_heads = HalfHeads(head[at:], rows, e, values.bits)
-        data = _with_slack(body, half_slack_bytes(e.width))
-        decode_halves(data, len(body), half_heads, values, rows, e, out)
+        decode_halves(data, size, half_heads, values, rows, e, out)
     elif mode in (MODE_DEEP_1, MODE_DEEP):
         cut = CUT if mode == MODE_DEEP else FIRST_CUT
         segments = segment_table(e, rows)
@@ -246,11 +260,12 @@ def _decode(
             raise ValueError("the heads of its planes are too long")
         heads = PlaneHeads.of_packed(rows, e, values.bits)
         given = unpack_residuals(packer, body, e.components, rows, e.width, values.bits)
-        _decode_samples(memoryview(b""), heads, values, given, rows, e, out)
+        data = _with_slack(memoryview(b""), 0, 0, slack_bytes(e.width))
+        _decode_samples(data, 0, heads, values, given, rows, e, out)
     regions = [out[starts[i] : starts[i + 1]] for i in range(len(e.regions))]
     put_gaps(payload[gaps_at:body_at], regions, rows, e)
     if residue_length:
-        add_residue(payload[body_stop:], regions, rows, e)
+        add_residue(payload[body_stop:length], regions, rows, e)
     return regions
 
 
@@ -262,7 +277,8 @@ def _signed(e: Element) -> NDArray[np.int64]:
 
 
 def _decode_samples(
-    streams: memoryview,
+    data: NDArray[np.uint8],
+    size: int,
     heads: PlaneHeads,
     values: Values,
     given: NDArray[np.uint16],
@@ -270,13 +286,11 @@ def _decode_samples(
     e: Element,
     out: NDArray[np.uint8],
 ) -> None:
-    """Decode all planes and pack them into ``out``."""
-    size = len(streams)
+    """Decode all planes from the ``size`` bytes of streams in ``data``; pack them into ``out``."""
     # Lists: for so few numbers numpy takes ten times as long, and each tile is decoded so.
     stops = list(accumulate(heads.ends.reshape(-1).tolist()))
     if stops[-1] != size:
         raise ValueError("its streams do not fill it")
-    data = _with_slack(streams, drivers.row_slack_bits(e.width) // 8 + 16)
     starts = [8 * stop for stop in [0, *stops[:-1]]]
     positions = np.array(starts, np.int64).reshape(e.components, entropy.STREAMS)
     sound = drivers.decode_rows(
@@ -308,14 +322,23 @@ def _decode_samples(
         raise ValueError("its streams do not end where they should")
 
 
-def _with_slack(streams: memoryview, slack: int) -> NDArray[np.uint8]:
-    """The streams followed by ``slack`` zero bytes, in an array of this thread's own."""
-    size = len(streams)
+def _with_slack(payload: memoryview, start: int, stop: int, slack: int) -> NDArray[np.uint8]:
+    """Bytes ``start`` to ``stop`` of a read-only payload, and ``slack`` bytes after them.
+
+    They are read where they stand if the payload goes on as far; else they are copied, with zeros
+    after them, to an array of this thread's own. Read-only either way: to the compiler, that is a
+    part of an array's type.
+    """
+    size = stop - start
+    if stop + slack <= len(payload):
+        return np.frombuffer(payload, np.uint8, size + slack, start)
     buffer: NDArray[np.uint8] | None = getattr(_local, "buffer", None)
     if buffer is None or buffer.size < size + slack:
         buffer = np.empty(size + slack, np.uint8)
         if buffer.size <= _KEPT_BUFFER:
             _local.buffer = buffer
-    buffer[:size] = np.frombuffer(streams, np.uint8)
+    buffer[:size] = np.frombuffer(payload[start:stop], np.uint8)
     buffer[size : size + slack] = 0
-    return buffer
+    data = buffer[: size + slack]
+    data.setflags(write=False)
+    return data

@@ -32,7 +32,16 @@ from codec.kernels.quick_groups import (
     row_activities,
 )
 from codec.kernels.quick_lanes import GROUP, QUADS
-from codec.kernels.quick_rows import ESCAPES, RAW, finish_stream, put_row, take_row
+from codec.kernels.quick_rows import (
+    ESCAPES,
+    RAW,
+    STREAMS,
+    begin_streams,
+    finish_stream,
+    put_row,
+    streams_ended,
+    take_row,
+)
 from codec.kernels.segments import pack_segments
 from codec.kernels.values import finish_row
 
@@ -148,8 +157,8 @@ def encode_planes(
 @kernel
 def decode_planes(
     data: Any,
-    positions: Any,
-    limit: int,
+    ends: Any,
+    size: int,
     edges: Any,
     taps: Any,
     start_sums: Any,
@@ -170,14 +179,17 @@ def decode_planes(
 ) -> bool:
     """Decode a tile's samples into ``out`` (uint8), which holds its regions one after another.
 
-    Per plane in coding order what `encode_planes` has, and ``positions`` int64[planes, STREAMS +
-    1] (see `take_row`). Per component: ``bits``, ``shifts``, ``signed``, ``mapped`` and ``maps``;
-    ``segments`` as in `codec.kernels.segments`.
+    Per plane in coding order what `encode_planes` has. Per component: ``bits``, ``shifts``,
+    ``signed``, ``mapped`` and ``maps``; ``segments`` as in `codec.kernels.segments`.
 
-    ``limit`` is the last bit position at which a row may start; ``data`` must go on for
-    `slack_bytes` after it. False if a stream ran past ``limit``, which only damaged data does.
+    The streams are the first ``size`` bytes of ``data``, which must go on for `slack_bytes` after
+    them. False if they do not end where ``ends`` says, which only damaged ones do.
     """
     count = order.size
+    limit = 8 * size
+    positions = np.empty((count, STREAMS + 1), np.int64)
+    if begin_streams(ends, positions) != size:
+        return False
     groups = group_count(width)
     stride = half_stride(width)
     ring = np.zeros(ring_size(count, width), np.uint16)
@@ -232,4 +244,5 @@ def decode_planes(
                 row = plain[c, 0]
                 finish_row(row, row, mapped[c], maps[c], shifts[c], signed[c], width)
         pack_segments(plain, 0, r, width, segments, words, linear, out)
-    return True
+    sound: bool = streams_ended(ends, positions)
+    return sound

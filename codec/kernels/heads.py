@@ -34,7 +34,7 @@ def _signed16(raw: Any, at: Any) -> Any:
 
 
 @kernel
-def _take_flags(raw: Any, at: int, flags: Any) -> None:
+def take_flags(raw: Any, at: int, flags: Any) -> None:
     """Flags (uint8, 0 or 1) from the low bit of each byte of ``raw[at:]`` on."""
     whole = flags.size // 8
     for i in range(whole):
@@ -112,6 +112,6 @@ def parse_heads(
             continue
         if flags_at + (rows * blocks + 7) // 8 > raw.size:
             return CUT_SHORT
-        _take_flags(raw, at, coded[p].reshape(rows * blocks))
+        take_flags(raw, at, coded[p].reshape(rows * blocks))
         at += (rows * blocks + 7) // 8
     return SOUND if at == raw.size else TOO_LONG

@@ -25,6 +25,7 @@ CLASSES = 16
 THRESHOLDS = CLASSES - 1
 CROSS_PLANES = 2
 MAX_RAW = 15
+MAX_SUM = GROUP * 0xFFFF
 SIDE = 2
 _FINE = 3
 """Activities are counted in levels, ``1 << _FINE`` an octave."""

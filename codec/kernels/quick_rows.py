@@ -147,6 +147,39 @@ def take_row(
 
 
 @kernel
+def begin_streams(ends: Any, positions: Any) -> int:
+    """Set ``positions``, as `take_row` wants them, plane by plane to where the streams begin.
+
+    ``ends`` int64[planes, STREAMS] are their lengths; returns what these add up to.
+    """
+    begin = 0
+    for p in range(ends.shape[0]):
+        for s in range(STREAMS):
+            if s == RAW:
+                positions[p, RAW] = 0
+                positions[p, STREAMS] = begin
+            else:
+                positions[p, s] = 8 * begin
+            begin += ends[p, s]
+    return begin
+
+
+@kernel
+def streams_ended(ends: Any, positions: Any) -> bool:
+    """Whether all streams have been read to their ends, but for bits that fill up the last byte."""
+    stop = 0
+    for p in range(ends.shape[0]):
+        for s in range(STREAMS):
+            stop += ends[p, s]
+            ended = (positions[p, s] + 7) >> 3
+            if s == RAW:
+                ended = positions[p, STREAMS] + ((positions[p, RAW] + 15) >> 4) * 2 * GROUP
+            if ended != stop:
+                return False
+    return True
+
+
+@kernel
 def slack_bytes(groups: int) -> int:
     """Bytes of data that one row of one plane may read past where it began, at the most."""
     return groups * 2 * GROUP + 6 * GROUP

@@ -21,7 +21,7 @@ from codec.kernels.quick_code import BLOCK, MAX_LENGTH, PLACES_SLACK
 from codec.kernels.quick_groups import SIDE, classify, look_up, pad_sums, row_activities
 from codec.kernels.quick_lanes import GROUP, QUADS
 from codec.kernels.quick_predict import COEFFICIENTS, quick_base, quick_first_coefficients
-from codec.kernels.quick_rows import take_row
+from codec.kernels.quick_rows import STREAMS, begin_streams, streams_ended, take_row
 from codec.kernels.segments import pack_segments
 from codec.kernels.values import finish_row
 
@@ -32,8 +32,8 @@ _REACH = 1
 @kernel
 def decode_quick(
     data: Any,
-    positions: Any,
-    limit: int,
+    ends: Any,
+    size: int,
     predictors: Any,
     coefficients: Any,
     start_sums: Any,
@@ -54,16 +54,20 @@ def decode_quick(
 ) -> bool:
     """Decode a tile's samples into ``out`` (uint8), which holds its regions one after another.
 
-    Per plane in coding order: ``positions`` int64[planes, STREAMS + 1] (see `take_row`),
+    Per plane in coding order: ``ends`` int64[planes, STREAMS], the streams' lengths,
     ``predictors``, ``coefficients`` int32, ``start_sums``, ``thresholds`` int32, ``k`` and
     ``codes`` int64[planes, CLASSES], ``coded`` uint8[planes, rows, blocks]. Per component:
     ``bits``, ``shifts``, ``signed``, ``mapped`` and ``maps``; ``segments`` as in
     `codec.kernels.segments`.
 
-    ``limit`` is the last bit position at which a row may start; ``data`` must go on for
-    `slack_bytes` after it. False if a stream ran past ``limit``, which only damaged data does.
+    The streams are the first ``size`` bytes of ``data``, which must go on for `slack_bytes` after
+    them. False if they do not end where ``ends`` says, which only damaged ones do.
     """
     count = order.size
+    limit = 8 * size
+    positions = np.empty((count, STREAMS + 1), np.int64)
+    if begin_streams(ends, positions) != size:
+        return False
     groups = (width + GROUP - 1) // GROUP
     ring = np.zeros((count, 2, width + 2 * PAD), np.uint16)
     sums = np.zeros((count, 3, SIDE + groups + SIDE), np.int32)
@@ -133,4 +137,5 @@ def decode_quick(
             pack_segments(finished, 0, r, width, segments, words, linear, out)
         else:
             pack_segments(ring, now, r, width, segments, words, linear, out)
-    return True
+    sound: bool = streams_ended(ends, positions)
+    return sound

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import numpy as np
@@ -17,11 +18,14 @@ from codec.container import parse_directory, parse_header
 from codec.effort import EFFORTS
 from codec.errors import DamagedError
 from codec.synthetic import dpx_file, image
-from codec.tile import MODE_HALVES, MODE_PREDICTED, decode_tile, encode_tile
+from codec.tile import MODE_HALVES, MODE_PREDICTED, decode_tile, encode_tile, slack_bytes
 from codec.types import Element, Packing, Region, Segment
 from tests.layouts import KINDS, elements, region_bytes, values
 from tests.oracle import container as oracle
 from tests.t1_codec.test_tile import as_read
+
+if TYPE_CHECKING:
+    from codec.effort import Effort
 
 ALWAYS = replace(
     EFFORTS["fast"], quick_width=1, quick_evenness=-99, quick_unevenness=99, quick_clean=0
@@ -211,6 +215,32 @@ def test_damaged_tiles_give_rows_or_an_error(data: st.DataObject, kind: str) -> 
     except DamagedError:
         return
     assert [r.size for r in decoded] == [len(r) for r in regions]
+
+
+@settings(max_examples=200)
+@given(
+    level=st.sampled_from([ALWAYS, EFFORTS["balanced"]]),
+    kind=st.sampled_from(["smooth", "noise"]),
+    after=st.sampled_from([0, 0x55, 0xFF]),
+    place=st.floats(0, 1),
+    flip=st.integers(0, 255),
+)
+def test_what_stands_after_a_tile_does_not_matter(
+    level: Effort, kind: str, after: int, place: float, flip: int
+) -> None:
+    """Its streams are read where they stand, and where they are damaged, past their end."""
+    samples = values(kind, ROWS, 3 * WIDTH, 5)
+    with patch("codec.tile._CLEAN", 0):
+        tile = bytearray(encode_tile(region_bytes(RGB, ROWS, samples, 5, False), ROWS, RGB, level))
+    tile[round(place * (len(tile) - 1))] ^= flip
+    held = tile + bytes([after]) * slack_bytes(WIDTH)
+    try:
+        alone = decode_tile(tile, ROWS, RGB)
+    except DamagedError:
+        with pytest.raises(DamagedError):
+            decode_tile(held, ROWS, RGB, length=len(tile))
+    else:
+        assert np.array_equal(decode_tile(held, ROWS, RGB, length=len(tile)), alone)
 
 
 @settings(max_examples=100)
