@@ -91,7 +91,7 @@ def _put_classes(thresholds: Any, k: Any, codes: Any, raw: Any, at: int) -> int:
 @kernel
 def _put_flags(flags: Any, raw: Any, at: int) -> int:
     """Write flags (uint8, 0 or 1) to ``raw[at:]``, from the low bit of each byte on; their end."""
-    stop = at + (flags.size + 7) // 8
+    stop: int = at + (flags.size + 7) // 8
     raw[at:stop] = 0
     for i in range(flags.size):
         raw[at + (i >> 3)] |= flags[i] << np.uint8(i & 7)
