@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -137,3 +138,44 @@ async def test_others_get_their_turn_first_only_if_requests_are_waiting(
         await threads.promptly(threads.data, lambda: None)
         order.append("call")
     assert order == (["other", "call"] if is_waiting else ["call", "other"])
+
+
+async def test_prompt_calls_share_a_thread_beside_the_loop_until_one_takes_long() -> None:
+    threads = WorkerThreads()
+    may_end = threading.Event()
+    everywhere = os.sched_getaffinity(0)
+
+    def place() -> tuple[threading.Thread, set[int]]:
+        return threading.current_thread(), os.sched_getaffinity(0)
+
+    def place_late() -> tuple[threading.Thread, set[int]]:
+        may_end.wait()
+        return place()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pixfs.fuse.threads._PATIENCE_S", 60.0)
+        first, processors = await threads.promptly(threads.data, place)
+        again, _ = await threads.promptly(threads.data, place)
+    assert again is first
+    assert len(processors) == 1
+
+    late: list[tuple[threading.Thread, set[int]]] = []
+
+    async def request() -> None:
+        late.append(await threads.promptly(threads.data, place_late))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(request)
+        await trio.testing.wait_all_tasks_blocked()
+        may_end.set()
+    assert late == [(first, everywhere)]
+    await trio.to_thread.run_sync(first.join)
+
+
+async def test_the_thread_beside_the_loop_ends_with_its_owner() -> None:
+    threads = WorkerThreads()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pixfs.fuse.threads._PATIENCE_S", 60.0)
+        thread = await threads.promptly(threads.data, threading.current_thread)
+    del threads
+    await trio.to_thread.run_sync(thread.join)
