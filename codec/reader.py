@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import io
 import os
 import struct
@@ -18,6 +19,7 @@ from codec.container import (
     HEAD_SIZE,
     WRAP_SIZE,
     Directory,
+    Header,
     checksum,
     parse_directory,
     parse_header,
@@ -39,6 +41,10 @@ Source: TypeAlias = "Buffer | int | BinaryIO"
 WRAP_BLOCK = 1 << 20
 _MAX_DIRECTORY = 1 << 26
 _PARAMETERS = struct.Struct("<I")
+# A sequence that is played over and over is opened anew each time: parsing takes most of that. Of
+# directories so short, this many parsed ones take some 10 MB at most.
+_REMEMBERED_DIRECTORIES = 512
+_REMEMBERED_UP_TO = 4096
 
 
 class ByteSource(Protocol):
@@ -94,6 +100,12 @@ def open_source(source: Source) -> ByteSource:
     return BufferSource(cast("Buffer", source))
 
 
+@functools.lru_cache(_REMEMBERED_DIRECTORIES)
+def _parse_remembered(raw: bytes, header: Header) -> Directory:
+    """`parse_directory`, once for the same bytes under the same header; nobody changes it."""
+    return parse_directory(raw, header)
+
+
 class Reader:
     """The original inside a container, decoded where it is touched and nowhere else.
 
@@ -146,7 +158,8 @@ class Reader:
         if header.directory_length > min(_MAX_DIRECTORY, self.stored_length):
             raise DamagedError("directory", "it is longer than the file", 0)
         raw = bytes(self._source.pread(HEAD_SIZE, header.directory_length))
-        directory = parse_directory(raw, header)
+        parse = _parse_remembered if len(raw) <= _REMEMBERED_UP_TO else parse_directory
+        directory = parse(raw, header)
         self.original_length = header.original_length
         return directory
 

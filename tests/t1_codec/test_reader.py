@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import codec
+from codec import HEAD_SIZE
 from tests.flavors import FLAVORS, frame
 
 if TYPE_CHECKING:
@@ -22,6 +23,14 @@ RGB10 = FLAVORS[6]
 FILE = frame("picture", 2048, 400, {**RGB10, "descriptor": "rgb"}, trailing=b"tail" * 100)
 CONTAINER = codec.compress(FILE)
 SMALL = frame("picture", 60, 40, {**RGB10, "descriptor": "rgb"}, trailing=b"tail")
+
+
+def test_a_directory_that_is_remembered_is_still_checked() -> None:
+    assert codec.Reader(CONTAINER).blocks == codec.Reader(CONTAINER).blocks
+    damaged = bytearray(CONTAINER)
+    damaged[HEAD_SIZE + 20] ^= 1
+    with pytest.raises(codec.DamagedError, match="directory"):
+        codec.Reader(bytes(damaged))
 
 
 @given(st.integers(0, len(FILE) + 10), st.integers(0, 300_000))
