@@ -22,9 +22,9 @@ _M_ARENA_MAX = -8
 _ARENAS = 4
 # From this size on a buffer has pages of its own, which are gone when it is freed. Left to itself
 # the C library raises the threshold to 32 MiB as soon as buffers of that size have been freed. It
-# is above the most that a request carries (1 MiB and the object around it): to have pages for
-# every write cleared and taken away again costs as much as the write.
-_OWN_PAGES_FROM = MIB + (64 << 10)
+# is just above the most that a request carries (1 MiB and the object around it): to have pages for
+# every write cleared and taken away again costs as much as the write. Decoded blocks are larger.
+_OWN_PAGES_FROM = MIB + 4096
 # Free memory at an arena's end that is not given back at once: the next buffers want it again.
 _KEPT_AT_END = 8 * MIB
 # How often to give back, in seconds.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import errno
 import logging
+import mmap
 import os
 import threading
 from contextlib import contextmanager, nullcontext
@@ -192,7 +193,9 @@ class Converter:
             raise NoSpaceError("waits for free space")
 
     def _encode(self, source: _Source, threads: int, priority: Priority) -> codec.Encoded:
-        original = memoryview(bytearray(source.length))
+        # Pages that the reading fills: a bytearray is cleared first, for milliseconds in which no
+        # other thread gets the interpreter.
+        original = memoryview(mmap.mmap(-1, max(1, source.length)))[: source.length]
         for start, stop in self._paced(self._core.throttle.read, source, source.length, priority):
             piece = original[start:stop]
             if backing.pread_into(source.fd, piece, source.base + start) != stop - start:
