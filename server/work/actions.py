@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from pixfs.transfer.places import is_same_or_within
 from server.work.batch import Outcome
 from server.work.beneath import split
 from server.work.directory import CHUNK, Directory
 from server.work.errors import FileError, StorageError
 from server.work.mounted import PixfsMount
+from server.work.overlap import refuse_own_backing
 from server.work.transfer import copy, failed
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ def run(batch: Batch, flow: Flow) -> Iterator[Outcome]:
         if batch.action == "copy":
             if batch.target is None:
                 raise StorageError("a copy without a destination")
-            _refuse_own_backing(batch.source, batch.target)
+            refuse_own_backing(batch.source, batch.target)
             target = open_storage(batch.target)
             storages.callback(target.close)
             yield from copy(batch, source, target, flow)
@@ -233,30 +231,3 @@ _ACTIONS: dict[str, Callable[[Batch, Storage, File, Flow], Outcome]] = {
     "unlink-source": _unlink_source,
     "rename": _rename,
 }
-
-
-def _refuse_own_backing(source: StorageSpec, target: StorageSpec) -> None:
-    """A mount and its backing directory hold the same files under two paths: copying between
-    them would replace a file by itself."""
-    if {source.kind, target.kind} != {"pixfs", "directory"}:
-        return
-    mount, plain = (source, target) if source.kind == "pixfs" else (target, source)
-    try:
-        backing = mount.settings.get("backing") or os.fsdecode(
-            os.getxattr(_mountpoint(mount.root), "user.pixfs.backing")
-        )
-    except OSError as error:
-        if error.errno in (errno.ENODATA, errno.EACCES, errno.EPERM, errno.ENOTSUP):
-            return
-        raise StorageError("the mount does not answer") from error
-    real, behind = os.path.realpath(plain.root), os.path.realpath(backing)
-    if is_same_or_within(real, behind) or is_same_or_within(behind, real):
-        raise StorageError("one storage is the other's backing directory: the same files twice")
-
-
-def _mountpoint(path: str) -> str:
-    from pixfs.fuse.mountinfo import mount_of
-
-    real = os.path.realpath(path)
-    mount = mount_of(real)
-    return mount.mountpoint if mount is not None else real

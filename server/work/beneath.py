@@ -81,13 +81,25 @@ class Root:
 
     def open(self, path: str, flags: int, mode: int = 0o600) -> int:
         """A descriptor of what is at ``path``; a link as its last component is not followed."""
+        return self._within_reach(self._open(path, flags, mode), path)
+
+    def real_path(self, folder: str) -> str:
+        """Where a folder is in the whole file system, in reach or not, links followed."""
+        # With a dot behind it a link that is the last name is followed, too.
+        fd = self._open(f"{folder}/." if folder else "", os.O_PATH | os.O_DIRECTORY)
+        try:
+            return os.readlink(f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
+
+    def _open(self, path: str, flags: int, mode: int = 0) -> int:
         flags |= os.O_CLOEXEC | os.O_NOFOLLOW
         how = _OPEN_HOW.pack(flags, mode if flags & os.O_CREAT else 0, _RESOLVE)
         name = os.fsencode(path or ".")
         for _ in range(_ATTEMPTS):
             fd = _libc.syscall(_SYS_OPENAT2, self.fd, name, how, ctypes.c_size_t(len(how)))
             if fd >= 0:
-                return self._within_reach(int(fd), path)
+                return int(fd)
             code = ctypes.get_errno()
             if code == errno.ENOSYS:
                 raise StorageError(f"Linux {platform.release()} has no openat2(2)")

@@ -445,6 +445,10 @@ class Bucket:
             int(head["LastModified"].timestamp() + 1) * 10**9,
         )
 
+    def location(self, folder: str) -> str:
+        """The service, the bucket and the key that a folder would have."""
+        return f"{self.client.meta.endpoint_url}/{self.name}/{self._prefix}{folder}".rstrip("/")
+
     def stat(self, path: str) -> Entry:
         """An object's entry, or that of the folder its key would be the prefix of."""
         if path:

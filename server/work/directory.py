@@ -270,6 +270,10 @@ class Directory:
             return self.entry_of(path, self.root.stat(path))
         return self.entry_of(path, os.stat(name, dir_fd=folder.fd, follow_symlinks=False))
 
+    def location(self, folder: str) -> str:
+        """The folder's absolute path without links."""
+        return self.root.real_path(folder)
+
     def walk(self, path: str) -> Iterator[Entry]:
         """Everything below a folder."""
         with self.root.folder(path) as fd:

@@ -44,6 +44,10 @@ class StorageError(WorkError):
     kept = False
 
 
+class OverlapError(StorageError):
+    """Source and destination are one place, or one lies in the other; the text says how."""
+
+
 class SelectionError(WorkError):
     """A source that names nothing, or that cannot be understood; the text says why."""
 

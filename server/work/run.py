@@ -15,8 +15,17 @@ from server.core.jobs.states import JobKind
 from server.core.jobs.tasks import TaskFile
 from server.work.actions import clear, open_storage, run
 from server.work.batch import Batch, File, Options
-from server.work.errors import FileError, SelectionError, StoppedError, StorageError, file_error
+from server.work.beneath import normalise
+from server.work.errors import (
+    FileError,
+    OverlapError,
+    SelectionError,
+    StoppedError,
+    StorageError,
+    file_error,
+)
 from server.work.flow import UNPACED, Flow
+from server.work.overlap import may_overlap, refuse_nesting, refuse_own_backing
 from server.work.quiesce import fingerprint, youngest
 from server.work.selection import select, select_exactly
 
@@ -158,9 +167,10 @@ def _plan(assignment: Assignment) -> Result:
         storage = open_storage(assignment.source)
         try:
             found = _found(assignment, storage)
+            _refuse_overlap(assignment, storage, found)
         finally:
             storage.close()
-    except SelectionError as error:
+    except (SelectionError, OverlapError) as error:
         return Result(assignment.token, Report(), refusal=str(error))
     except (OSError, FileError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
@@ -176,6 +186,24 @@ def _found(assignment: Assignment, storage: Storage) -> Selection:
         return select(storage, sources)
     # What is gone already needs no deletion.
     return select_exactly(storage, sources, may_be_gone=assignment.kind is JobKind.DELETE)
+
+
+def _refuse_overlap(assignment: Assignment, source: Storage, found: Selection) -> None:
+    """OverlapError when the job would put something into itself."""
+    if assignment.target is None or not may_overlap(assignment.source, assignment.target):
+        return
+    refuse_own_backing(assignment.source, assignment.target)
+    folders = [chosen.entry.path for chosen in found.folders]
+    if not all(normalise(text) for text in assignment.spec["sources"]):
+        # The storage's own root, which is no folder that goes along.
+        folders.append("")
+    if not folders:
+        return
+    target = open_storage(assignment.target)
+    try:
+        refuse_nesting(source, folders, target, normalise(assignment.spec["destination"]))
+    finally:
+        target.close()
 
 
 def _looked(assignment: Assignment, found: Selection) -> Looked:

@@ -147,6 +147,10 @@ class Storage(Protocol):
     def stat(self, path: str) -> Entry:
         """The entry of a path, a link's own; FileNotFoundError."""
 
+    def location(self, folder: str) -> str:
+        """Where a folder really is, links followed: two storages that hold the same one tell the
+        same. An absolute path, or what stands for one in a bucket."""
+
     def walk(self, path: str) -> Iterator[Entry]:
         """Everything below a folder, folders before what is in them, by name. Links are not
         followed; what other jobs are just writing is left out."""

@@ -20,6 +20,7 @@ from pixfs.transfer.content import pour
 from server.work.batch import Outcome
 from server.work.beneath import split
 from server.work.errors import STORAGE_GONE, FileError, StoppedError, StorageError, file_error
+from server.work.overlap import is_same_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,6 +200,7 @@ def _settled(
         return None
     if there.kind == "folder":
         raise FileError("exists", "a folder of that name is there already")
+    _refuse_same(source, file, target)
     overwrite = batch.options.overwrite
     if _is_copy(batch, source, target, file, opened.entry, there, flow):
         is_ours = _landed_before(batch, there)
@@ -218,6 +220,13 @@ def _settled(
         raise FileError("exists", "another file of that name is there already")
     reason = "another file of that name was there already"
     return Outcome(file.number, "skipped", size=opened.entry.size, code="exists", reason=reason)
+
+
+def _refuse_same(source: Storage, file: File, target: Storage) -> None:
+    """FileError when the name that is taken is the source's own: a file is its own whole copy,
+    and a move would then delete it."""
+    if is_same_file(source, file.path, target, file.target):
+        raise FileError("same-file", "source and destination are the same file")
 
 
 def _landed_before(batch: Batch, there: Entry) -> bool:
@@ -271,6 +280,8 @@ def _copy_link(batch: Batch, source: Storage, target: Storage, file: File) -> Ou
         depth += 0 if part in ("", ".") else -1 if part == ".." else 1
         if depth < 0 or link.startswith("/"):
             raise FileError("outside", "the link leads out of the storage")
+    with suppress(FileNotFoundError):
+        _refuse_same(source, file, target)
     target.make_link(file.target, link, replace=batch.options.overwrite == "replace")
     entry = source.stat(file.path)
     return Outcome(file.number, "done", mtime_ns=entry.mtime_ns, version=entry.version)

@@ -14,7 +14,7 @@ from server.core.storages import StorageKind, find_storage
 from server.core.values import check_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
@@ -159,7 +159,35 @@ def _submit(connection: Connection, actor: Actor, request: JobRequest, now: date
         access.require(target.id, check_path("destination", place))
         if target.read_only:
             raise InvalidValue("target", "the storage is read-only")
+        if not request.exact:
+            _refuse_nesting(source, request.sources, target, request.destination)
     return control.submit(connection, actor, request, source.id, target.id if target else None, now)
+
+
+def _refuse_nesting(
+    source: Storage, sources: Sequence[str], target: Storage, destination: str
+) -> None:
+    """InvalidValue when the names alone tell that something would go into itself, or to where it
+    is; what links, mounts and patterns lead to is for the worker that looks."""
+    if (source.kind is StorageKind.S3, source.endpoint) != (
+        target.kind is StorageKind.S3,
+        target.endpoint,
+    ):
+        return
+    goal = _joined(target.root, check_path("destination", destination))
+    for text in sources:
+        path = check_path("sources", text)
+        if path != _base(text):
+            continue
+        place = _joined(source.root, path)
+        if f"{goal}/".startswith(f"{place}/"):
+            raise InvalidValue("destination", f"{text!r} would be copied or moved into itself")
+        if path and _joined(goal, path.rpartition("/")[2]) == place:
+            raise InvalidValue("destination", f"{text!r} is there already: it is its own folder")
+
+
+def _joined(root: str, path: str) -> str:
+    return f"{root.rstrip('/')}/{path}".rstrip("/")
 
 
 def _find(connection: Connection, field: str, name: str) -> Storage:
