@@ -5,10 +5,12 @@ One condition is for one storage, so that each is answered from an index that be
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from server.core.catalog.rows import split
 from server.core.catalog.tables import (
@@ -21,12 +23,24 @@ from server.core.catalog.tables import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.engine import Connection
 
     from server.core.catalog.model import FileQuery
     from server.core.catalog.paths import Glob, Place
 
-__all__ = ["Scope", "filters", "in_subtree", "kinds", "narrowed", "place", "queued", "series_place"]
+__all__ = [
+    "Scope",
+    "among",
+    "filters",
+    "in_subtree",
+    "kinds",
+    "narrowed",
+    "place",
+    "queued",
+    "series_place",
+]
 
 _Condition = sa.ColumnElement[bool]
 
@@ -70,13 +84,15 @@ def place(connection: Connection, scope: Scope, wanted: Place) -> list[_Conditio
     if wanted.extensions is not None:
         return [*found, files.c.extension.in_(wanted.extensions)]
     if wanted.glob is not None:
-        found += _glob(connection, scope, wanted, wanted.glob)
+        found += _glob(connection, wanted, wanted.glob)
     return found
 
 
-def series_place(connection: Connection, scope: Scope, wanted: Place) -> tuple[_Condition, ...]:
-    """What restricts a storage's series to a place with a pattern: first those whose files all
-    match, whatever their numbers, then those of whose files some may."""
+def series_place(
+    connection: Connection, scope: Scope, wanted: Place
+) -> tuple[_Condition, _Condition, _Condition]:
+    """What restricts a storage's series to the folders of a place with a pattern; and of a series
+    in them, whether all its files match, whatever their numbers, and whether some may."""
     assert wanted.glob is not None
     known = sa.and_(*_reachable(scope, series), *_within(wanted, series))
     path, glob = _compared(connection, _path(series), wanted)
@@ -84,8 +100,20 @@ def series_place(connection: Connection, scope: Scope, wanted: Place) -> tuple[_
     all_match = sa.or_(*(_like(connection, path, pattern) for pattern in patterns))
     some_may = sa.or_(*(_like_series(connection, path, pattern) for pattern in patterns))
     if wanted.depth is not None:
-        known &= _slashes(path) == wanted.depth
-    return known & all_match, known & some_may
+        deep_enough = _slashes(path) == wanted.depth
+        all_match, some_may = all_match & deep_enough, some_may & deep_enough
+    return known, all_match, some_may
+
+
+def among(
+    connection: Connection, column: sa.ColumnElement[str], values: Sequence[str]
+) -> _Condition:
+    """Whether a text is one of many: they are handed over as one parameter, as thousands take
+    longer to be bound than to be looked up."""
+    if connection.dialect.name == "sqlite":
+        told = sa.func.json_each(json.dumps(values)).table_valued("value")
+        return column.in_(sa.select(told.c.value))
+    return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(sa.Text)))
 
 
 def _path(table: sa.Table) -> sa.ColumnElement[str]:
@@ -156,26 +184,12 @@ def narrowed(connection: Connection, scope: Scope, wanted: Place) -> Place:
     return replace(wanted, extensions=tuple(sorted(alike)))
 
 
-def _glob(connection: Connection, scope: Scope, wanted: Place, glob: Glob) -> list[_Condition]:
-    found: list[_Condition] = []
-    above = glob.folder()
-    if above is not None:
-        # There are far fewer folders than files: those that cannot match are not gone into.
-        folder, lowered = _compared(connection, file_counts.c.folder, replace(wanted, glob=above))
-        named = _like(connection, folder, lowered)
-        if wanted.depth is None:
-            named |= _like(connection, folder, lowered.beneath())
-        folders = (
-            sa.select(file_counts.c.folder)
-            .where((file_counts.c.storage_id == scope.storage_id) & named)
-            .distinct()
-        )
-        if wanted.folder:
-            folders = folders.where(in_subtree(file_counts.c.folder, wanted.folder))
-        found.append(files.c.folder.in_(folders))
+def _glob(connection: Connection, wanted: Place, glob: Glob) -> list[_Condition]:
     path, compared = _compared(connection, _path(files), wanted)
     patterns = _patterns(wanted, compared)
-    found.append(sa.or_(*(_like(connection, path, pattern) for pattern in patterns)))
+    found: list[_Condition] = [
+        sa.or_(*(_like(connection, path, pattern) for pattern in patterns))
+    ]
     if wanted.depth is not None:
         found.append(_slashes(path) == wanted.depth)
     return found

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from server.core.catalog import patterns
 from server.core.catalog.conditions import Scope, filters, in_subtree, kinds, place
 from server.core.catalog.paths import Place
 from server.core.catalog.tables import file_counts, files, import_queue, storage_counts
@@ -45,7 +44,7 @@ def hits(
     if query.ids or query.hashes:
         return _counted(connection, scope, wanted, query)
     if found_series is not None:
-        found = patterns.count(connection, scope, wanted, query, found_series)
+        found = found_series.hits
     else:
         found = _known(connection, scope, wanted, query)
     if query.exclude_queued:

@@ -51,7 +51,10 @@ _INDEXES = {
     SortKey.FILENAME: "ix_files_by_name",
     SortKey.EXTENSION: "ix_files_by_extension",
 }
+_PLACE = "uq_files_place"
 _MOST_IDS = 10_000
+# A list's order is walked for a pattern when one in so many files would have to be looked at.
+_WORTH_A_WALK = 5
 _MOST_KEYS = 12
 
 
@@ -79,8 +82,8 @@ def page(connection: Connection, actor: Actor, query: FileQuery) -> FilePage:
     for scope in scopes:
         narrow = narrowed(connection, scope, wanted)
         search = None
-        if narrow.glob is not None and narrow.extensions is None:
-            search = patterns.search(connection, scope, narrow)
+        if narrow.glob is not None and narrow.extensions is None and not (query.ids or query.hashes):
+            search = patterns.search(connection, scope, narrow, query)
         n = counts.hits(connection, scope, narrow, query, search) if query.count else None
         if n != 0:
             parts.append(_Part(scope, narrow, search, n))
@@ -136,7 +139,9 @@ def _page_ids(
             is_reversed = True
             first = hits - first - number
             order = [Sort(sort.key, not sort.descending) for sort in order]
-    selects = [_select(connection, part, query, order) for part in parts]
+    selects = [s for part in parts for s in _selects(connection, part, query, order)]
+    if not selects:
+        return []
     if len(selects) == 1:
         statement: sa.Select[Any] = selects[0].limit(number).offset(first)
     else:
@@ -164,8 +169,30 @@ def _order(wanted: tuple[Sort, ...]) -> list[Sort]:
     return [*order, Sort(SortKey.FILE_ID, order[-1].descending)]
 
 
-def _select(
+def _selects(
     connection: Connection, part: _Part, query: FileQuery, order: list[Sort]
+) -> list[sa.Select[Any]]:
+    """What finds the files of a part: one statement, or one for each way of a pattern's search
+    that leads to some. SQLite is told the index where it would not see for itself."""
+    if query.ids or query.hashes or part.place.file is not None:
+        return [_select(query, order, None, *place(connection, part.scope, part.place))]
+    every = counts.total(connection, part.scope.storage_id)
+    if part.search is not None and part.search.near * _WORTH_A_WALK <= every:
+        return [
+            _select(query, order, way.index, way.condition)
+            for way in part.search.ways
+            if way.hits != 0
+        ]
+    near = counts.candidates(connection, part.scope, part.place)
+    index = _PLACE if near * 2 <= every else _by_order(part, query, order, every)
+    return [_select(query, order, index, *place(connection, part.scope, part.place))]
+
+
+def _select(
+    query: FileQuery,
+    order: list[Sort],
+    index: str | None,
+    *conditions: sa.ColumnElement[bool],
 ) -> sa.Select[Any]:
     columns = {sort.key: _COLUMNS[sort.key] for sort in order}
     ordered = [
@@ -173,31 +200,12 @@ def _select(
     ]
     statement = (
         sa.select(files.c.id.label("row_id"), *(c.label(k.value) for k, c in columns.items()))
-        .where(*place(connection, part.scope, part.place), *filters(query))
+        .where(*conditions, *filters(query))
         .order_by(*ordered)
     )
-    index, narrowing = _index(connection, part, query, order)
     if index is not None:
         statement = statement.with_hint(files, f"INDEXED BY {index}", "sqlite")
-    return statement if narrowing is None else statement.where(narrowing)
-
-
-def _index(
-    connection: Connection, part: _Part, query: FileQuery, order: list[Sort]
-) -> tuple[str | None, sa.ColumnElement[bool] | None]:
-    """The index that SQLite is told to use, None where it sees for itself; and what more can be
-    said of the files that are wanted, for it to find fewer."""
-    if query.ids or query.hashes or part.place.file is not None:
-        return None, None
-    every = counts.total(connection, part.scope.storage_id)
-    if part.search is not None and part.search.near * 10 <= every:
-        return part.search.narrowing()
-    near = counts.candidates(connection, part.scope, part.place)
-    if near * 2 <= every:
-        return "uq_files_place", None
-    if part.search is not None and part.search.names is not None and not part.search.has_certain:
-        return part.search.narrowing()
-    return _by_order(part, query, order, every), None
+    return statement
 
 
 def _by_order(part: _Part, query: FileQuery, order: list[Sort], every: int) -> str:

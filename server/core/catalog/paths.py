@@ -20,6 +20,8 @@ from server.core.catalog.numbering import MARK, DigitRun
 from server.core.errors import InvalidValue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from server.core.catalog.model import PathMatch
 
 __all__ = ["Glob", "Place", "resolve"]
@@ -107,13 +109,6 @@ class Glob:
         """Whether it ends in "*": what lies beneath a match then matches, too."""
         return bool(self.tokens) and self.tokens[-1] is _ANY
 
-    def folder(self) -> Glob | None:
-        """The part before the last slash, None when there is none."""
-        for at in range(len(self.tokens) - 1, -1, -1):
-            if self.tokens[at] == "/":
-                return Glob(self.tokens[:at])
-        return None
-
     def regex(self) -> re.Pattern[str]:
         """For Python, wildcards going across slashes."""
         special = {_ONE: ".", _ANY: ".*"}
@@ -142,6 +137,16 @@ class Place:
     beneath: bool = False
     depth: int | None = None
     ignorecase: bool = False
+
+    def decides(self, names: Iterable[str]) -> bool:
+        """Whether a file of any of these names matches, whatever folder it lies in."""
+        glob = self.glob
+        if glob is None or self.folder or self.depth is not None or self.ignorecase:
+            return False
+        if not glob.tokens or glob.tokens[0] is not _ANY:
+            return False
+        matches = glob.regex().fullmatch
+        return all(matches(name) for name in names)
 
 
 EVERYTHING = Place(folder="")
