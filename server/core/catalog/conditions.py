@@ -187,9 +187,7 @@ def narrowed(connection: Connection, scope: Scope, wanted: Place) -> Place:
 def _glob(connection: Connection, wanted: Place, glob: Glob) -> list[_Condition]:
     path, compared = _compared(connection, _path(files), wanted)
     patterns = _patterns(wanted, compared)
-    found: list[_Condition] = [
-        sa.or_(*(_like(connection, path, pattern) for pattern in patterns))
-    ]
+    found: list[_Condition] = [sa.or_(*(_like(connection, path, pattern) for pattern in patterns))]
     if wanted.depth is not None:
         found.append(_slashes(path) == wanted.depth)
     return found

@@ -82,7 +82,11 @@ def page(connection: Connection, actor: Actor, query: FileQuery) -> FilePage:
     for scope in scopes:
         narrow = narrowed(connection, scope, wanted)
         search = None
-        if narrow.glob is not None and narrow.extensions is None and not (query.ids or query.hashes):
+        if (
+            narrow.glob is not None
+            and narrow.extensions is None
+            and not (query.ids or query.hashes)
+        ):
             search = patterns.search(connection, scope, narrow, query)
         n = counts.hits(connection, scope, narrow, query, search) if query.count else None
         if n != 0:

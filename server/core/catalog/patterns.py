@@ -32,6 +32,8 @@ __all__ = ["Search", "Way", "search"]
 # As many names are looked up one by one; beyond that their folders are gone through.
 _MOST_NAMES = 10_000
 
+_PLACE, _NAME = "uq_files_place", "ix_files_by_name"
+
 # What a series' name says of its files.
 _NONE, _SOME, _ALL = 0, 1, 2
 
@@ -80,45 +82,59 @@ class _Folders:
         is_open: whether a series among them is.
     """
 
-    folders: Sequence[str]
+    folders: Sequence[str] = ()
     near: int = 0
     hits: int = 0
     is_open: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the series say.
+
+    Attributes:
+        full: folders all of whose files match.
+        mixed: folders of whose series some match, and others do not or are open.
+        opened: the files of open series.
+        opened_folders: what finds their folders.
+        series: the names of open series.
+    """
+
+    full: _Folders
+    mixed: _Folders
+    opened: int
+    opened_folders: sa.Select[tuple[str]]
+    series: Sequence[str]
+
+
 def search(connection: Connection, scope: Scope, wanted: Place, query: FileQuery) -> Search:
     """Holds the pattern of a place against the series, and counts if the query says so."""
     verdicts = _verdicts(connection, scope, wanted, query)
-    told = _told_apart(connection, verdicts)
+    told = _told(connection, verdicts)
     ways: list[Way] = []
-    settled: list[str] = []
-    if (full := told.get("full")) is not None:
-        settled += full.folders
-        ways.append(Way(_in(connection, scope, full.folders), _PLACE, full.near, full.hits))
-    if (mixed := told.get("mixed")) is not None:
-        settled += mixed.folders
+    if told.full.folders:
+        condition = _in(connection, scope, told.full.folders)
+        ways.append(Way(condition, _PLACE, told.full.near, told.full.hits))
+    if told.mixed.folders:
         condition = sa.and_(
-            _in(connection, scope, mixed.folders), *place(connection, scope, wanted)
+            _in(connection, scope, told.mixed.folders), *place(connection, scope, wanted)
         )
-        hits: int | None = mixed.hits
-        if mixed.is_open:
+        hits: int | None = told.mixed.hits
+        if told.mixed.is_open:
             hits = _counted(connection, condition, _PLACE, query)
-        ways.append(Way(condition, _PLACE, mixed.near, hits))
-    if (opened := told.get("open")) is not None:
-        ways.append(_into_open(connection, scope, wanted, query, verdicts, opened, settled))
+        ways.append(Way(condition, _PLACE, told.mixed.near, hits))
+    if told.opened:
+        ways.append(_into_open(connection, scope, wanted, query, told))
     return Search(tuple(ways))
 
 
-_PLACE = "uq_files_place"
-
-
-def _verdicts(
-    connection: Connection, scope: Scope, wanted: Place, query: FileQuery
-) -> sa.Subquery:
+def _verdicts(connection: Connection, scope: Scope, wanted: Place, query: FileQuery) -> sa.CTE:
     """Each series of the place with its files, those of the query's kinds, and what its name
     says."""
     known, all_match, some_may = series_place(connection, scope, wanted)
-    hits = sa.case((sa.and_(sa.true(), *kinds(query, series)), series.c.n), else_=0)
+    hits: sa.ColumnElement[int] = series.c.n
+    if restricted := kinds(query, series):
+        hits = sa.case((sa.and_(*restricted), series.c.n), else_=0)
     said = [(all_match, _ALL)]
     if wanted.glob is not None and wanted.glob.digit_runs():
         said.append((some_may, _SOME))
@@ -132,91 +148,117 @@ def _verdicts(
         )
         .where(known)
         .group_by(series.c.folder, series.c.name)
-        .subquery()
+        .cte("verdicts")
     )
 
 
-def _told_apart(connection: Connection, verdicts: sa.Subquery) -> dict[str, _Folders]:
-    """The folders that may have files that match: those that have no others, those of whose
-    series some match, and those that have open series only."""
-    verdict, most = verdicts.c.verdict, sa.func.max(verdicts.c.verdict)
-    sort = sa.case(
-        (sa.func.min(verdict) == _ALL, "full"), (most == _ALL, "mixed"), else_="open"
-    ).label("sort")
-    by_folder = (
-        sa.select(
-            verdicts.c.folder,
-            sa.func.sum(verdicts.c.n).label("n"),
-            sa.func.sum(sa.case((verdict == _ALL, verdicts.c.hits), else_=0)).label("hits"),
-            sa.func.sum(sa.case((verdict == _SOME, 1), else_=0)).label("opened"),
-            sort,
-        )
-        .group_by(verdicts.c.folder)
-        .having(most > _NONE)
-        .subquery()
-    )
-    listed = sa.func.json_group_array if connection.dialect.name == "sqlite" else sa.func.json_agg
-    found = sa.select(
+def _told(connection: Connection, verdicts: sa.CTE) -> _Told:
+    """What the series say, in one statement: they are gone through once."""
+    lists = sa.func.json_group_array if connection.dialect.name == "sqlite" else sa.func.json_agg
+    by_folder = _settled(verdicts)
+    settled = sa.select(
         by_folder.c.sort,
-        sa.type_coerce(listed(by_folder.c.folder), sa.JSON).label("folders"),
+        sa.type_coerce(lists(by_folder.c.folder), sa.JSON).label("names"),
         sa.func.sum(by_folder.c.n).label("n"),
         sa.func.sum(by_folder.c.hits).label("hits"),
-        sa.func.sum(by_folder.c.opened).label("opened"),
+        sa.func.max(by_folder.c.verdict).label("verdict"),
     ).group_by(by_folder.c.sort)
-    return {
-        row.sort: _Folders(row.folders, int(row.n), int(row.hits), is_open=row.opened > 0)
-        for row in connection.execute(found)
-    }
+    is_open = verdicts.c.verdict == _SOME
+    open_series = (
+        sa.select(verdicts.c.name, sa.func.sum(verdicts.c.n).label("n"))
+        .where(is_open)
+        .group_by(verdicts.c.name)
+        .subquery()
+    )
+    opened = sa.select(
+        sa.literal("opened"),
+        sa.type_coerce(lists(open_series.c.name), sa.JSON),
+        sa.func.sum(open_series.c.n),
+        sa.literal(0),
+        sa.literal(_SOME),
+    )
+    rows = {row.sort: row for row in connection.execute(settled.union_all(opened))}
+    full, mixed = (
+        _Folders(row.names, int(row.n), int(row.hits), is_open=row.verdict == _SOME)
+        if (row := rows.get(sort))
+        else _Folders()
+        for sort in ("full", "mixed")
+    )
+    folders = sa.select(verdicts.c.folder).where(is_open)
+    series_names = rows["opened"].names or ()
+    return _Told(full, mixed, int(rows["opened"].n or 0), folders, series_names)
+
+
+def _settled(verdicts: sa.CTE) -> sa.Subquery:
+    """The folders that have series whose files all match, with what is said of their other
+    series."""
+    verdict, folder = verdicts.c.verdict, verdicts.c.folder
+    matching = (
+        sa.select(
+            folder,
+            sa.func.sum(verdicts.c.n).label("n"),
+            sa.func.sum(verdicts.c.hits).label("hits"),
+        )
+        .where(verdict == _ALL)
+        .group_by(folder)
+        .cte("matching")
+    )
+    others = (
+        sa.select(
+            folder, sa.func.sum(verdicts.c.n).label("n"), sa.func.max(verdict).label("verdict")
+        )
+        .where((verdict < _ALL) & folder.in_(sa.select(matching.c.folder)))
+        .group_by(folder)
+        .subquery("others")
+    )
+    return (
+        sa.select(
+            matching.c.folder,
+            sa.case((others.c.folder.is_(None), "full"), else_="mixed").label("sort"),
+            (matching.c.n + sa.func.coalesce(others.c.n, 0)).label("n"),
+            matching.c.hits,
+            others.c.verdict,
+        )
+        .select_from(matching.outerjoin(others, others.c.folder == matching.c.folder))
+        .subquery("settled")
+    )
 
 
 def _into_open(
-    connection: Connection,
-    scope: Scope,
-    wanted: Place,
-    query: FileQuery,
-    verdicts: sa.Subquery,
-    opened: _Folders,
-    settled: list[str],
+    connection: Connection, scope: Scope, wanted: Place, query: FileQuery, told: _Told
 ) -> Way:
-    """The way into folders that have open series only: by the names their files can match by, or
-    else through all of them."""
-    names = _names(connection, wanted, verdicts)
-    index, conditions = _PLACE, [_in(connection, scope, opened.folders)]
-    is_sure = False
-    if names is not None:
-        index = "ix_files_by_name"
-        conditions = [
+    """The way into folders that have open series at best: by the names their files can match by,
+    or else through all of them."""
+    assert wanted.glob is not None
+    outside = []
+    if settled := [*told.full.folders, *told.mixed.folders]:
+        outside.append(sa.not_(among(connection, files.c.folder, settled)))
+    names = None
+    if len(told.series) <= _MOST_NAMES:
+        names = names_with(told.series, wanted.glob.digit_runs(), _MOST_NAMES)
+    if names is None:
+        condition = sa.and_(
             files.c.storage_id == scope.storage_id,
-            among(connection, files.c.name, names),
-        ]
-        if settled:
-            conditions.append(sa.not_(among(connection, files.c.folder, settled)))
-        is_sure = scope.is_whole and wanted.decides(names)
-    if not is_sure:
+            files.c.folder.in_(told.opened_folders),
+            *outside,
+            *place(connection, scope, wanted),
+        )
+        hits = _counted(connection, condition, _PLACE, query)
+        return Way(condition, _PLACE, told.opened, hits)
+    conditions = [
+        files.c.storage_id == scope.storage_id,
+        among(connection, files.c.name, names),
+        *outside,
+    ]
+    if not scope.is_whole or not wanted.decides(names):
         conditions += place(connection, scope, wanted)
     condition = sa.and_(*conditions)
-    hits = _counted(connection, condition, index, query)
-    near = opened.near
-    if names is not None and hits is not None and not (query.states or query.filter):
-        near = hits
-    return Way(condition, index, near, hits)
+    hits = _counted(connection, condition, _NAME, query)
+    near = told.opened if hits is None or kinds(query, files) else hits
+    return Way(condition, _NAME, near, hits)
 
 
-def _names(
-    connection: Connection, wanted: Place, verdicts: sa.Subquery
-) -> list[str] | None:
-    """The names that files of open series can match by; None when they are too many."""
-    assert wanted.glob is not None
-    found = sa.select(verdicts.c.name).where(verdicts.c.verdict == _SOME).distinct()
-    names = [row.name for row in connection.execute(found.limit(_MOST_NAMES + 1))]
-    if len(names) > _MOST_NAMES:
-        return None
-    return names_with(names, wanted.glob.digit_runs(), _MOST_NAMES)
-
-
-def _in(
-    connection: Connection, scope: Scope, folders: Sequence[str]
-) -> sa.ColumnElement[bool]:
+def _in(connection: Connection, scope: Scope, folders: Sequence[str]) -> sa.ColumnElement[bool]:
     return sa.and_(
         files.c.storage_id == scope.storage_id, among(connection, files.c.folder, folders)
     )
