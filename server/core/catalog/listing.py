@@ -182,11 +182,10 @@ def _selects(
         return [_select(query, order, None, *place(connection, part.scope, part.place))]
     every = counts.total(connection, part.scope.storage_id)
     if part.search is not None and part.search.near * _WORTH_A_WALK <= every:
-        return [
-            _select(query, order, way.index, way.condition)
-            for way in part.search.ways
-            if way.hits != 0
-        ]
+        ways = [way for way in part.search.ways if way.hits != 0]
+        if connection.dialect.name == "sqlite":
+            return [_select(query, order, way.index, way.condition) for way in ways]
+        return [_sorted_afterwards(query, order, way.condition) for way in ways]
     near = counts.candidates(connection, part.scope, part.place)
     index = _PLACE if near * 2 <= every else _by_order(part, query, order, every)
     return [_select(query, order, index, *place(connection, part.scope, part.place))]
@@ -210,6 +209,25 @@ def _select(
     if index is not None:
         statement = statement.with_hint(files, f"INDEXED BY {index}", "sqlite")
     return statement
+
+
+def _sorted_afterwards(
+    query: FileQuery, order: list[Sort], condition: sa.ColumnElement[bool]
+) -> sa.Select[Any]:
+    """The same for PostgreSQL, which would walk the order for files that it takes to be spread
+    evenly: it does not look past an offset."""
+    columns = {sort.key: _COLUMNS[sort.key] for sort in order}
+    found = (
+        sa.select(files.c.id.label("row_id"), *(c.label(k.value) for k, c in columns.items()))
+        .where(condition, *filters(query))
+        .offset(0)
+        .subquery()
+    )
+    ordered = [
+        found.c[sort.key.value].desc() if sort.descending else found.c[sort.key.value].asc()
+        for sort in order
+    ]
+    return sa.select(found).order_by(*ordered)
 
 
 def _by_order(part: _Part, query: FileQuery, order: list[Sort], every: int) -> str:

@@ -69,13 +69,22 @@ class Glob:
         )
 
     def regex_of_series(self) -> str:
-        """The same for PostgreSQL's regular expressions."""
+        """The same for PostgreSQL's regular expressions, which look for the middle of a pattern
+        much faster than for all of it."""
         special = {_ONE: ".", _ANY: ".*"}
+        tokens = list(self.tokens)
+        start, end = "^", "$"
+        if tokens and tokens[0] is _ANY:
+            start = ""
+            del tokens[0]
+        if tokens and tokens[-1] is _ANY:
+            end = ""
+            del tokens[-1]
         parts = [
             special.get(token, f"[{token}{MARK}]" if token in _DIGITS else re.escape(str(token)))
-            for token in self.tokens
+            for token in tokens
         ]
-        return f"^{''.join(parts)}$"
+        return f"{start}{''.join(parts)}{end}"
 
     def digit_runs(self) -> list[DigitRun]:
         """The digits it says outright, each run with whether it says what stands beside it."""
