@@ -7,7 +7,7 @@ found from its other end. Functions run inside a reading transaction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -78,23 +78,32 @@ def page(connection: Connection, actor: Actor, query: FileQuery) -> FilePage:
         for number in found
         if not query.storages or number in query.storages
     ]
-    parts = []
-    for scope in scopes:
-        narrow = narrowed(connection, scope, wanted)
-        search = None
-        if (
-            narrow.glob is not None
-            and narrow.extensions is None
-            and not (query.ids or query.hashes)
-        ):
-            search = patterns.search(connection, scope, narrow, query)
-        n = counts.hits(connection, scope, narrow, query, search) if query.count else None
-        if n != 0:
-            parts.append(_Part(scope, narrow, search, n))
+    parts = [
+        part
+        for scope in scopes
+        for one in _apart(narrowed(connection, scope, wanted))
+        if (part := _part(connection, scope, one, query)).hits != 0
+    ]
     hits = sum(part.hits or 0 for part in parts) if query.count else None
     ids = _page_ids(connection, parts, query, hits) if parts and query.number else []
     rows = files_of_ids(connection, ids, include_item=query.include_item)
     return FilePage(tuple(rows), hits, _fresh_at(connection, [s.storage_id for s in scopes]))
+
+
+def _apart(wanted: Place) -> list[Place]:
+    """The file of a path, and what is beneath it as a folder: no index finds both at once."""
+    if wanted.file is None or wanted.folder is None:
+        return [wanted]
+    return [replace(wanted, folder=None), replace(wanted, file=None)]
+
+
+def _part(connection: Connection, scope: Scope, wanted: Place, query: FileQuery) -> _Part:
+    search = None
+    is_pattern = wanted.glob is not None and wanted.extensions is None
+    if is_pattern and not (query.ids or query.hashes):
+        search = patterns.search(connection, scope, wanted, query)
+    n = counts.hits(connection, scope, wanted, query, search) if query.count else None
+    return _Part(scope, wanted, search, n)
 
 
 def _check(query: FileQuery) -> None:
@@ -178,9 +187,12 @@ def _selects(
 ) -> list[sa.Select[Any]]:
     """What finds the files of a part: one statement, or one for each way of a pattern's search
     that leads to some. SQLite is told the index where it would not see for itself."""
-    if query.ids or query.hashes or part.place.file is not None:
-        return [_select(query, order, None, *place(connection, part.scope, part.place))]
+    conditions = place(connection, part.scope, part.place)
     every = counts.total(connection, part.scope.storage_id)
+    if query.ids or query.hashes:
+        return [_select(query, order, None, *conditions)]
+    if part.place.file is not None:
+        return [_select(query, order, _PLACE, *conditions)]
     if part.search is not None and part.search.near * _WORTH_A_WALK <= every:
         ways = [way for way in part.search.ways if way.hits != 0]
         if connection.dialect.name == "sqlite":
@@ -188,7 +200,7 @@ def _selects(
         return [_sorted_afterwards(query, order, way.condition) for way in ways]
     near = counts.candidates(connection, part.scope, part.place)
     index = _PLACE if near * 2 <= every else _by_order(part, query, order, every)
-    return [_select(query, order, index, *place(connection, part.scope, part.place))]
+    return [_select(query, order, index, *conditions)]
 
 
 def _select(
