@@ -66,13 +66,19 @@ class LogicalFile:
         self._slot = ContentSlot()
         self._bad_reported = False
         self._seen: tuple[int, int] | None = None
+        self._direct_writers = 0
+        self._cache_in_doubt = False
 
     # Opening and releasing
 
     def open(self, flags: int) -> bool:
         """Counts one more handle; returns whether the logical bytes are those of the last
         opening, but for what was written since through the volume (so that pages cached for
-        them still hold)."""
+        them still hold).
+
+        They may not hold where some were written past the cache (O_DIRECT): the kernel drops
+        the pages it has as such a write begins, not those that a reader has it fetch meanwhile.
+        """
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         with self.mutex:
             content = self._load()
@@ -92,11 +98,15 @@ class LogicalFile:
             self.writers += writable
             self._rest()
             self._seen = view
-            return unchanged
+            certain = not self._cache_in_doubt
+            self._direct_writers += writes_directly(flags)
+            self._cache_in_doubt = self._direct_writers > 0
+            return unchanged and certain
 
-    def open_created(self, fd: int, *, writable: bool) -> None:
+    def open_created(self, fd: int, flags: int) -> None:
         """Counts the handle of a file just created; ``fd`` (taken over) writes to it, so that
         a mode that forbids writing holds from the next opening on only."""
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
         with self.mutex:
             try:
                 content = self._load()
@@ -113,12 +123,16 @@ class LogicalFile:
             self._handles += 1
             self.writers += writable
             self._seen = view
+            self._direct_writers += writes_directly(flags)
+            self._cache_in_doubt = self._direct_writers > 0
 
-    def release(self, *, writable: bool) -> None:
-        """Ends one handle."""
+    def release(self, flags: int) -> None:
+        """Ends one handle, opened with these flags."""
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
         with self.mutex:
             self._handles -= 1
             self.writers -= writable
+            self._direct_writers -= writes_directly(flags)
             try:
                 if writable:
                     self._seen = self._view()
@@ -493,3 +507,8 @@ class LogicalFile:
             self.generation += 1
             yield
             self._seen = self._view() if self._seen is not None else None
+
+
+def writes_directly(flags: int) -> bool:
+    """Whether a handle opened with these flags writes past the kernel's cache."""
+    return bool(flags & os.O_DIRECT) and flags & os.O_ACCMODE != os.O_RDONLY

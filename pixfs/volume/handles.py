@@ -45,6 +45,7 @@ class Handle:
         self._core = core
         self._file: LogicalFile = node.file
         self.node = node
+        self._flags = flags
         access = flags & os.O_ACCMODE
         self._readable = access != os.O_WRONLY
         self._writable = access != os.O_RDONLY
@@ -56,7 +57,7 @@ class Handle:
         self._is_noticed = False
         self.keep_cache = True
         if created_fd >= 0:
-            self._file.open_created(created_fd, writable=self._writable)
+            self._file.open_created(created_fd, flags)
         else:
             self.keep_cache = self._file.open(flags)
         core.nodes.pin(node)
@@ -126,7 +127,7 @@ class Handle:
                 return
             self._released = True
         try:
-            self._file.release(writable=self._writable)
+            self._file.release(self._flags)
         finally:
             self._core.nodes.unpin(self.node)
 

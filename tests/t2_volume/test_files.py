@@ -271,6 +271,32 @@ def test_keep_cache_only_while_the_bytes_are_unchanged(user: User) -> None:
     user.give_back(node)
 
 
+def test_pages_are_not_kept_where_some_were_written_past_them(user: User) -> None:
+    user.write("a.dpx", dpx())
+    node = user.node("a.dpx")
+
+    def keeps() -> bool:
+        reader = user.volume.open(node, os.O_RDONLY)
+        reader.release()
+        return reader.keep_cache
+
+    keeps()
+    assert keeps()
+    direct = user.volume.open(node, os.O_WRONLY | os.O_DIRECT)
+    assert not keeps()
+    direct.write(0, b"past the cache")
+    assert not keeps()
+    direct.release()
+    assert not keeps(), "a reader may have had old pages fetched while the write was under way"
+    assert keeps()
+    created = user.open("b", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_DIRECT)
+    again = user.volume.open(user.node("b"), os.O_RDONLY)
+    assert not again.keep_cache
+    again.release()
+    created.release()
+    user.give_back(node)
+
+
 def test_fsync_failure_sticks_until_the_file_is_emptied(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
