@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -199,11 +199,13 @@ def _refuse_overlap(assignment: Assignment, source: Storage, found: Selection) -
         folders.append("")
     if not folders:
         return
-    target = open_storage(assignment.target)
     try:
+        target = open_storage(assignment.target)
+    except (StorageError, OSError):
+        # It is waited for when files go there; each is compared with its source then.
+        return
+    with closing(target), suppress(OSError, FileError):
         refuse_nesting(source, folders, target, normalise(assignment.spec["destination"]))
-    finally:
-        target.close()
 
 
 def _looked(assignment: Assignment, found: Selection) -> Looked:
