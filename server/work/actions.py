@@ -31,7 +31,7 @@ def open_storage(spec: StorageSpec) -> Storage:
     if spec.kind == "pixfs":
         return PixfsMount(spec.root, backing=spec.settings.get("backing"), reach=spec.reach)
     # Only who uses buckets waits for boto3.
-    from server.work.bucket import Bucket
+    from server.work.s3.bucket import Bucket
 
     return Bucket(spec.root, spec.settings)
 

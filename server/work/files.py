@@ -29,11 +29,11 @@ from server.core.events import record
 from server.core.permissions import Action, require
 from server.core.storages import Storage, StorageKind, check_root, find_storage
 from server.core.values import check_path
-from server.work.bucket import Bucket
 from server.work.directory import Directory
 from server.work.errors import FileError, StorageError, file_error
 from server.work.listing import Details, Page, details, list_page
 from server.work.mounted import PixfsMount
+from server.work.s3.bucket import Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from server.core.catalog.entities import ns_of
 from server.core.catalog.rows import is_cataloguable
 from server.core.catalog.scans import Listing, Seen
-from server.work.bucket import Bucket
 from server.work.directory import Directory
 from server.work.errors import StorageError
+from server.work.s3.bucket import Bucket
 from server.work.storage import is_part
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pixfs.sequences import FrameSequence, frame_range, group
-from server.work.bucket import Bucket
 from server.work.directory import Directory, kind_of
 from server.work.errors import StorageError
 from server.work.mounted import PixfsMount
+from server.work.s3.bucket import Bucket
 from server.work.storage import is_part
 
 if TYPE_CHECKING:

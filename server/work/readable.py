@@ -10,9 +10,11 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from server.work.bucket import Bucket, ObjectSource, told
 from server.work.directory import Directory
 from server.work.errors import FileError
+from server.work.s3.bucket import Bucket
+from server.work.s3.client import told
+from server.work.s3.source import ObjectSource
 
 if TYPE_CHECKING:
     from server.work.storage import Entry

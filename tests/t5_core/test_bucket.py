@@ -10,8 +10,9 @@ import pytest
 
 from server.work.actions import clear, open_storage
 from server.work.batch import Batch, File, Options, StorageSpec
-from server.work.bucket import Bucket, ObjectTarget
 from server.work.errors import StorageError
+from server.work.s3.bucket import Bucket
+from server.work.s3.target import ObjectTarget
 from tests.s3 import s3_server, settings
 from tests.t5_core.work import directory, done, planned, selected, tree
 
@@ -155,7 +156,7 @@ def test_an_upload_that_was_cut_off_is_gone_on_with(
 
 
 def test_an_upload_of_another_file_is_given_up(source: Path, bucket: Bucket, endpoint: str) -> None:
-    first, _ = bucket.resume("shows/big.bin", {"pixfs-mtime": "1"})
+    first, _ = bucket.unfinished.resume("shows/big.bin", {"pixfs-mtime": "1"})
     (outcome,) = done(
         planned("copy", directory(source), spec_of(bucket, endpoint), "shot/big.bin", lost=(1,))
     )
@@ -165,7 +166,7 @@ def test_an_upload_of_another_file_is_given_up(source: Path, bucket: Bucket, end
 
 
 def test_cancelling_leaves_no_parts(source: Path, bucket: Bucket, endpoint: str) -> None:
-    bucket.resume("shows/big.bin", {})
+    bucket.unfinished.resume("shows/big.bin", {})
     clear(planned("copy", directory(source), spec_of(bucket, endpoint), "shot/big.bin", lost=(1,)))
     assert (uploads(bucket), notes(bucket)) == ([], 0)
 

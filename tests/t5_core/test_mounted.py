@@ -17,10 +17,10 @@ from pixfs.transfer.partial import Partial
 from pixfs.volume import check
 from server.work.actions import open_storage
 from server.work.batch import Options, StorageSpec
-from server.work.bucket import Bucket
 from server.work.errors import StoppedError, StorageError
 from server.work.flow import Flow
 from server.work.mounted import PixfsMount
+from server.work.s3.bucket import Bucket
 from tests.frames import frame
 from tests.fuse_session import Mounted, mounted, xattr
 from tests.s3 import s3_server, settings

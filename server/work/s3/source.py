@@ -1,0 +1,119 @@
+"""Reading an object."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import IO, TYPE_CHECKING
+
+import xxhash
+
+import codec
+from server.work.errors import FileError, StorageError
+from server.work.s3 import objects
+from server.work.s3.client import told
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from server.work.s3.bucket import Bucket
+
+CHUNK = 1 << 20
+
+
+class ObjectSource:
+    """An object being read, or the file inside the container it is."""
+
+    def __init__(self, bucket: Bucket, path: str, *, stored: bool) -> None:
+        self._bucket = bucket
+        with told():
+            self._answer = bucket.client.get_object(Bucket=bucket.name, Key=bucket.key(path))
+        self._body = self._answer["Body"]
+        is_container = objects.is_container(self._answer)
+        self.entry = objects.entry_of(path, self._answer)
+        self.attributes = objects.attributes_of(self._answer)
+        self.is_stored = is_container and stored
+        self.original = objects.original_of(self._answer)
+        self.size = int(self._answer["ContentLength"])
+        self._expected = objects.digest_of(self._answer)
+        self._digest = xxhash.xxh3_128()
+        self._spool: IO[bytes] | None = None
+        if is_container and not stored:
+            self._decode()
+
+    def _decode(self) -> None:
+        """Brings the container here, because decoding it reads here and there."""
+        self._spool = tempfile.TemporaryFile(prefix="pixfs-")  # noqa: SIM115
+        try:
+            while data := self._fetch(CHUNK):
+                self._spool.write(data)
+            self._spool.flush()
+            self._reader = codec.Reader(self._spool.fileno())
+        except codec.CodecError as error:
+            self.close()
+            raise FileError("damaged", f"the stored container is damaged: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+        self.size = self._reader.original_length
+        self._at = 0
+        self._plain = xxhash.xxh3_128()
+
+    def _fetch(self, size: int) -> bytes:
+        """The object's next bytes; at its end they must have been those that were stored."""
+        try:
+            with told():
+                data: bytes = self._body.read(size)
+        except (OSError, StorageError):
+            raise
+        except Exception as error:  # urllib3 raises its own
+            raise FileError("io", "the download broke off", is_transient=True) from error
+        self._digest.update(data)
+        if not data and self._expected and self._digest.hexdigest() != self._expected:
+            raise FileError("damaged", "the object is not what was stored in it")
+        return data
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        if self._spool is None:
+            return self._fetch(size)
+        try:
+            data = self._reader.read(self._at, size)
+        except codec.CodecError as error:
+            raise FileError("damaged", f"the stored container is damaged: {error}") from error
+        self._at += len(data)
+        self._plain.update(data)
+        if not data and self._reader.hash and self._plain.hexdigest() != self._reader.hash:
+            raise FileError("damaged", "the container does not hold the file it names")
+        return data
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Bytes from anywhere in the file inside a container."""
+        if self._spool is None:
+            raise FileError("unsupported", "only a container's file is read from anywhere")
+        try:
+            return self._reader.read(offset, size)
+        except codec.CodecError as error:
+            raise FileError("damaged", f"the stored container is damaged: {error}") from error
+
+    def check(self) -> None:
+        """FileError when another object has taken the name meanwhile."""
+        if self._bucket.stat(self.entry.path).version != self.entry.version:
+            raise FileError("changed", "it changed while it was read", is_transient=True)
+
+    def close(self) -> None:
+        """Lets the connection go."""
+        self._body.close()
+        if self._spool is not None:
+            self._spool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
