@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -265,6 +266,53 @@ def test_full_xattr_space_fails_nothing(user: User) -> None:
     assert user.state("noise.dpx") == ("verbatim", "incompressible")
     assert user.state("frame.dpx")[0] == "compressed"
     assert len(os.listxattr(user.backing / "frame.dpx")) == filled
+
+
+def test_a_conversion_waits_for_a_close_on_its_way(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel may ask for a conversion before it tells that the file has been closed."""
+    user = volumes.make()
+    handle = user.open("a.dpx", os.O_RDWR | os.O_CREAT)
+    handle.write(0, dpx())
+    handle.flush()
+    file = handle.node.file
+    assert file is not None
+    waiting = threading.Event()
+    wait = file._writer_gone.wait
+
+    def waits(timeout: float | None = None) -> bool:
+        waiting.set()
+        return wait(timeout)
+
+    monkeypatch.setattr(file._writer_gone, "wait", waits)
+    with ThreadPoolExecutor(1) as pool:
+        converted = pool.submit(user.set_state, "a.dpx", "compressed")
+        assert waiting.wait(WAIT_S)
+        handle.release()
+        converted.result(WAIT_S)
+    assert user.state("a.dpx") == ("compressed", "")
+
+
+def test_a_conversion_does_not_wait_for_a_writer_that_goes_on(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = volumes.make()
+    handle = user.open("a.dpx", os.O_RDWR | os.O_CREAT)
+    handle.write(0, dpx())
+    # As of a second descriptor of the same opening.
+    handle.flush()
+    monkeypatch.setattr("pixfs.volume.convert._RELEASE_PATIENCE_S", 0.0)
+    with pytest.raises(OSError, match="open for writing"):
+        user.set_state("a.dpx", "compressed")
+    handle.write(0, b"SDPX")
+    # Not a wait of two seconds, but none at all.
+    monkeypatch.setattr("pixfs.volume.convert._RELEASE_PATIENCE_S", WAIT_S)
+    monkeypatch.delattr(handle.node.file, "_writer_gone")
+    with pytest.raises(OSError, match="open for writing"):
+        user.set_state("a.dpx", "compressed")
+    monkeypatch.undo()
+    handle.release()
 
 
 def test_hard_linked_file_is_left_until_one_link_remains(volumes: Volumes) -> None:
