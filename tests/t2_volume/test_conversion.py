@@ -436,6 +436,26 @@ def test_parent_mtime_is_put_back(user: User) -> None:
     assert user.stat("d").mtime_ns == 1_000_000_007
 
 
+def test_what_waits_goes_on_waiting_after_an_error_on_demand(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    user = volumes.make(mode="on-close", settle_s=3.0, clock=clock)
+    user.write("a.dpx", dpx())
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, "planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backing, "pread_into", fail)
+        with pytest.raises(OSError, match="planted"):
+            user.set_state("a.dpx", "compressed")
+    assert user.state("a.dpx") == ("queued", "")
+    clock.advance(3.1)
+    assert user.volume.wait_idle(WAIT_S)
+    assert user.state("a.dpx")[0] == "compressed"
+
+
 def test_no_room_defers_and_nobody_waits_for_it(
     volumes: Volumes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
