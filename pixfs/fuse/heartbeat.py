@@ -50,12 +50,18 @@ class Heartbeat:
         # Guards the process against being started after it was stopped.
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._begun = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="pixfs-heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin; once."""
+        """Begin; once. Returns when the process runs, or could not be started.
+
+        Until it runs its own program, a new process holds every descriptor of ours, with their
+        locks: a file closed meanwhile would still count as open for writing.
+        """
         self._thread.start()
+        self._begun.wait()
 
     def ask_to_stop(self) -> None:
         """No further pulse; one that waits for an answer ends when the mount is gone."""
@@ -88,10 +94,14 @@ class Heartbeat:
     def _started(self) -> subprocess.Popen[bytes] | None:
         with self._lock:
             if self._stopping.is_set():
+                self._begun.set()
                 return None
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-            )
+            try:
+                self._process = subprocess.Popen(
+                    self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+                )
+            finally:
+                self._begun.set()
             return self._process
 
     def _hand_on(self, process: subprocess.Popen[bytes]) -> None:

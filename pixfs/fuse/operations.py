@@ -30,10 +30,11 @@ from pixfs.fuse.threads import Turn, WorkerThreads, in_thread
 from pixfs.volume import Caller, Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pixfs.volume import DirHandle, Handle, Node, Volume
     from pixfs.volume.attributes import Buffer
+    from pixfs.volume.listing import Entry
 
 log = logging.getLogger(__name__)
 
@@ -369,8 +370,10 @@ class Operations(pyfuse3.Operations):
     def _fill(
         self, directory: DirHandle, inode: Inode, start: int, token: pyfuse3.ReaddirToken
     ) -> None:
-        attributes = ListedAttributes()
-        for name, cookie, node, st, length in directory.entries(start):
+        attributes, entries, told = ListedAttributes(), directory.entries(start), 0
+        while (found := _next(entries, told)) is not None:
+            name, cookie, node, st, length = found
+            told += 1
             if node is None or st is None:
                 number = inode.number if name == b"." else inode.parent
                 if not pyfuse3.readdir_reply(
@@ -440,6 +443,20 @@ def _owner(ctx: pyfuse3.RequestContext) -> Owner:
 
 def _caller(ctx: pyfuse3.RequestContext) -> Caller:
     return Caller(uid=ctx.uid, gid=ctx.gid)
+
+
+def _next(entries: Iterator[Entry], told: int) -> Entry | None:
+    """The next entry of a reply that holds so many already, None at the end.
+
+    What fails after the first one fails again, alone, at the beginning of the next reply: an
+    error in place of a reply would leave its entries counted as looked up.
+    """
+    try:
+        return next(entries, None)
+    except OSError:
+        if not told:
+            raise
+        return None
 
 
 def _close(inode: Inode, release: Callable[[], None]) -> None:

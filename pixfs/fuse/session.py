@@ -203,7 +203,7 @@ class Session:
     async def _announce(self, operations: Operations, heartbeat: Heartbeat) -> None:
         await operations.initialized.wait()
         await trio.to_thread.run_sync(self._tune_kernel)
-        heartbeat.start()
+        await trio.to_thread.run_sync(heartbeat.start)
         log.info("%s is mounted at %s", self._settings.backing, self._mountpoint)
         self._manager.notify("READY=1", f"STATUS=serving {self._mountpoint}")
         self._on_ready()

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# For the release of a file that has just been closed to arrive.
+_RELEASE_PATIENCE_S = 2.0
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -115,7 +117,7 @@ class Converter:
         if file is None:
             raise UnconvertibleError("not a regular file")
         with file.conversion:
-            source = self._begin(file)
+            source = self._begin(file, priority)
             if source is None:
                 return Result.ALREADY
             try:
@@ -127,9 +129,11 @@ class Converter:
             finally:
                 backing.close(source.fd)
 
-    def _begin(self, file: LogicalFile) -> _Source | None:
+    def _begin(self, file: LogicalFile, priority: Priority) -> _Source | None:
         with file.mutex:
-            if file.writers:
+            # The background has no need to wait: a release has it queue the file again.
+            patience_s = _RELEASE_PATIENCE_S if priority is Priority.DEMAND else 0.0
+            if not file.wait_written(patience_s):
                 raise BusyError("open for writing")
             if file.fsync_failed:
                 raise UnconvertibleError("an fsync of the file failed")

@@ -63,6 +63,8 @@ class LogicalFile:
         self.fsync_failed = False
         self.busy_rounds = 0
         self._handles = 0
+        self._is_ending = False
+        self._writer_gone = threading.Condition(self.mutex)
         self._slot = ContentSlot()
         self._bad_reported = False
         self._seen: tuple[int, int] | None = None
@@ -79,7 +81,7 @@ class LogicalFile:
         They may not hold where some were written past the cache (O_DIRECT): the kernel drops
         the pages it has as such a write begins, not those that a reader has it fetch meanwhile.
         """
-        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        writable = is_for_writing(flags)
         with self.mutex:
             content = self._load()
             try:
@@ -106,7 +108,7 @@ class LogicalFile:
     def open_created(self, fd: int, flags: int) -> None:
         """Counts the handle of a file just created; ``fd`` (taken over) writes to it, so that
         a mode that forbids writing holds from the next opening on only."""
-        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        writable = is_for_writing(flags)
         with self.mutex:
             try:
                 content = self._load()
@@ -122,16 +124,18 @@ class LogicalFile:
             self.generation += 1
             self._handles += 1
             self.writers += writable
+            self._is_ending = False
             self._seen = view
             self._direct_writers += writes_directly(flags)
             self._cache_in_doubt = self._direct_writers > 0
 
     def release(self, flags: int) -> None:
         """Ends one handle, opened with these flags."""
-        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        writable = is_for_writing(flags)
         with self.mutex:
             self._handles -= 1
             self.writers -= writable
+            self._writer_gone.notify_all()
             self._direct_writers -= writes_directly(flags)
             try:
                 if writable:
@@ -140,6 +144,18 @@ class LogicalFile:
                 self._rest()
         if writable:
             self._core.on_release(self.node)
+
+    def wait_written(self, patience_s: float) -> bool:
+        """Whether nobody has it open for writing. Holding ``mutex``, which is given up while
+        waiting.
+
+        The kernel sends a release after close(2) has returned, later than what the same program
+        asks for next where many are on their way. So writers are waited for if the last that
+        was heard of any is the flush that begins a close, and not if one goes on writing.
+        """
+        if self.writers and self._is_ending:
+            self._writer_gone.wait_for(lambda: not (self.writers and self._is_ending), patience_s)
+        return self.writers == 0
 
     @contextmanager
     def opened(self) -> Iterator[Content]:
@@ -244,6 +260,7 @@ class LogicalFile:
 
     def _begin_writing(self, content: Content) -> None:
         self.generation += 1
+        self._is_ending = False
         if not isinstance(content, RawContent) or content.wfd >= 0:
             return
         wfd = backing.reopen(self.node.fd, os.O_RDWR)
@@ -371,6 +388,7 @@ class LogicalFile:
             if offset < codec.HEAD_SIZE or size < codec.HEAD_SIZE:
                 content = self._guard_head(content, offset, buf, size)
             self.generation += 1
+            self._is_ending = False
             self._drop_privileges(content.wfd, st)
             return backing.pwrite(content.wfd, buf, offset + content.base)
 
@@ -484,6 +502,7 @@ class LogicalFile:
     def flush(self) -> None:
         """Reports what close(2) of the writing descriptor would."""
         with self.mutex:
+            self._is_ending = True
             content = self._slot.current
             if isinstance(content, RawContent) and content.wfd >= 0:
                 backing.flush(content.wfd)
@@ -509,6 +528,11 @@ class LogicalFile:
             self._seen = self._view() if self._seen is not None else None
 
 
+def is_for_writing(flags: int) -> bool:
+    """Whether a handle opened with these flags may write."""
+    return flags & os.O_ACCMODE != os.O_RDONLY
+
+
 def writes_directly(flags: int) -> bool:
     """Whether a handle opened with these flags writes past the kernel's cache."""
-    return bool(flags & os.O_DIRECT) and flags & os.O_ACCMODE != os.O_RDONLY
+    return bool(flags & os.O_DIRECT) and is_for_writing(flags)

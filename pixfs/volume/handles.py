@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pixfs.volume import backing
 from pixfs.volume.errors import oserror
+from pixfs.volume.files import is_for_writing
 from pixfs.volume.listing import BATCH, Entry
 
 if TYPE_CHECKING:
@@ -46,9 +47,8 @@ class Handle:
         self._file: LogicalFile = node.file
         self.node = node
         self._flags = flags
-        access = flags & os.O_ACCMODE
-        self._readable = access != os.O_WRONLY
-        self._writable = access != os.O_RDONLY
+        self._readable = flags & os.O_ACCMODE != os.O_WRONLY
+        self._writable = is_for_writing(flags)
         self._append = bool(flags & os.O_APPEND)
         self._lock = threading.Lock()
         self._released = False

@@ -182,7 +182,10 @@ class Namespace:
                 stack.enter_context(node.file.changing())
             stack.enter_context(self._core.directories.changing(parent.key))
             backing.link(node.fd, parent.fd, name)
-            return self._adopt(parent, name)
+            # Without looking at the new name, which could fail: it would stay all the same.
+            self._core.nodes.add_lookup(node)
+            self._core.nodes.add_name(node, parent, name)
+            return node
 
     # Removing and moving
 

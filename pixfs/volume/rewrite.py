@@ -97,6 +97,10 @@ def _exclusive(file: LogicalFile, old: Content) -> Iterator[None]:
             content = file.content
             if isinstance(content, RawContent) and content.wfd >= 0:
                 lock_shared(content.wfd)
+                if content is old and backing.fstat(fd).st_nlink == 0:
+                    # Another volume may have converted it while no lock was held: what writes
+                    # next has to open it anew, and finds that out.
+                    content.close_writer()
     finally:
         backing.close(fd)
 

@@ -129,6 +129,11 @@ class Scheduler:
         except CodecError as error:
             self._fail(node, error)
             raise OSError(errno.EIO, str(error)) from error
+        except OSError:
+            # What waited still waits; should the background meet the error, too, it keeps that.
+            if waiting:
+                self.settle(node)
+            raise
 
     def restore_now(self, node: Node) -> None:
         """Makes a file raw in this thread; it stays so until it is written to."""

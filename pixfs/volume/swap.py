@@ -60,12 +60,11 @@ def place(
     name of the node leads to the old file as it was; OSError from the system calls. In both
     cases the old file stands.
     """
-    tried: set[tuple[Node, bytes]] = set()
-    while untried := [pair for pair in core.nodes.names(node) if pair not in tried]:
+    replaced: set[tuple[Node, bytes]] = set()
+    # A rename meanwhile leaves another name to try, or the same one again after two.
+    while untried := [pair for pair in core.nodes.names(node) if pair not in replaced]:
         parent, name = untried[0]
-        # A rename meanwhile leaves another name to try.
-        tried.add(untried[0])
-        if _exchange(core, node, temp, old, parent, name, strict=strict):
+        if _exchange(core, node, temp, old, parent, name, replaced, strict=strict):
             placed()
             return _settle(core, temp, parent)
     raise RestoreConflictError
@@ -171,17 +170,20 @@ def _exchange(
     old: Signature,
     parent: Node,
     name: bytes,
+    replaced: set[tuple[Node, bytes]],
     *,
     strict: bool,
 ) -> bool:
     """Steps 1 to 4; False if the name does not lead to the old inode.
 
-    The node keeps such a name: a file without names is one that was unlinked through the
-    volume, not one that was replaced behind its back.
+    The node keeps such a name, which goes into ``replaced``: a file without names is one that
+    was unlinked through the volume, not one that was replaced behind its back.
     """
     # Between the exchange and the move the name leads to an inode that is not yet the node's.
     with core.nodes.held(node), core.directories.changing(parent.key):
         if not _leads_to(parent, name, old, strict=strict):
+            if (parent, name) in core.nodes.names(node):
+                replaced.add((parent, name))
             return False
         core.on_step("checked")
         parent_mtime_ns = backing.fstat(parent.fd).st_mtime_ns

@@ -11,6 +11,7 @@ import pytest
 
 import codec
 from pixfs.volume import Owner, backing
+from pixfs.volume.locks import lock_shared
 from tests.t2_volume.conftest import POLICY
 from tests.t2_volume.faults import fail_with, in_child
 from tests.t2_volume.frames import container, dpx
@@ -350,3 +351,41 @@ def test_an_open_that_fails_leaves_no_file_behind(
         assert user.names() == [], call
     user.open("new", os.O_RDWR | os.O_CREAT).release()
     assert user.names() == [b"new"]
+
+
+def test_a_link_that_is_made_is_told(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It failed when the new name could not be opened, and the name stayed."""
+    user.write("a", b"bytes")
+    node = user.node("a")
+    with monkeypatch.context() as patch:
+        patch.setattr(backing, "open_path", lambda *_: fail_with(errno.EMFILE)())
+        assert user.volume.link(node, user.volume.root, b"b") is node
+    assert sorted(user.names()) == [b"a", b"b"]
+    user.unlink("a")
+    assert user.read("b") == b"bytes"
+    user.volume.release_refs(node, 2)
+
+
+def test_a_writer_notices_a_conversion_elsewhere_while_a_wrap_failed(
+    pair: tuple[User, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock of its descriptor gives way to the wrap's, and is taken anew when that fails."""
+    first, second = pair
+    first.write("a.dpx", FRAME)
+    writer = first.open("a.dpx", os.O_RDWR)
+    # On two hosts the lease tells nothing.
+    monkeypatch.setattr(backing, "lease", lambda fd: True)
+
+    def converted_first(fd: int) -> None:
+        monkeypatch.undo()
+        monkeypatch.setattr(backing, "lease", lambda fd: True)
+        second.compress("a.dpx")
+        lock_shared(fd)
+
+    monkeypatch.setattr("pixfs.volume.rewrite.lock_shared", converted_first)
+    at_step(first, "restored", fail_with(errno.ENOSPC))
+    assert errno_of(lambda: writer.write(0, container()[:64])) == errno.ENOSPC
+    assert second.state("a.dpx")[0] == "compressed"
+    assert errno_of(lambda: writer.write(100, b"lost")) == errno.ESTALE
+    writer.release()
+    assert first.read("a.dpx") == second.read("a.dpx") == FRAME

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -267,6 +268,53 @@ def test_full_xattr_space_fails_nothing(user: User) -> None:
     assert len(os.listxattr(user.backing / "frame.dpx")) == filled
 
 
+def test_a_conversion_waits_for_a_close_on_its_way(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel may ask for a conversion before it tells that the file has been closed."""
+    user = volumes.make()
+    handle = user.open("a.dpx", os.O_RDWR | os.O_CREAT)
+    handle.write(0, dpx())
+    handle.flush()
+    file = handle.node.file
+    assert file is not None
+    waiting = threading.Event()
+    wait = file._writer_gone.wait
+
+    def waits(timeout: float | None = None) -> bool:
+        waiting.set()
+        return wait(timeout)
+
+    monkeypatch.setattr(file._writer_gone, "wait", waits)
+    with ThreadPoolExecutor(1) as pool:
+        converted = pool.submit(user.set_state, "a.dpx", "compressed")
+        assert waiting.wait(WAIT_S)
+        handle.release()
+        converted.result(WAIT_S)
+    assert user.state("a.dpx") == ("compressed", "")
+
+
+def test_a_conversion_does_not_wait_for_a_writer_that_goes_on(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = volumes.make()
+    handle = user.open("a.dpx", os.O_RDWR | os.O_CREAT)
+    handle.write(0, dpx())
+    # As of a second descriptor of the same opening.
+    handle.flush()
+    monkeypatch.setattr("pixfs.volume.convert._RELEASE_PATIENCE_S", 0.0)
+    with pytest.raises(OSError, match="open for writing"):
+        user.set_state("a.dpx", "compressed")
+    handle.write(0, b"SDPX")
+    # Not a wait of two seconds, but none at all.
+    monkeypatch.setattr("pixfs.volume.convert._RELEASE_PATIENCE_S", WAIT_S)
+    monkeypatch.delattr(handle.node.file, "_writer_gone")
+    with pytest.raises(OSError, match="open for writing"):
+        user.set_state("a.dpx", "compressed")
+    monkeypatch.undo()
+    handle.release()
+
+
 def test_hard_linked_file_is_left_until_one_link_remains(volumes: Volumes) -> None:
     user = volumes.make(mode="on-close")
     handle = user.open("a.dpx", os.O_RDWR | os.O_CREAT)
@@ -386,6 +434,26 @@ def test_parent_mtime_is_put_back(user: User) -> None:
     assert user.stat("d").mtime_ns == 1_000_000_007
     user.set_state("d/a.dpx", "raw")
     assert user.stat("d").mtime_ns == 1_000_000_007
+
+
+def test_what_waits_goes_on_waiting_after_an_error_on_demand(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    user = volumes.make(mode="on-close", settle_s=3.0, clock=clock)
+    user.write("a.dpx", dpx())
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, "planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backing, "pread_into", fail)
+        with pytest.raises(OSError, match="planted"):
+            user.set_state("a.dpx", "compressed")
+    assert user.state("a.dpx") == ("queued", "")
+    clock.advance(3.1)
+    assert user.volume.wait_idle(WAIT_S)
+    assert user.state("a.dpx")[0] == "compressed"
 
 
 def test_no_room_defers_and_nobody_waits_for_it(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pixfs.volume import backing
+from pixfs.volume import backing, swap
 from tests.t2_volume.frames import dpx
 from tests.t2_volume.user import ROOT, read_all
 
@@ -254,6 +255,27 @@ def test_names_change_during_a_restore(user: User, step: str, change: str) -> No
 
 
 # Another volume, or another process, on the same backing directory
+
+
+def test_a_file_is_restored_though_it_is_renamed_there_and_back(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time between asking for its name and locking the directory."""
+    user.write("a.dpx", FRAME)
+    user.compress("a.dpx")
+    handle = user.open("a.dpx", os.O_RDWR)
+    exchange = swap._exchange
+    moves = iter([("a.dpx", "b.dpx"), ("b.dpx", "a.dpx")])
+
+    def moved_first(*args: Any, **options: Any) -> bool:  # noqa: ANN401
+        for old, new in itertools.islice(moves, 1):
+            user.rename(old, new)
+        return exchange(*args, **options)
+
+    monkeypatch.setattr(swap, "_exchange", moved_first)
+    assert handle.write(0, b"SDPX") == 4
+    handle.release()
+    assert user.stored("a.dpx") == b"SDPX" + FRAME[4:]
 
 
 def test_second_volume_writes_while_the_first_converts(volumes: Volumes) -> None:

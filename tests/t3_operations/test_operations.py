@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyfuse3
 import pytest
@@ -15,14 +16,18 @@ import trio.testing
 
 from pixfs.fuse.inodes import FIRST_SPARE_NUMBER, ROOT_NUMBER, InodeTable
 from pixfs.volume import Owner, Volume
+from pixfs.volume.listing import Lister
 from tests.frames import frame
 from tests.t3_operations.conftest import Context, Fields, ReplyBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
     from pathlib import Path
 
     from pixfs.fuse.operations import Operations
+    from pixfs.volume import Node
+    from pixfs.volume.backing import Found
+    from pixfs.volume.listing import Entry
     from tests.checklogs import ExpectLogs
 
 CTX: Any = Context()
@@ -92,6 +97,35 @@ async def test_readdir_counts_exactly_what_it_answered(
     assert answered[0][1] == ROOT_NUMBER
     assert {name: number for name, number, _ in answered[2:]} == numbers
     await operations.forget([(number, 1) for number in numbers.values()])
+    assert known_nodes(volume) == 1
+
+
+@pytest.mark.usefixtures("readdir_replies")
+async def test_a_listing_that_fails_counts_what_it_answered(
+    operations: Operations, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error in place of the reply kept what had been put into it looked up for ever."""
+    numbers = [await make(operations, b"f%02d" % i) for i in range(100)]
+    await operations.forget([(number, 1) for number in numbers])
+    fh = await operations.opendir(ROOT_NUMBER, CTX)
+    look, looks = Lister.look, itertools.count(1)
+
+    def fails_at_second(
+        lister: Lister, directory: Node, found: Sequence[Found], first: int
+    ) -> list[Entry]:
+        if next(looks) > 1:
+            raise OSError(errno.EIO, "planted")
+        return look(lister, directory, found, first)
+
+    monkeypatch.setattr(Lister, "look", fails_at_second)
+    reply, none_more = ReplyBuffer(room=200), ReplyBuffer(room=200)
+    await operations.readdir(fh, 0, cast("Any", reply))
+    assert known_nodes(volume) == len(operations.inodes) == len(reply.entries) - 1
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await operations.readdir(fh, reply.entries[-1][2], cast("Any", none_more))
+    assert caught.value.errno == errno.EIO
+    await operations.releasedir(fh)
+    await operations.forget([(number, 1) for _, number, _ in reply.entries[2:]])
     assert known_nodes(volume) == 1
 
 

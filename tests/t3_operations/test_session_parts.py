@@ -17,6 +17,7 @@ import pytest
 from pixfs import runfiles
 from pixfs.errors import MountError
 from pixfs.fuse import mountinfo, mountpoint
+from pixfs.fuse.heartbeat import Heartbeat
 from pixfs.fuse.readahead import (
     READ_AHEAD_KIB,
     raise_read_ahead,
@@ -305,3 +306,28 @@ def test_the_log_check_sees_warnings_and_missing_expectations() -> None:
         "a WARNING b",
         "Traceback (most recent call last)",
     ]
+
+
+def test_the_heartbeat_has_begun_when_start_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process being started holds the daemon's descriptors and their locks: a conversion asked
+    for as soon as the mount was announced met them, and was refused with EBUSY."""
+    order: list[str] = []
+    returned = threading.Event()
+    popen = subprocess.Popen
+
+    def slow(command: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+        returned.wait(0.2)
+        process = popen(command, stdin=stdin, stdout=stdout)
+        order.append("the process runs")
+        return process
+
+    monkeypatch.setattr("pixfs.fuse.heartbeat.subprocess.Popen", slow)
+    heartbeat = Heartbeat(str(tmp_path), b"user.pid", ServiceManager(None), None)
+    heartbeat.start()
+    order.append("started")
+    returned.set()
+    heartbeat.ask_to_stop()
+    heartbeat.join()
+    assert order == ["the process runs", "started"]

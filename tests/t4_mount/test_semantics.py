@@ -61,6 +61,17 @@ def test_sizes_blocks_and_times_of_a_compressed_frame(manual_mount: Mounted, sho
     assert float(xattr(shot, "ratio")) == pytest.approx(shown.st_size / stored.st_size, abs=0.01)
 
 
+def test_reading_changes_no_access_time(manual_mount: Mounted, shot: Path) -> None:
+    raw = manual_mount.path / "raw.dpx"
+    raw.write_bytes(frame())
+    for path in (raw, shot):
+        # Older than the mtime: what a `relatime` mount would bring up to date.
+        os.utime(path, ns=(1_000_000_001, path.stat().st_mtime_ns))
+        assert path.read_bytes() == frame()
+        assert (manual_mount.backing / path.name).stat().st_atime_ns == 1_000_000_001
+        assert path.stat().st_atime_ns == 1_000_000_001
+
+
 def test_conversion_keeps_everything_but_the_blocks(manual_mount: Mounted) -> None:
     path = manual_mount.path / "shot.1001.dpx"
     path.write_bytes(frame())
