@@ -86,8 +86,12 @@ def cost_table(costs: Costs, instructions: dict[str, float]) -> str:
     def row(label: str, encode: str, decode: str) -> None:
         lines.append(f"| {label:<64} | {encode:>8} | {decode:>8} |")
 
-    gain = costs.speed_up
-    row("two threads: times the speed of one, wall clock", *(f"{g:.2f}" for g in gain.values()))
+    gains = {
+        "two threads in one frame: times the speed of one, wall clock": costs.speed_up,
+        "two frames side by side, a thread each (the machine's share)": costs.side_by_side,
+    }
+    for label, gain in gains.items():
+        row(label, *(f"{times:.2f}" for times in gain.values()))
     for threads in (1, 2):
         grown = [f"{costs.memory[f'{way} {threads}']:.2f}" for way in ("encode", "decode")]
         label = f"peak memory in frames, the frame's own bytes included, {threads} thread"

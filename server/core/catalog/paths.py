@@ -118,6 +118,15 @@ class Glob:
         """Whether it ends in "*": what lies beneath a match then matches, too."""
         return bool(self.tokens) and self.tokens[-1] is _ANY
 
+    @property
+    def is_in_name(self) -> bool:
+        """Whether a path that matches has all of it in its name, or else all of it in the folder:
+        as ``*1042*`` does, and ``*.1042.exr``."""
+        text = self.tokens[1:-1] if self.is_open else self.tokens[1:]
+        if not self.tokens or self.tokens[0] is not _ANY:
+            return False
+        return all(isinstance(token, str) and token != "/" for token in text)
+
     def regex(self) -> re.Pattern[str]:
         """For Python, wildcards going across slashes."""
         special = {_ONE: ".", _ANY: ".*"}
