@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ from server.core.catalog.tables import (
     storage_counts,
 )
 from server.core.catalog.tables import spans as span_counts
+from server.core.database import Database
 from server.core.errors import FileExists, InUse, InvalidValue, NameTaken, NotAllowed, NotFound
 from server.core.jobs import JobKind, JobRequest, Jobs
 from server.core.permissions import SYSTEM, Actor, Role
@@ -45,9 +47,7 @@ from server.core.tables import user_paths, users
 from tests.vidispine import PATH_TABLE
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
-
-    from server.core.database import Database
+    from sqlalchemy.engine import URL, Connection
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SEED_FILES = ("foo", "foo/bar", "foo/bar/baz", "foo/bar/?az")
@@ -352,6 +352,21 @@ def test_spans_follow_every_change(database: Database) -> None:
         entered = [rows.FileRow(*r) for r in connection.execute(sa.select(*rows.COUNTED))]
         rows.delete(connection, entered)
         assert connection.execute(span_counts.select()).first() is None
+
+
+def test_an_older_catalogue_is_cut_into_spans(database_url: URL) -> None:
+    with closing(Database(database_url)) as database:
+        with database.writing() as connection:
+            for number in (1, 2):
+                wanted = StorageChange(methods=(MethodChange(uri=f"file:///srv/{number}/"),))
+                storage_rows.add(connection, SYSTEM, wanted, NOON)
+        for number in (1, 2):
+            fill(database, number, number)
+        with database.writing() as connection:
+            connection.exec_driver_sql("DROP TABLE spans")
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
+    with closing(Database(database_url)) as database:
+        check_counts(database)
 
 
 @pytest.mark.usefixtures("short_spans")
