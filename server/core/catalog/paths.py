@@ -62,10 +62,11 @@ class Glob:
         )
 
     def sqlite_of_series(self) -> str:
-        """For SQLite's GLOB, for paths of series: a digit is itself or a mark."""
-        return "".join(
+        """For SQLite's GLOB, for paths of series: a digit of the name is itself or a mark."""
+        start = self._name_at
+        return Glob(self.tokens[:start]).sqlite() + "".join(
             f"[{token}{MARK}]" if token in _DIGITS else Glob((token,)).sqlite()
-            for token in self.tokens
+            for token in self.tokens[start:]
         )
 
     def regex_of_series(self) -> str:
@@ -86,10 +87,19 @@ class Glob:
         ]
         return f"{start}{''.join(parts)}{end}"
 
+    @property
+    def _name_at(self) -> int:
+        """From which token on it may be about a file's name: behind its last slash."""
+        return max((at + 1 for at, token in enumerate(self.tokens) if token == "/"), default=0)
+
     def digit_runs(self) -> list[DigitRun]:
-        """The digits it says outright, each run with whether it says what stands beside it."""
+        """The digits of names that it says outright, each run with whether it says what stands
+        beside it."""
         runs: list[DigitRun] = []
-        for is_digits, group in groupby(enumerate(self.tokens), lambda t: t[1] in _DIGITS):
+        start = self._name_at
+        for is_digits, group in groupby(
+            enumerate(self.tokens), lambda t: t[0] >= start and t[1] in _DIGITS
+        ):
             if not is_digits:
                 continue
             found = list(group)
