@@ -95,12 +95,14 @@ class _Told:
     Attributes:
         near: the files of series that match.
         hits: those of the query's states and belonging.
+        folders: where they are.
         opened: the files of open series.
         series: the names of open series.
     """
 
     near: int
     hits: int
+    folders: Sequence[str]
     opened: int
     series: Sequence[str]
 
@@ -143,7 +145,7 @@ def search(
         return Search((Way(everywhere, _PLACE, told.near, told.hits),))
     full = mixed = _Folders()
     if told.near:
-        full, mixed = _settled(connection, scope, verdicts)
+        full, mixed = _settled(connection, scope, verdicts, told.folders)
     ways: list[Way] = []
     if full.folders:
         ways.append(Way(_in(connection, scope, full.folders), _PLACE, full.near, full.hits))
@@ -167,6 +169,7 @@ def _told(connection: Connection, verdicts: _Verdicts) -> _Told:
     said = [(verdicts.all_match, _ALL), (verdicts.some_may, _SOME)]
     by_name = (
         sa.select(
+            series.c.folder,
             series.c.name,
             sa.func.sum(series.c.n).label("n"),
             sa.func.sum(verdicts.hits).label("hits"),
@@ -176,21 +179,23 @@ def _told(connection: Connection, verdicts: _Verdicts) -> _Told:
         .group_by(series.c.folder, series.c.name)
         .subquery()
     )
-    open_name = sa.case((by_name.c.verdict == _SOME, by_name.c.name))
+    found = sa.case((by_name.c.verdict == _SOME, by_name.c.name), else_=by_name.c.folder)
+    found = sa.case((by_name.c.verdict != _NONE, found))
     query = sa.select(
         by_name.c.verdict,
         sa.func.sum(by_name.c.n),
         sa.func.sum(by_name.c.hits),
-        sa.type_coerce(_list(connection)(open_name.distinct()), sa.JSON),
+        sa.type_coerce(_list(connection)(found.distinct()), sa.JSON),
     ).group_by(by_name.c.verdict)
     near = hits = opened = 0
+    folders: Sequence[str] = ()
     names: Sequence[str] = ()
     for verdict, n, of_kinds, some in connection.execute(query):
         if verdict == _ALL:
-            near, hits = int(n), int(of_kinds)
+            near, hits, folders = int(n), int(of_kinds), some
         elif verdict == _SOME:
             opened, names = int(n), some
-    return _Told(near, hits, opened, names)
+    return _Told(near, hits, folders, opened, names)
 
 
 def _list(connection: Connection) -> Callable[..., sa.Function[Any]]:
@@ -198,52 +203,36 @@ def _list(connection: Connection) -> Callable[..., sa.Function[Any]]:
 
 
 def _settled(
-    connection: Connection, scope: Scope, verdicts: _Verdicts
+    connection: Connection, scope: Scope, verdicts: _Verdicts, found: Sequence[str]
 ) -> tuple[_Folders, _Folders]:
-    """The folders that have series whose files all match: those that have no others, and those
+    """Of the folders that have series whose files all match: those that have no others, and those
     that have."""
-    folder = series.c.folder
-    matching = (
+    matches = verdicts.all_match
+    other = sa.case((matches, None), (verdicts.some_may, _SOME), else_=_NONE)
+    by_folder = (
         sa.select(
-            folder,
+            series.c.folder,
             sa.func.sum(series.c.n).label("n"),
-            sa.func.sum(verdicts.hits).label("hits"),
+            sa.func.sum(sa.case((matches, verdicts.hits), else_=0)).label("hits"),
+            sa.func.max(other).label("verdict"),
         )
-        .where(verdicts.known, verdicts.all_match)
-        .group_by(folder)
-        .cte("matching")
+        .where(series.c.storage_id == scope.storage_id, among(connection, series.c.folder, found))
+        .group_by(series.c.folder)
+        .subquery()
     )
-    others = (
-        sa.select(
-            folder,
-            sa.func.sum(series.c.n).label("n"),
-            sa.func.max(sa.case((verdicts.some_may, _SOME), else_=_NONE)).label("verdict"),
-        )
-        .where(
-            series.c.storage_id == scope.storage_id,
-            folder.in_(sa.select(matching.c.folder)),
-            sa.not_(verdicts.all_match),
-        )
-        .group_by(folder)
-        .subquery("others")
-    )
-    is_full = others.c.folder.is_(None)
-    query = (
-        sa.select(
-            is_full,
-            sa.type_coerce(_list(connection)(matching.c.folder), sa.JSON),
-            sa.func.sum(matching.c.n + sa.func.coalesce(others.c.n, 0)),
-            sa.func.sum(matching.c.hits),
-            sa.func.max(others.c.verdict),
-        )
-        .select_from(matching.outerjoin(others, others.c.folder == matching.c.folder))
-        .group_by(is_full)
-    )
-    found = {
+    is_full = by_folder.c.verdict.is_(None)
+    query = sa.select(
+        is_full,
+        sa.type_coerce(_list(connection)(by_folder.c.folder), sa.JSON),
+        sa.func.sum(by_folder.c.n),
+        sa.func.sum(by_folder.c.hits),
+        sa.func.max(by_folder.c.verdict),
+    ).group_by(is_full)
+    sorts = {
         bool(full): _Folders(names, int(n), int(hits), is_open=verdict == _SOME)
         for full, names, n, hits, verdict in connection.execute(query)
     }
-    return found.get(True, _Folders()), found.get(False, _Folders())
+    return sorts.get(True, _Folders()), sorts.get(False, _Folders())
 
 
 def _into_open(
