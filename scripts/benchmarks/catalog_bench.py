@@ -8,6 +8,7 @@ and of the thread's CPU time, which neighbours on the machine do not lengthen.
 
 from __future__ import annotations
 
+import gc
 import random
 import tempfile
 import time
@@ -127,6 +128,7 @@ def _files(wanted: int) -> Iterator[NewFile]:
 
 
 def _measure(database: Database, storage: int, rounds: int, only: str) -> None:
+    gc.freeze()  # as the server does when it is up
     print(f"{'':36} {'wall p50':>8} {'p99 ms':>8}   {'CPU p50':>8} {'p99 ms':>8}")
     for name, make in _queries(storage).items():
         if only not in name:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -21,9 +22,12 @@ from server.core.catalog import (
     Sort,
     SortKey,
     StorageChange,
+    far,
     items,
     rows,
+    spans,
 )
+from server.core.catalog import storages as storage_rows
 from server.core.catalog.numbering import MARK, DigitRun, names_with, series_of
 from server.core.catalog.rows import NewFile
 from server.core.catalog.tables import (
@@ -34,6 +38,8 @@ from server.core.catalog.tables import (
     series,
     storage_counts,
 )
+from server.core.catalog.tables import spans as span_counts
+from server.core.database import Database
 from server.core.errors import FileExists, InUse, InvalidValue, NameTaken, NotAllowed, NotFound
 from server.core.jobs import JobKind, JobRequest, Jobs
 from server.core.permissions import SYSTEM, Actor, Role
@@ -41,7 +47,7 @@ from server.core.tables import user_paths, users
 from tests.vidispine import PATH_TABLE
 
 if TYPE_CHECKING:
-    from server.core.database import Database
+    from sqlalchemy.engine import URL, Connection
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SEED_FILES = ("foo", "foo/bar", "foo/bar/baz", "foo/bar/?az")
@@ -94,6 +100,28 @@ def check_counts(database: Database) -> None:
             of_series[(*row[:2], series_of(row.name), *row[3:])] += 1
         found = connection.execute(sa.select(*[series.c[name] for name in columns], series.c.n))
         assert {tuple(row[:-1]): row[-1] for row in found} == of_series
+        check_spans(connection)
+
+
+def check_spans(connection: Connection) -> None:
+    """The spans hold what lies between their beginnings, and none is too long."""
+    entered = [rows.FileRow(*row) for row in connection.execute(sa.select(*rows.COUNTED))]
+    kept: dict[tuple[int, str], Counter[tuple[spans.Start, str, bool]]] = defaultdict(Counter)
+    for row in connection.execute(span_counts.select()):
+        start = spans.Start(row.text, row.number, row.file_id)
+        kept[row.storage_id, row.ordering][start, row.state, row.has_item] = row.n
+    assert set(kept) == {(f.storage_id, o.name) for f in entered for o in spans.ORDERS}
+    for (storage_id, ordering), counted in kept.items():
+        order = next(order for order in spans.ORDERS if order.name == ordering)
+        starts = sorted({start for start, *_ in counted})
+        real: Counter[tuple[spans.Start, str, bool]] = Counter()
+        for file in entered:
+            if file.storage_id == storage_id:
+                start = max(s for s in starts if s <= order.key(file))
+                real[start, file.state, file.has_item] += 1
+        assert counted == real
+        for start in starts:
+            assert sum(n for (s, *_), n in real.items() if s == start) <= spans.LONGEST
 
 
 # The specification's table: path, recursive, wildcard (None does not matter), found of SEED_FILES.
@@ -275,7 +303,7 @@ def fill(database: Database, storage_id: int, seed: int) -> None:
         new = [
             NewFile(
                 picked.choice(["", "a", "a/b", "a-b", "c", "c/d/e"]),
-                f"f{number % 17}_{number}.{picked.choice(['exr', 'dpx', 'mov'])}",
+                f"f{number % 17}_{number}{'_' * seed}.{picked.choice(['exr', 'dpx', 'mov'])}",
                 picked.choice([FileState.CLOSED, FileState.CLOSED, FileState.OPEN]),
                 picked.randrange(5),
                 picked.randrange(4) * 10**9,
@@ -287,6 +315,107 @@ def fill(database: Database, storage_id: int, seed: int) -> None:
         ids = [row[0] for row in connection.execute(sa.select(files.c.id))]
         for number in picked.sample(ids, 10):
             items.make_item(connection, (), {}, [number], NOON)
+
+
+@pytest.fixture
+def short_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred files are many."""
+    monkeypatch.setattr(spans, "LONGEST", 10)
+    monkeypatch.setattr(far, "FAR", 0)
+
+
+@pytest.mark.usefixtures("short_spans")
+def test_spans_follow_every_change(database: Database) -> None:
+    with database.writing() as connection:
+        wanted = StorageChange(methods=(MethodChange(uri="file:///srv/1/"),))
+        storage = storage_rows.add(connection, SYSTEM, wanted, NOON)
+    picked = random.Random(5)
+    for seed in range(6):
+        fill(database, storage, seed)
+        with database.writing() as connection:
+            entered = [rows.FileRow(*r) for r in connection.execute(sa.select(*rows.COUNTED))]
+            changes: list[tuple[rows.FileRow, dict[str, object]]] = [
+                (file, {name: picked.choice(values)})
+                for file in picked.sample(entered, 30)
+                for name, values in [picked.choice(list(CHANGES.items()))]
+            ]
+            rows.change(connection, changes)
+        check_counts(database)
+        with database.writing() as connection:
+            entered = [rows.FileRow(*r) for r in connection.execute(sa.select(*rows.COUNTED))]
+            picked.shuffle(entered)
+            # Whole spans go, the first among them.
+            entered.sort(key=lambda file: file.size)
+            rows.delete(connection, entered[: picked.choice([0, 70, 110])])
+        check_counts(database)
+    with database.writing() as connection:
+        entered = [rows.FileRow(*r) for r in connection.execute(sa.select(*rows.COUNTED))]
+        rows.delete(connection, entered)
+        assert connection.execute(span_counts.select()).first() is None
+
+
+def test_an_older_catalogue_is_cut_into_spans(database_url: URL) -> None:
+    with closing(Database(database_url)) as database:
+        with database.writing() as connection:
+            for number in (1, 2):
+                wanted = StorageChange(methods=(MethodChange(uri=f"file:///srv/{number}/"),))
+                storage_rows.add(connection, SYSTEM, wanted, NOON)
+        for number in (1, 2):
+            fill(database, number, number)
+        with database.writing() as connection:
+            connection.exec_driver_sql("DROP TABLE spans")
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
+    with closing(Database(database_url)) as database:
+        check_counts(database)
+
+
+@pytest.mark.usefixtures("short_spans")
+async def test_every_far_page_is_the_one_that_walking_gives(
+    catalog: Catalog, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = await make_storage(catalog)
+    for seed in range(2):
+        fill(database, storage, seed)
+    taken = 0
+    page_ids = far.page_ids
+
+    def counting(*given: Any) -> list[int] | None:  # noqa: ANN401
+        nonlocal taken
+        ids = page_ids(*given)
+        taken += ids is not None
+        return ids
+
+    monkeypatch.setattr(far, "page_ids", counting)
+    picked = random.Random(9)
+    for _ in range(150):
+        extension = picked.choice(["", "*.exr", "*.mov"])
+        keys = picked.choice([[k] for k in SortKey] + [[SortKey.EXTENSION, SortKey.FILENAME]])
+        descending = picked.random() < 0.5
+        query = FileQuery(
+            storages=(storage,),
+            path=PathMatch(extension, wildcard=True),
+            states=picked.choice([(), (FileState.CLOSED,), tuple(FileState)]),
+            filter=picked.choice(["all", "noitem"]),
+            exclude_queued=picked.random() < 0.2,
+            sort=tuple(Sort(key, descending) for key in keys),
+            first=picked.randrange(200),
+            number=picked.choice([1, 7, 50]),
+            count=picked.random() < 0.5,
+        )
+        found = await catalog.files(SYSTEM, query)
+        with monkeypatch.context() as patched:
+            patched.setattr(far, "page_ids", lambda *given: None)
+            assert found == await catalog.files(SYSTEM, query), query
+    assert taken > 50
+
+
+# What can become of a file.
+CHANGES: dict[str, list[object]] = {
+    "state": [FileState.CLOSED, FileState.LOST],
+    "size": [0, 3, 9],
+    "mtime_ns": [0, 7],
+    "original_name": ["a"],
+}
 
 
 async def test_every_page_of_every_order_is_the_one_that_sorting_gives(

@@ -288,6 +288,36 @@ async def test_jobs_are_listed_and_controlled(
     await admin.call("PUT", f"/job/{jobs[0]}", status=400)
 
 
+async def test_a_finished_job_is_run_again_as_a_new_one(
+    core: Core, admin: Vidispine, storages: tuple[str, str], tmp_path: Path
+) -> None:
+    one, two = storages
+    made = await admin.upload(one, "a.dpx", b"frame")
+    async with working(core):
+        first = await copy(admin, made["id"], two)
+        data = await admin.until_finished(first)
+        (tmp_path / "two/a.dpx").unlink()
+        await admin.call("DELETE", f"/file/{data['targetFileId']}/entity")
+        again = await admin.json("POST", f"/job/{first['jobId']}/re-run")
+        assert again["jobId"] != first["jobId"]
+        told = {field["key"]: field["value"] for field in again["data"]}
+        assert told["fileId"] == made["id"]
+        assert "targetFileId" not in told
+        data = await admin.until_finished(again)
+        assert (tmp_path / "two/a.dpx").read_bytes() == b"frame"
+        assert await admin.paths(storage=two) == ["a.dpx"]
+        imported = await admin.json("POST", f"/file/{made['id']}/import")
+        item = (await admin.until_finished(imported))["item"]
+        rerun = f"/job/{imported['jobId']}/re-run"
+        await admin.call("POST", rerun, status=409)
+        await admin.call("PUT", f"/file/{made['id']}/abandon", item=item)
+        data = await admin.until_finished(await admin.json("POST", rerun))
+        assert data["item"] != item
+        removed = await admin.json("DELETE", f"/file/{made['id']}")
+        await admin.until_finished(removed)
+        await admin.call("POST", f"/job/{removed['jobId']}/re-run", status=404)
+
+
 async def test_a_file_is_looked_at_again(
     core: Core, admin: Vidispine, storages: tuple[str, str], tmp_path: Path
 ) -> None:

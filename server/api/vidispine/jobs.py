@@ -16,10 +16,10 @@ from server.api.vidispine.views import (
     priority_number,
 )
 from server.core.errors import InvalidValue
-from server.core.jobs import Filter
+from server.core.jobs import Filter, JobState
 
 if TYPE_CHECKING:
-    from server.core.jobs import Job, JobKind, JobState
+    from server.core.jobs import Job, JobKind
 
 __all__ = ["ENDPOINTS"]
 
@@ -140,8 +140,12 @@ async def abort_job(call: Call) -> Answer:
     conflicts=True,
 )
 async def rerun_job(call: Call) -> Answer:
-    """Run a job again that has failed or was aborted; what it had finished is not repeated."""
-    return _answer(call, await call.core.jobs.retry(call.actor, _number(call)))
+    """Run a job again: one that has failed or was aborted goes on, and what it had finished is not
+    repeated; of one that is finished a new job is made, whose id is answered."""
+    job = await call.core.jobs.get(call.actor, _number(call))
+    if job.state is JobState.SUCCEEDED:
+        return _answer(call, await call.core.catalog.repeat(call.actor, job.id))
+    return _answer(call, await call.core.jobs.retry(call.actor, job.id))
 
 
 def _number(call: Call) -> int:

@@ -231,6 +231,13 @@ class Catalog:
         require(actor, Action.CHANGE_FILES)
         return await self._submit(actor, work.reindex, file_id)
 
+    async def repeat(self, actor: Actor, job_id: int) -> Job:
+        """Starts a new job of what one that succeeded was asked for; WrongState of another,
+        InUse when its files are imported."""
+        require(actor, Action.CHANGE_FILES)
+        await self._jobs.get(actor, job_id)
+        return await self._submit(actor, work.repeat, job_id)
+
     async def _submit(self, actor: Actor, submit: Callable[..., int], *args: object) -> Job:
         require(actor, Action.RUN_JOBS)
         job_id = await self._database.write(submit, actor, *args, self._clock())

@@ -92,13 +92,16 @@ def series_place(
     connection: Connection, scope: Scope, wanted: Place
 ) -> tuple[_Condition, _Condition, _Condition]:
     """What restricts a storage's series to the folders of a place with a pattern; and of a series
-    in them, whether all its files match, whatever their numbers, and whether some may."""
+    in them, whether all its files match, whatever their numbers, and, of the others, whether some
+    may."""
     assert wanted.glob is not None
     known = sa.and_(*_reachable(scope, series), *_within(wanted, series))
     path, glob = _compared(connection, _path(series), wanted)
     patterns = _patterns(wanted, glob)
     all_match = sa.or_(*(_like(connection, path, pattern) for pattern in patterns))
-    some_may = sa.or_(*(_like_series(connection, path, pattern) for pattern in patterns))
+    told = series.c.name if glob.is_in_name else _path(series)
+    told, _ = _compared(connection, told, wanted)
+    some_may = sa.or_(*(_like_series(connection, told, pattern) for pattern in patterns))
     if wanted.depth is not None:
         deep_enough = _slashes(path) == wanted.depth
         all_match, some_may = all_match & deep_enough, some_may & deep_enough
@@ -106,14 +109,14 @@ def series_place(
 
 
 def among(
-    connection: Connection, column: sa.ColumnElement[str], values: Sequence[str]
+    connection: Connection, column: sa.ColumnElement[Any], values: Sequence[str] | Sequence[int]
 ) -> _Condition:
-    """Whether a text is one of many: they are handed over as one parameter, as thousands take
-    longer to be bound than to be looked up."""
+    """Whether a text or number is one of many: they are handed over as one parameter, as
+    hundreds take longer to be bound than to be looked up."""
     if connection.dialect.name == "sqlite":
         told = sa.func.json_each(json.dumps(values)).table_valued("value")
         return column.in_(sa.select(told.c.value))
-    return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(sa.Text)))
+    return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(column.type)))
 
 
 def _path(table: sa.Table) -> sa.ColumnElement[str]:

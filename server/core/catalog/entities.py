@@ -5,12 +5,13 @@ Functions run inside a transaction of the caller's, a writing one where they cha
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from server.core.catalog import items, rows
+from server.core.catalog.conditions import among
 from server.core.catalog.methods import methods_of
 from server.core.catalog.model import CatalogFile, FileState
 from server.core.catalog.storages import no_storage, visible
@@ -65,35 +66,49 @@ def ns_of(at: datetime) -> int:
 
 def _time(mtime_ns: int) -> datetime:
     # A file's own time can be anything, a document's cannot.
-    at_s, rest = divmod(min(max(mtime_ns, 0), _LAST_NS), 10**9)
-    return datetime.fromtimestamp(at_s, UTC).replace(microsecond=rest // 1000)
+    return _EPOCH + timedelta(microseconds=min(max(mtime_ns, 0), _LAST_NS) // 1000)
 
 
 def files_of_ids(
     connection: Connection, ids: Sequence[int], *, include_item: bool
 ) -> list[CatalogFile]:
     """These files, in this order; what is not there is left out."""
-    hashed = (file_hashes.c.file_id == files.c.id) & (file_hashes.c.algorithm == HASH)
-    query = (
-        sa.select(files, file_hashes.c.value.label("hash"))
-        .join(file_hashes, hashed, isouter=True)
-        .where(files.c.id.in_(ids))
-    )
-    found = {row.id: row for row in connection.execute(query)}
+    query = _SHOWN.where(among(connection, files.c.id, ids))
+    found = {row[0]: row for row in connection.execute(query)}
     belonging = items.items_of(connection, list(found)) if include_item and found else {}
     return [_file(found[number], belonging.get(number)) for number in ids if number in found]
 
 
+# In the order that _file takes.
+_SHOWN = sa.select(
+    files.c.id,
+    files.c.storage_id,
+    files.c.folder,
+    files.c.name,
+    files.c.state,
+    files.c.size,
+    files.c.mtime_ns,
+    files.c.refresh_flag,
+    file_hashes.c.value,
+).join(
+    file_hashes,
+    (file_hashes.c.file_id == files.c.id) & (file_hashes.c.algorithm == HASH),
+    isouter=True,
+)
+_STATES = {state.value: state for state in FileState}
+
+
 def _file(row: AnyRow, belonging: Any) -> CatalogFile:  # noqa: ANN401
+    file_id, storage_id, folder, name, state, size, mtime_ns, refresh_flag, hashed = row
     return CatalogFile(
-        id=row.id,
-        storage_id=row.storage_id,
-        path=rows.join(row.folder, row.name),
-        state=FileState(row.state),
-        size=None if row.size < 0 else row.size,
-        timestamp=_time(row.mtime_ns),
-        hash=row.hash or "",
-        refresh_flag=row.refresh_flag,
+        id=file_id,
+        storage_id=storage_id,
+        path=rows.join(folder, name),
+        state=_STATES[state],
+        size=None if size < 0 else size,
+        timestamp=_time(mtime_ns),
+        hash=hashed or "",
+        refresh_flag=refresh_flag,
         items=belonging,
     )
 
@@ -257,6 +272,8 @@ def counted(row: AnyRow) -> rows.FileRow:
         row.extension,
         row.state,
         bool(row.has_item),
+        row.size,
+        row.mtime_ns,
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from server.core.catalog import counts, patterns
+from server.core.catalog import counts, far, patterns
 from server.core.catalog.conditions import Scope, filters, narrowed, place
 from server.core.catalog.entities import files_of_ids
 from server.core.catalog.model import MAX_PAGE, FilePage, Sort, SortKey
@@ -101,7 +101,8 @@ def _part(connection: Connection, scope: Scope, wanted: Place, query: FileQuery)
     search = None
     is_pattern = wanted.glob is not None and wanted.extensions is None
     if is_pattern and not (query.ids or query.hashes):
-        search = patterns.search(connection, scope, wanted, query)
+        walked = counts.total(connection, scope.storage_id) // _WORTH_A_WALK
+        search = patterns.search(connection, scope, wanted, query, walked)
     n = counts.hits(connection, scope, wanted, query, search) if query.count else None
     return _Part(scope, wanted, search, n)
 
@@ -142,6 +143,12 @@ def _page_ids(
 ) -> list[int]:
     """The page's ids in their order; from the end of the list when that is nearer."""
     order = _order(query.sort)
+    if len(parts) == 1:
+        found = far.page_ids(connection, parts[0].scope, parts[0].place, query, order)
+        if found is None:
+            found = _early(connection, parts[0], query, order)
+        if found is not None:
+            return found
     first, number = query.first, query.number
     is_reversed = False
     if hits is not None:
@@ -168,6 +175,16 @@ def _page_ids(
         statement = sa.select(every.c.row_id).order_by(*ordered).limit(number).offset(first)
     ids = [row[0] for row in connection.execute(statement)]
     return ids[::-1] if is_reversed else ids
+
+
+def _early(
+    connection: Connection, part: _Part, query: FileQuery, order: list[Sort]
+) -> list[int] | None:
+    """A page of files that are a fair share of their storage's, as those of a folder."""
+    if query.ids or query.hashes or part.place.file is not None or not part.hits:
+        return None
+    conditions = place(connection, part.scope, part.place)
+    return far.early_ids(connection, part.scope.storage_id, conditions, query, order, part.hits)
 
 
 def _order(wanted: tuple[Sort, ...]) -> list[Sort]:

@@ -62,10 +62,11 @@ class Glob:
         )
 
     def sqlite_of_series(self) -> str:
-        """For SQLite's GLOB, for paths of series: a digit is itself or a mark."""
-        return "".join(
+        """For SQLite's GLOB, for paths of series: a digit of the name is itself or a mark."""
+        start = self._name_at
+        return Glob(self.tokens[:start]).sqlite() + "".join(
             f"[{token}{MARK}]" if token in _DIGITS else Glob((token,)).sqlite()
-            for token in self.tokens
+            for token in self.tokens[start:]
         )
 
     def regex_of_series(self) -> str:
@@ -86,10 +87,19 @@ class Glob:
         ]
         return f"{start}{''.join(parts)}{end}"
 
+    @property
+    def _name_at(self) -> int:
+        """From which token on it may be about a file's name: behind its last slash."""
+        return max((at + 1 for at, token in enumerate(self.tokens) if token == "/"), default=0)
+
     def digit_runs(self) -> list[DigitRun]:
-        """The digits it says outright, each run with whether it says what stands beside it."""
+        """The digits of names that it says outright, each run with whether it says what stands
+        beside it."""
         runs: list[DigitRun] = []
-        for is_digits, group in groupby(enumerate(self.tokens), lambda t: t[1] in _DIGITS):
+        start = self._name_at
+        for is_digits, group in groupby(
+            enumerate(self.tokens), lambda t: t[0] >= start and t[1] in _DIGITS
+        ):
             if not is_digits:
                 continue
             found = list(group)
@@ -117,6 +127,15 @@ class Glob:
     def is_open(self) -> bool:
         """Whether it ends in "*": what lies beneath a match then matches, too."""
         return bool(self.tokens) and self.tokens[-1] is _ANY
+
+    @property
+    def is_in_name(self) -> bool:
+        """Whether a path that matches has all of it in its name, or else all of it in the folder:
+        as ``*1042*`` does, and ``*.1042.exr``."""
+        text = self.tokens[1:-1] if self.is_open else self.tokens[1:]
+        if not self.tokens or self.tokens[0] is not _ANY:
+            return False
+        return all(isinstance(token, str) and token != "/" for token in text)
 
     def regex(self) -> re.Pattern[str]:
         """For Python, wildcards going across slashes."""

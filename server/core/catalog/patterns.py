@@ -10,7 +10,7 @@ transaction.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -19,7 +19,7 @@ from server.core.catalog.numbering import names_with
 from server.core.catalog.tables import files, series
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.engine import Connection
 
@@ -93,153 +93,171 @@ class _Told:
     """What the series say.
 
     Attributes:
-        full: folders all of whose files match.
-        mixed: folders of whose series some match, and others do not or are open.
+        near: the files of series that match.
+        hits: those of the query's states and belonging.
+        folders: where they are.
         opened: the files of open series.
-        opened_folders: what finds their folders.
         series: the names of open series.
     """
 
-    full: _Folders
-    mixed: _Folders
+    near: int
+    hits: int
+    folders: Sequence[str]
     opened: int
-    opened_folders: sa.Select[tuple[str]]
     series: Sequence[str]
 
 
-def search(connection: Connection, scope: Scope, wanted: Place, query: FileQuery) -> Search:
-    """Holds the pattern of a place against the series, and counts if the query says so."""
-    verdicts = _verdicts(connection, scope, wanted, query)
+class _Verdicts:
+    """A pattern within a place, as SQL on ``series``.
+
+    Attributes:
+        known: whether a series lies in the place.
+        all_match: whether all its files match.
+        some_may: whether some may, as far as its name says.
+        hits: its files of the query's states and belonging.
+    """
+
+    def __init__(
+        self, connection: Connection, scope: Scope, wanted: Place, query: FileQuery
+    ) -> None:
+        self.known, self.all_match, self.some_may = series_place(connection, scope, wanted)
+        if wanted.glob is None or not wanted.glob.digit_runs():
+            self.some_may = sa.false()
+        self.hits: sa.ColumnElement[int] = series.c.n
+        if restricted := kinds(query, series):
+            self.hits = sa.case((sa.and_(*restricted), series.c.n), else_=0)
+
+    @property
+    def opened(self) -> sa.ColumnElement[bool]:
+        """Whether a series is open."""
+        return sa.not_(self.all_match) & self.some_may
+
+
+def search(
+    connection: Connection, scope: Scope, wanted: Place, query: FileQuery, walked: int
+) -> Search:
+    """Holds the pattern of a place against the series, and counts if the query says so. From
+    ``walked`` files on it does not matter where those are that match, if it is known how many."""
+    verdicts = _Verdicts(connection, scope, wanted, query)
     told = _told(connection, verdicts)
+    if told.near > walked and not told.opened:
+        everywhere = sa.and_(*place(connection, scope, wanted))
+        return Search((Way(everywhere, _PLACE, told.near, told.hits),))
+    full = mixed = _Folders()
+    if told.near:
+        full, mixed = _settled(connection, scope, verdicts, told.folders)
     ways: list[Way] = []
-    if told.full.folders:
-        condition = _in(connection, scope, told.full.folders)
-        ways.append(Way(condition, _PLACE, told.full.near, told.full.hits))
-    if told.mixed.folders:
+    if full.folders:
+        ways.append(Way(_in(connection, scope, full.folders), _PLACE, full.near, full.hits))
+    if mixed.folders:
         condition = sa.and_(
-            _in(connection, scope, told.mixed.folders), *place(connection, scope, wanted)
+            _in(connection, scope, mixed.folders), *place(connection, scope, wanted)
         )
-        hits: int | None = told.mixed.hits
-        if told.mixed.is_open:
+        hits: int | None = mixed.hits
+        if mixed.is_open:
             hits = _counted(connection, condition, _PLACE, query)
-        ways.append(Way(condition, _PLACE, told.mixed.near, hits))
+        ways.append(Way(condition, _PLACE, mixed.near, hits))
     if told.opened:
-        ways.append(_into_open(connection, scope, wanted, query, told))
+        settled = [*full.folders, *mixed.folders]
+        ways.append(_into_open(connection, scope, wanted, query, verdicts, told, settled))
     return Search(tuple(ways))
 
 
-def _verdicts(connection: Connection, scope: Scope, wanted: Place, query: FileQuery) -> sa.CTE:
-    """Each series of the place with its files, those of the query's kinds, and what its name
-    says."""
-    known, all_match, some_may = series_place(connection, scope, wanted)
-    hits: sa.ColumnElement[int] = series.c.n
-    if restricted := kinds(query, series):
-        hits = sa.case((sa.and_(*restricted), series.c.n), else_=0)
-    said = [(all_match, _ALL)]
-    if wanted.glob is not None and wanted.glob.digit_runs():
-        said.append((some_may, _SOME))
-    return (
+def _told(connection: Connection, verdicts: _Verdicts) -> _Told:
+    """What all series say together. They are gone through once, and each name is looked at once
+    whatever the states of its files."""
+    said = [(verdicts.all_match, _ALL), (verdicts.some_may, _SOME)]
+    by_name = (
         sa.select(
             series.c.folder,
             series.c.name,
             sa.func.sum(series.c.n).label("n"),
-            sa.func.sum(hits).label("hits"),
+            sa.func.sum(verdicts.hits).label("hits"),
             sa.case(*said, else_=_NONE).label("verdict"),
         )
-        .where(known)
+        .where(verdicts.known)
         .group_by(series.c.folder, series.c.name)
-        .cte("verdicts")
-    )
-
-
-def _told(connection: Connection, verdicts: sa.CTE) -> _Told:
-    """What the series say, in one statement: they are gone through once."""
-    lists = sa.func.json_group_array if connection.dialect.name == "sqlite" else sa.func.json_agg
-    by_folder = _settled(verdicts)
-    settled = sa.select(
-        by_folder.c.sort,
-        sa.type_coerce(lists(by_folder.c.folder), sa.JSON).label("names"),
-        sa.func.sum(by_folder.c.n).label("n"),
-        sa.func.sum(by_folder.c.hits).label("hits"),
-        sa.func.max(by_folder.c.verdict).label("verdict"),
-    ).group_by(by_folder.c.sort)
-    is_open = verdicts.c.verdict == _SOME
-    open_series = (
-        sa.select(verdicts.c.name, sa.func.sum(verdicts.c.n).label("n"))
-        .where(is_open)
-        .group_by(verdicts.c.name)
         .subquery()
     )
-    opened = sa.select(
-        sa.literal("opened"),
-        sa.type_coerce(lists(open_series.c.name), sa.JSON),
-        sa.func.sum(open_series.c.n),
-        sa.literal(0),
-        sa.literal(_SOME),
-    )
-    rows = {row.sort: row for row in connection.execute(settled.union_all(opened))}
-    full, mixed = (
-        _Folders(row.names, int(row.n), int(row.hits), is_open=row.verdict == _SOME)
-        if (row := rows.get(sort))
-        else _Folders()
-        for sort in ("full", "mixed")
-    )
-    folders = sa.select(verdicts.c.folder).where(is_open)
-    series_names = rows["opened"].names or ()
-    return _Told(full, mixed, int(rows["opened"].n or 0), folders, series_names)
+    found = sa.case((by_name.c.verdict == _SOME, by_name.c.name), else_=by_name.c.folder)
+    found = sa.case((by_name.c.verdict != _NONE, found))
+    query = sa.select(
+        by_name.c.verdict,
+        sa.func.sum(by_name.c.n),
+        sa.func.sum(by_name.c.hits),
+        sa.type_coerce(_list(connection)(found.distinct()), sa.JSON),
+    ).group_by(by_name.c.verdict)
+    near = hits = opened = 0
+    folders: Sequence[str] = ()
+    names: Sequence[str] = ()
+    for verdict, n, of_kinds, some in connection.execute(query):
+        if verdict == _ALL:
+            near, hits, folders = int(n), int(of_kinds), some
+        elif verdict == _SOME:
+            opened, names = int(n), some
+    return _Told(near, hits, folders, opened, names)
 
 
-def _settled(verdicts: sa.CTE) -> sa.Subquery:
-    """The folders that have series whose files all match, with what is said of their other
-    series."""
-    verdict, folder = verdicts.c.verdict, verdicts.c.folder
-    matching = (
+def _list(connection: Connection) -> Callable[..., sa.Function[Any]]:
+    return sa.func.json_group_array if connection.dialect.name == "sqlite" else sa.func.json_agg
+
+
+def _settled(
+    connection: Connection, scope: Scope, verdicts: _Verdicts, found: Sequence[str]
+) -> tuple[_Folders, _Folders]:
+    """Of the folders that have series whose files all match: those that have no others, and those
+    that have."""
+    matches = verdicts.all_match
+    other = sa.case((matches, None), (verdicts.some_may, _SOME), else_=_NONE)
+    by_folder = (
         sa.select(
-            folder,
-            sa.func.sum(verdicts.c.n).label("n"),
-            sa.func.sum(verdicts.c.hits).label("hits"),
+            series.c.folder,
+            sa.func.sum(series.c.n).label("n"),
+            sa.func.sum(sa.case((matches, verdicts.hits), else_=0)).label("hits"),
+            sa.func.max(other).label("verdict"),
         )
-        .where(verdict == _ALL)
-        .group_by(folder)
-        .cte("matching")
+        .where(series.c.storage_id == scope.storage_id, among(connection, series.c.folder, found))
+        .group_by(series.c.folder)
+        .subquery()
     )
-    others = (
-        sa.select(
-            folder, sa.func.sum(verdicts.c.n).label("n"), sa.func.max(verdict).label("verdict")
-        )
-        .where((verdict < _ALL) & folder.in_(sa.select(matching.c.folder)))
-        .group_by(folder)
-        .subquery("others")
-    )
-    return (
-        sa.select(
-            matching.c.folder,
-            sa.case((others.c.folder.is_(None), "full"), else_="mixed").label("sort"),
-            (matching.c.n + sa.func.coalesce(others.c.n, 0)).label("n"),
-            matching.c.hits,
-            others.c.verdict,
-        )
-        .select_from(matching.outerjoin(others, others.c.folder == matching.c.folder))
-        .subquery("settled")
-    )
+    is_full = by_folder.c.verdict.is_(None)
+    query = sa.select(
+        is_full,
+        sa.type_coerce(_list(connection)(by_folder.c.folder), sa.JSON),
+        sa.func.sum(by_folder.c.n),
+        sa.func.sum(by_folder.c.hits),
+        sa.func.max(by_folder.c.verdict),
+    ).group_by(is_full)
+    sorts = {
+        bool(full): _Folders(names, int(n), int(hits), is_open=verdict == _SOME)
+        for full, names, n, hits, verdict in connection.execute(query)
+    }
+    return sorts.get(True, _Folders()), sorts.get(False, _Folders())
 
 
 def _into_open(
-    connection: Connection, scope: Scope, wanted: Place, query: FileQuery, told: _Told
+    connection: Connection,
+    scope: Scope,
+    wanted: Place,
+    query: FileQuery,
+    verdicts: _Verdicts,
+    told: _Told,
+    settled: Sequence[str],
 ) -> Way:
     """The way into folders that have open series at best: by the names their files can match by,
     or else through all of them."""
     assert wanted.glob is not None
     outside = []
-    if settled := [*told.full.folders, *told.mixed.folders]:
+    if settled:
         outside.append(sa.not_(among(connection, files.c.folder, settled)))
     names = None
     if len(told.series) <= _MOST_NAMES:
         names = names_with(told.series, wanted.glob.digit_runs(), _MOST_NAMES)
     if names is None:
+        opened = sa.select(series.c.folder).where(verdicts.known, verdicts.opened)
         condition = sa.and_(
             files.c.storage_id == scope.storage_id,
-            files.c.folder.in_(told.opened_folders),
+            files.c.folder.in_(opened),
             *outside,
             *place(connection, scope, wanted),
         )

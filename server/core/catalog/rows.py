@@ -1,8 +1,8 @@
 """Every change to the rows of ``files``, with the counts that follow from it.
 
-A list of a million files cannot count them each time, so ``file_counts``, ``storage_counts`` and
-``series`` say how many there are of each sort. They are true because nothing else writes to
-``files``.
+A list of a million files cannot count them each time, so ``file_counts``, ``storage_counts``,
+``series`` and ``spans`` say how many there are of each sort. They are true because nothing else
+writes to ``files``.
 Functions run inside a writing transaction.
 """
 
@@ -13,8 +13,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from server.core.catalog import spans, tallies
 from server.core.catalog.model import FileState
 from server.core.catalog.numbering import series_of
 from server.core.catalog.tables import file_counts, files, series, storage_counts
@@ -40,6 +40,8 @@ __all__ = [
 
 # States that a scan may change by itself.
 _RESTLESS = frozenset({FileState.OPEN, FileState.MISSING, FileState.TO_APPEAR})
+# What of a row can change and has a part in counts.
+_MOVING = frozenset({"state", "has_item", "size", "mtime_ns"})
 _IDS_AT_ONCE = 500
 _LONGEST_PATH = 1024
 _UNTOLD = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
@@ -66,6 +68,8 @@ COUNTED = (
     files.c.extension,
     files.c.state,
     files.c.has_item,
+    files.c.size,
+    files.c.mtime_ns,
 )
 """The columns of a `FileRow`."""
 
@@ -80,6 +84,8 @@ class FileRow(NamedTuple):
     extension: str
     state: str
     has_item: bool
+    size: int
+    mtime_ns: int
 
 
 def split(path: str) -> tuple[str, str]:
@@ -113,6 +119,7 @@ def insert(connection: Connection, storage_id: int, new: Sequence[NewFile]) -> N
     """Enters files; their places must be free."""
     if not new:
         return
+    last = connection.execute(sa.select(sa.func.max(files.c.id))).scalar() or 0
     connection.execute(
         files.insert(),
         [
@@ -139,30 +146,34 @@ def insert(connection: Connection, storage_id: int, new: Sequence[NewFile]) -> N
         name, extension = series_of(one.name), extension_of(one.name)
         counted[_Key(storage_id, one.folder, name, extension, one.state.value, False)] += 1
     _apply(connection, counted)
+    # Ids are counted up, and nobody else is writing.
+    entered = sa.select(*COUNTED).where(files.c.id > last)
+    spans.move(connection, (), map(FileRow._make, connection.execute(entered)))
 
 
 def change(connection: Connection, changes: Iterable[tuple[FileRow, dict[str, Any]]]) -> None:
     """Changes columns other than those of the place."""
     counted: Counter[_Key] = Counter()
+    rows_before: list[FileRow] = []
+    rows_after: list[FileRow] = []
     alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row, given in changes:
         values = dict(given)
         if "state" in values:
             values["state"] = FileState(values["state"]).value
             values["refresh_flag"] = refresh_flag(values["state"])
-        before = _key(row)
-        after = before._replace(
-            state=values.get("state", row.state), has_item=values.get("has_item", row.has_item)
-        )
-        if after != before:
-            counted[before] -= 1
-            counted[after] += 1
+        now = row._replace(**{name: values[name] for name in _MOVING & values.keys()})
+        counted[_key(row)] -= 1
+        counted[_key(now)] += 1
+        rows_before.append(row)
+        rows_after.append(now)
         names = tuple(sorted(values))
         alike.setdefault(names, []).append({"row_id": row.id} | values)
     for names, rows in alike.items():
         update = files.update().where(files.c.id == sa.bindparam("row_id"))
         connection.execute(update.values({name: sa.bindparam(name) for name in names}), rows)
     _apply(connection, counted)
+    spans.move(connection, rows_before, rows_after)
 
 
 def delete(connection: Connection, rows: Sequence[FileRow]) -> None:
@@ -174,6 +185,7 @@ def delete(connection: Connection, rows: Sequence[FileRow]) -> None:
         for row in some:
             counted[_key(row)] -= 1
     _apply(connection, counted)
+    spans.move(connection, rows, ())
 
 
 class _Key(NamedTuple):
@@ -211,29 +223,4 @@ def _apply(connection: Connection, counted: Counter[_Key]) -> None:
         (file_counts, by_folder),
         (storage_counts, by_storage),
     ):
-        _add(connection, table, {key: n for key, n in counts.items() if n})
-
-
-def _add(connection: Connection, table: sa.Table, counted: dict[tuple[Any, ...], int]) -> None:
-    if not counted:
-        return
-    columns = [column.name for column in table.primary_key]
-    rows = [dict(zip(columns, key, strict=True)) | {"n": n} for key, n in counted.items()]
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    adding = dialect.insert(table)
-    connection.execute(
-        adding.on_conflict_do_update(
-            index_elements=columns, set_={"n": table.c.n + adding.excluded.n}
-        ),
-        rows,
-    )
-    if any(n < 0 for n in counted.values()):
-        empty = [table.c[name] == sa.bindparam(f"key_{name}") for name in columns]
-        connection.execute(
-            table.delete().where(sa.and_(*empty, table.c.n == 0)),
-            [
-                {f"key_{name}": value for name, value in zip(columns, key, strict=True)}
-                for key, n in counted.items()
-                if n < 0
-            ],
-        )
+        tallies.add(connection, table, counts)

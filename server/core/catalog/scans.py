@@ -24,6 +24,7 @@ from server.core.catalog.tables import (
     folders,
     scans,
     series,
+    spans,
     storage_counts,
     storage_traits,
     uploads,
@@ -419,7 +420,7 @@ def prune(connection: Connection) -> bool:
     rows.delete(connection, [counted(row) for row in found])
     if found:
         return True
-    for table in (uploads, file_counts, storage_counts, series, folders, scans):
+    for table in (uploads, file_counts, storage_counts, series, spans, folders, scans):
         connection.execute(table.delete().where(table.c.storage_id.in_(removed)))
     return False
 

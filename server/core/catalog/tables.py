@@ -1,6 +1,6 @@
 """The catalogue's tables: the reference for what each column means.
 
-Every change to ``files`` goes through ``rows``, which keeps the three tables of counts in step.
+Every change to ``files`` goes through ``rows``, which keeps the tables of counts in step.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = [
     "scans",
     "series",
     "shapes",
+    "spans",
     "storage_counts",
     "storage_methods",
     "storage_traits",
@@ -188,6 +189,25 @@ series = sa.Table(
     sa.Column("folder", Bytewise, primary_key=True),
     # The names' text with a mark for each digit of the number.
     sa.Column("name", Bytewise, primary_key=True),
+    sa.Column("state", sa.String(16), primary_key=True),
+    sa.Column("has_item", sa.Boolean, primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Where every few thousandth file of each order stands, and how many files there are of each sort
+# from there to the next: what far pages of a list are found by.
+spans = sa.Table(
+    "spans",
+    metadata,
+    _storage_id(primary_key=True),
+    # The name of a spans.Ordering.
+    sa.Column("ordering", sa.String(16), primary_key=True),
+    # The first file's place in the order: what of these it does not use is "" and 0.
+    sa.Column("text", Bytewise, primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    # The file may be gone; its place is still there.
+    sa.Column("file_id", BigId, primary_key=True, autoincrement=False),
     sa.Column("state", sa.String(16), primary_key=True),
     sa.Column("has_item", sa.Boolean, primary_key=True),
     sa.Column("n", sa.BigInteger, nullable=False),

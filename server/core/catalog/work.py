@@ -14,10 +14,11 @@ from server.core.catalog import effects, entities, items, rows
 from server.core.catalog.model import FileState
 from server.core.catalog.storages import no_storage, visible
 from server.core.catalog.tables import files, import_queue
-from server.core.errors import InUse, InvalidValue
+from server.core.errors import InUse, InvalidValue, NotFound, WrongState
 from server.core.jobs import control
+from server.core.jobs.lifecycle import job_row
 from server.core.jobs.spec import JobRequest, Notify
-from server.core.jobs.states import JobKind
+from server.core.jobs.states import JobKind, JobState
 from server.core.values import check_path
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from server.core.schema import AnyRow
     from server.core.storages import Storage
 
-__all__ = ["Part", "copy_file", "delete_file", "import_parts", "job_data", "reindex"]
+__all__ = ["Part", "copy_file", "delete_file", "import_parts", "job_data", "reindex", "repeat"]
 
 # How long a file must have been left alone that nobody has said is complete.
 _QUIET_S = 5.0
@@ -168,6 +169,32 @@ def import_parts(
     job_id = control.submit(connection, actor, request, storage.id, None, now)
     effects.queue(connection, job_id, numbers)
     return job_id
+
+
+def repeat(connection: Connection, actor: Actor, job_id: int, now: datetime) -> int:
+    """A new job of what one that succeeded was asked for; its number.
+
+    NotFound when its file has no entity any more, as after a deletion or a move; InUse when an
+    import's files belong to its item.
+    """
+    job = job_row(connection, job_id)
+    if job is None:
+        raise NotFound("there is no such job", kind="Job", id=job_id)
+    if job.state != JobState.SUCCEEDED:
+        raise WrongState(f"a job that is {job.state} cannot be started anew")
+    about = dict(job.spec.get("catalog") or {})
+    for result in ("new_file", "item"):
+        about.pop(result, None)
+    parts = about.get("parts", [])
+    for number in {about["file"], *parts} if about else ():
+        entities.row_of(connection, actor, number)
+    if job.kind == JobKind.IMPORT:
+        _require_unused(connection, parts)
+    spec = dict(job.spec) | ({"catalog": about} if about else {})
+    number = control.repeat(connection, actor, job, spec, now)
+    if job.kind == JobKind.IMPORT:
+        effects.queue(connection, number, parts)
+    return number
 
 
 def _check_options(connection: Connection, options: ImportOptions) -> None:

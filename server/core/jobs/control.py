@@ -13,12 +13,13 @@ from server.core.errors import InvalidValue, NotFound, WrongState
 from server.core.events import record
 from server.core.jobs.leases import clear_later
 from server.core.jobs.lifecycle import end_job, job_row
-from server.core.jobs.states import Control, JobState, allow
+from server.core.jobs.states import Control, JobKind, JobState, allow
 from server.core.jobs.tables import job_errors, jobs, tasks
 from server.core.jobs.tasks import TaskFile, add_tasks, cut, task_values
 from server.core.tables import storages
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from server.core.permissions import Actor
     from server.core.schema import AnyRow
 
-__all__ = ["cancel", "pause", "prioritise", "resume", "retry", "submit"]
+__all__ = ["cancel", "pause", "prioritise", "repeat", "resume", "retry", "submit"]
 
 _OPEN = (JobState.WAITING, JobState.PAUSED)
 
@@ -41,17 +42,34 @@ def submit(
     now: datetime,
 ) -> int:
     """A new job; its number. Its files are looked for later, by a worker."""
+    values = {
+        "kind": request.kind,
+        "priority": request.priority,
+        "source_id": source_id,
+        "target_id": target_id,
+        "spec": request.stored_spec(),
+        "notify": {"webhook": request.notify.webhook, "email": list(request.notify.email)},
+        "label": request.label,
+    }
+    return _enter(connection, actor, values, now)
+
+
+def repeat(
+    connection: Connection, actor: Actor, job: AnyRow, spec: Mapping[str, Any], now: datetime
+) -> int:
+    """A new job of what an ended one was asked for, as ``spec`` says it now; its number."""
+    _require_storages(connection, job)
+    same = ("kind", "priority", "source_id", "target_id", "notify", "label")
+    values = {name: getattr(job, name) for name in same} | {"spec": dict(spec)}
+    return _enter(connection, actor, values, now)
+
+
+def _enter(connection: Connection, actor: Actor, values: Mapping[str, Any], now: datetime) -> int:
+    """A new job, and the task that looks for its files."""
     inserted = connection.execute(
         jobs.insert().values(
-            kind=request.kind,
             state=JobState.WAITING,
-            priority=request.priority,
             owner_id=actor.user_id,
-            source_id=source_id,
-            target_id=target_id,
-            spec=request.stored_spec(),
-            notify={"webhook": request.notify.webhook, "email": list(request.notify.email)},
-            label=request.label,
             stage=0,
             tasks_open=0,
             folders=[],
@@ -65,13 +83,14 @@ def submit(
             message="",
             created_at=now,
             paused_s=0.0,
+            **values,
         )
     ).inserted_primary_key
     assert inserted is not None
     job_id = int(inserted[0])
-    plan = task_values(job_id, 0, "plan", (), priority=request.priority, now=now)
+    plan = task_values(job_id, 0, "plan", (), priority=values["priority"], now=now)
     add_tasks(connection, job_id, [plan])
-    record(connection, actor, "job.submitted", now, job_id, job=request.kind)
+    record(connection, actor, "job.submitted", now, job_id, job=JobKind(values["kind"]))
     return job_id
 
 
