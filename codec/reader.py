@@ -381,11 +381,19 @@ class Reader:
             for block in self._directory.blocks
         ]
 
+    def check_stored(self) -> None:
+        """Raise DamagedError, naming the part, unless all stored bytes are those that were
+        written. Nothing is decoded."""
+        for index, block in enumerate(self._directory.blocks):
+            try:
+                self._stored(block)
+            except DamagedError as error:
+                raise DamagedError(self._name(index), error.detail, block.start) from error
+
     def checksums_hold(self) -> bool:
         """Whether the stored bytes of every block are those that were written."""
         try:
-            for block in self._directory.blocks:
-                self._stored(block)
+            self.check_stored()
         except DamagedError:
             return False
         return True

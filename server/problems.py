@@ -67,6 +67,8 @@ _BY_STATUS = {
 
 
 def from_status(status: int, message: str) -> Problem:
-    """The problem for a refusal that only has an HTTP status and a sentence."""
+    """The problem for a refusal that only has an HTTP status and a text, whose first sentence
+    says it: what follows is advice to somebody at a browser."""
+    message = message.partition(". ")[0].removesuffix(".")
     code, hint = _BY_STATUS.get(status, (f"http-{status}", "check the request"))
     return Problem(status, code, message, hint)

@@ -12,63 +12,144 @@ The session of a login is kept in $XDG_STATE_HOME/pixfs/session.json, for its ow
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from pixfs.cli.jobs_progress import count_ended, describe, watch_jobs
 from pixfs.cli.server_session import ServerError, Session, log_in
+from pixfs.cli.sizes import format_size
+from pixfs.errors import TargetError
+from pixfs.throttle import parse_rate
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
+
+    from rich.table import Table
 
 NAME = "jobs"
 HELP = "submit, list, watch and control jobs of a server"
 _KINDS = ("copy", "move", "compress", "restore", "verify", "delete")
-_FINAL = ("SUCCEEDED", "FAILED", "CANCELLED")
-_POLL_S = 0.5
+_STATES = ("WAITING", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED")
+_OPTIONS = {
+    "source": "source", "sources": "source", "target": "--to", "destination": "--to",
+    "quiet_s": "--quiet", "limit_bps": "--limit", "priority": "--priority", "label": "--label",
+    "overwrite": "--overwrite", "verify": "--verify", "webhook": "--webhook", "email": "--email",
+}  # fmt: skip
+"""By field of the interface: the option that fills it."""
+_CONTROLS = {
+    "pause": "let jobs rest, within a file",
+    "resume": "let paused jobs go on",
+    "cancel": "end jobs for good; what was copied stays",
+    "retry": "try again what failed of jobs",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare this verb's own arguments."""
     verbs = parser.add_subparsers(dest="jobs_verb", metavar="WHAT", required=True)
     login = verbs.add_parser("login", help="log in, for the commands that follow")
-    login.add_argument("server", metavar="URL", help="such as http://localhost:9090")
+    login.add_argument("server", metavar="URL", type=_server, help="such as http://localhost:9090")
     login.add_argument("--user", default=getpass.getuser(), help="default: who you are here")
     login.add_argument("--password-stdin", action="store_true", help="read it from there")
     verbs.add_parser("logout", help="end the session")
     _add_submit(verbs.add_parser("submit", help="submit a job"))
     listing = verbs.add_parser("list", help="list jobs, the newest first")
-    listing.add_argument("--state", action="append", default=[], type=str.upper)
-    listing.add_argument("--kind", action="append", default=[], choices=_KINDS)
+    listing.add_argument(
+        "--state", action="append", default=[], type=str.upper, choices=_STATES, metavar="STATE",
+        help=f"only jobs in this one of {', '.join(_STATES)}; may be given several times",
+    )  # fmt: skip
+    listing.add_argument(
+        "--kind", action="append", default=[], choices=_KINDS, metavar="KIND",
+        help=f"only jobs of this one of {', '.join(_KINDS)}; may be given several times",
+    )  # fmt: skip
     listing.add_argument("--mine", action="store_true", help="only your own")
-    listing.add_argument("--limit", type=int, default=20)
+    listing.add_argument(
+        "--limit", type=_page_size, default=20, metavar="N", help="how many, 1 to 1000; default 20"
+    )
+    verbs.add_parser("storages", help="list the storages that jobs may name")
     watch = verbs.add_parser("watch", help="show progress until the jobs have ended")
-    watch.add_argument("job", type=int, nargs="+")
+    watch.add_argument("job", type=int, nargs="+", metavar="JOB")
     errors = verbs.add_parser("errors", help="list what failed, and why")
-    errors.add_argument("job", type=int)
-    for name in ("pause", "resume", "cancel", "retry"):
-        control = verbs.add_parser(name, help=f"{name} jobs")
-        control.add_argument("job", type=int, nargs="+")
+    errors.add_argument("job", type=int, metavar="JOB")
+    for name, meaning in _CONTROLS.items():
+        control = verbs.add_parser(name, help=meaning)
+        control.add_argument("job", type=int, nargs="+", metavar="JOB")
     priority = verbs.add_parser("priority", help="give a job another priority")
-    priority.add_argument("job", type=int)
-    priority.add_argument("priority", type=int, help="0 to 100; the highest goes first")
+    priority.add_argument("job", type=int, metavar="JOB")
+    priority.add_argument(
+        "priority", type=int, metavar="N", help="0 to 100; the highest goes first"
+    )
 
 
 def _add_submit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", choices=_KINDS)
-    parser.add_argument("sources", metavar="STORAGE:PATH", nargs="+")
-    parser.add_argument("--to", metavar="STORAGE:FOLDER", help="where a copy or move goes")
-    parser.add_argument("--overwrite", choices=("fail", "skip", "newer", "replace"))
-    parser.add_argument("--verify", choices=("hash", "size"))
-    parser.add_argument("--quiet", metavar="SECONDS", type=int, help="nothing written for so long")
-    parser.add_argument("--priority", type=int)
-    parser.add_argument("--limit", metavar="BYTES", type=int, help="bytes a second it may move")
+    parser.add_argument("kind", choices=_KINDS, metavar="KIND", help=", ".join(_KINDS))
+    parser.add_argument(
+        "sources", metavar="STORAGE:PATH", nargs="+", type=_place,
+        help="a folder, a file, a glob, or a sequence such as near:sh010/bg.[1001-1240].dpx",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", metavar="STORAGE:FOLDER", type=_place, help="where a copy or move goes"
+    )
+    parser.add_argument(
+        "--overwrite", choices=("fail", "skip", "newer", "replace"),
+        help="what to do with another file of that name at the target; default fail",
+    )  # fmt: skip
+    parser.add_argument(
+        "--verify", choices=("hash", "size"), help="how copies are compared; default hash"
+    )
+    parser.add_argument(
+        "--quiet", metavar="SECONDS", type=int,
+        help="wait until nothing was written to the sources for so long; default 5, 0 does not",
+    )  # fmt: skip
+    parser.add_argument("--priority", type=int, metavar="N", help="0 to 100; default 50")
+    parser.add_argument(
+        "--limit", metavar="RATE", type=_rate, help="bytes a second it may move, such as 50M"
+    )
     parser.add_argument("--webhook", metavar="URL", help="takes a POST when it has ended")
     parser.add_argument("--email", metavar="ADDRESS", help="gets a mail when it has ended")
-    parser.add_argument("--label")
+    parser.add_argument("--label", metavar="TEXT", help="a note, for people")
     parser.add_argument("--watch", action="store_true", help="show its progress until it has ended")
+
+
+def _server(text: str) -> str:
+    """The address of a server, as it is typed."""
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_address = is_address and parts.path in ("", "/") and not parts.query
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise argparse.ArgumentTypeError(f"{text!r}: write http://HOST:PORT or https://HOST:PORT")
+    return text.rstrip("/")
+
+
+def _place(text: str) -> tuple[str, str]:
+    """A storage and a path in it."""
+    storage, colon, path = text.partition(":")
+    if not storage or not colon:
+        raise argparse.ArgumentTypeError(f"{text!r}: write STORAGE:PATH")
+    return storage, path
+
+
+def _rate(text: str) -> int:
+    try:
+        rate = parse_rate(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not rate:
+        raise argparse.ArgumentTypeError("a job's own limit is at least one byte a second")
+    return rate
+
+
+def _page_size(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError("is a number from 1 to 1000")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,46 +180,79 @@ def _logout(session: Session, args: argparse.Namespace) -> int:
 
 
 def _submit(session: Session, args: argparse.Namespace) -> int:
-    form: list[tuple[str, str]] = [("kind", args.kind)]
-    storages = {text.partition(":")[0] for text in args.sources}
-    if len(storages) != 1 or not all(":" in text for text in args.sources):
-        raise ServerError("write each source as STORAGE:PATH, all of one storage")
-    form.append(("source", storages.pop()))
-    form += [("sources", text.partition(":")[2]) for text in args.sources]
+    job = session.send("POST", "/jobs", _form(args), _OPTIONS)
+    print(f"job {job['id']}", flush=True)
+    return watch_jobs(session, [job["id"]]) if args.watch else 0
+
+
+def _form(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """A job as the interface takes it. TargetError where the command makes no sense."""
+    if len({storage for storage, _ in args.sources}) != 1:
+        raise TargetError("the sources of a job are all of one storage")
+    if (args.kind in ("copy", "move")) != (args.to is not None):
+        wants = "wants" if args.to is None else "takes no"
+        raise TargetError(f"a {args.kind} {wants} --to STORAGE:FOLDER")
+    form = [("kind", args.kind), ("source", args.sources[0][0])]
+    form += [("sources", path) for _, path in args.sources]
     if args.to is not None:
-        target, _, destination = args.to.partition(":")
-        form += [("target", target), ("destination", destination)]
+        form += [("target", args.to[0]), ("destination", args.to[1])]
     options = {"quiet_s": args.quiet, "priority": args.priority, "label": args.label}
     options |= {"overwrite": args.overwrite, "verify": args.verify, "limit_bps": args.limit}
     options |= {"webhook": args.webhook, "email": args.email}
-    form += [(name, str(given)) for name, given in options.items() if given is not None]
-    job = session.send("POST", "/jobs", form)
-    print(f"job {job['id']}")
-    return _watch_jobs(session, [job["id"]]) if args.watch else 0
+    return form + [(name, str(given)) for name, given in options.items() if given is not None]
 
 
 def _list(session: Session, args: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.table import Table
 
     query = [("state", state) for state in args.state] + [("kind", kind) for kind in args.kind]
     query += [("limit", str(args.limit)), ("mine", str(args.mine).lower())]
     table = Table(box=None, pad_edge=False)
-    for name in ("job", "kind", "state", "files", "failed", "size", "owner", "label"):
+    for name in ("job", "kind", "state", "files", "failed", "size", "owner", "what", "label"):
         table.add_column(name, justify="right" if name in ("job", "files", "failed") else "left")
     for job in session.get("/jobs", query)["jobs"]:
         table.add_row(
             str(job["id"]),
             job["kind"],
             job["state"],
-            f"{_ended(job)}/{job['files_total']}",
+            f"{count_ended(job)}/{job['files_total']}",
             str(job["files_failed"]),
-            _size(job["bytes_total"]),
+            format_size(job["bytes_total"]),
             job["owner"],
+            describe(job),
             job["label"],
         )
-    Console(markup=False, highlight=False).print(table)
+    _print(table)
     return 0
+
+
+def _storages(session: Session, args: argparse.Namespace) -> int:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("storage", "kind", "state", "free", "root"):
+        table.add_column(name)
+    for storage in session.get("/storages", [])["storages"]:
+        free = storage["free_bytes"]
+        table.add_row(
+            storage["name"],
+            storage["kind"],
+            storage["state"] + (", read-only" if storage["read_only"] else ""),
+            "" if free is None else format_size(free),
+            storage["root"],
+        )
+    _print(table)
+    return 0
+
+
+def _print(table: Table) -> None:
+    """As wide as the terminal; a file or a pipe gets whole lines."""
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 1000
+    console.print(table)
 
 
 def _errors(session: Session, args: argparse.Namespace) -> int:
@@ -151,7 +265,7 @@ def _errors(session: Session, args: argparse.Namespace) -> int:
 
 
 def _watch(session: Session, args: argparse.Namespace) -> int:
-    return _watch_jobs(session, args.job)
+    return watch_jobs(session, args.job)
 
 
 def _control(session: Session, args: argparse.Namespace) -> int:
@@ -168,77 +282,11 @@ def _priority(session: Session, args: argparse.Namespace) -> int:
     return 0
 
 
-def _watch_jobs(session: Session, numbers: list[int]) -> int:
-    """A bar for each job until all have ended; 1 when one did not succeed."""
-    import time
-
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[facts]}", markup=False),
-        TimeRemainingColumn(),
-    )
-    ended: dict[int, dict[str, Any]] = {}
-    console = Console(stderr=True, highlight=False)
-    with Progress(*columns, console=console, transient=True) as progress:
-        bars = {number: progress.add_task(f"job {number}", facts="") for number in numbers}
-        while True:
-            for number in [n for n in numbers if n not in ended]:
-                job = session.get(f"/jobs/{number}", [])
-                _show(progress.update, bars[number], job)
-                if job["state"] in _FINAL:
-                    ended[number] = job
-            if len(ended) == len(bars):
-                break
-            time.sleep(_POLL_S)
-    for number in numbers:
-        print(_summary(ended[number]))
-    return 0 if all(job["state"] == "SUCCEEDED" for job in ended.values()) else 1
-
-
-def _show(update: Callable[..., None], bar: Any, job: dict[str, Any]) -> None:  # noqa: ANN401
-    # Files count beside bytes: a thousand empty frames are work, too.
-    moved = job["bytes_done"] + job["bytes_moving"] + _ended(job)
-    facts = f"{_ended(job)}/{job['files_total']} files, {_size(job['bytes_per_second'])}/s"
-    update(
-        bar,
-        description=f"job {job['id']} {job['kind']} {job['state'].lower()}",
-        completed=moved,
-        total=(job["bytes_total"] + job["files_total"]) or None,
-        facts=facts,
-    )
-
-
-def _summary(job: dict[str, Any]) -> str:
-    text = f"job {job['id']} {job['state']}: {job['files_done']} done"
-    text += f", {job['files_skipped']} skipped, {job['files_failed']} failed"
-    if job["message"]:
-        text += f"; {job['message']}"
-    if job["files_failed"]:
-        text += f"; pixfs jobs errors {job['id']} tells why"
-    return text
-
-
-def _ended(job: dict[str, Any]) -> int:
-    return int(job["files_done"] + job["files_skipped"] + job["files_failed"])
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 _VERBS: dict[str, Callable[[Session, argparse.Namespace], int]] = {
     "logout": _logout,
     "submit": _submit,
     "list": _list,
+    "storages": _storages,
     "watch": _watch,
     "errors": _errors,
     "pause": _control,

@@ -12,7 +12,7 @@ import httpx
 from pixfs.errors import PixfsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -53,20 +53,46 @@ def _client(server: str, cookies: dict[str, str]) -> httpx.Client:
         raise ServerError(f"{server}: {error}") from None
 
 
-def _answer(client: httpx.Client, method: str, path: str, **request: Any) -> dict[str, Any]:  # noqa: ANN401
+def _answer(
+    client: httpx.Client,
+    method: str,
+    path: str,
+    names: Mapping[str, str] | None = None,
+    **request: Any,  # noqa: ANN401
+) -> dict[str, Any]:
     try:
         response = client.request(method, path, **request)
         answer = response.json()
+    except httpx.TimeoutException:
+        raise ServerError(f"{_server_of(client)} does not answer") from None
+    except httpx.ConnectError as error:
+        reason = f"{_server_of(client)} cannot be reached: {error or type(error).__name__}"
+        raise ServerError(f"{reason}; is pixfs serve running there?") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ServerError(f"{client.base_url}: {error or type(error).__name__}") from None
+        raise ServerError(f"{_server_of(client)}: {error or type(error).__name__}") from None
     except ValueError:
-        raise ServerError(f"{client.base_url} is not a PixFS server") from None
+        raise ServerError(f"{_server_of(client)} is not a PixFS server") from None
     if not isinstance(answer, dict):
-        raise ServerError(f"{client.base_url} is not a PixFS server")
+        raise ServerError(f"{_server_of(client)} is not a PixFS server")
     if response.status_code >= 400:
-        message, hint = answer.get("message", response.reason_phrase), answer.get("hint", "")
-        raise ServerError(f"{message}; {hint}" if hint else str(message))
+        raise _refusal(answer, str(response.reason_phrase), names or {})
     return answer
+
+
+def _server_of(client: httpx.Client) -> str:
+    return str(client.base_url).removesuffix(_BASE + "/")
+
+
+def _refusal(answer: dict[str, Any], reason: str, names: Mapping[str, str]) -> ServerError:
+    """What the server says, for somebody who types options instead of sending fields."""
+    message, hint = str(answer.get("message", reason)), str(answer.get("hint", ""))
+    field = answer.get("field")
+    if isinstance(field, str) and message.startswith(f"{field}: "):
+        # Its hint is about sending requests.
+        return ServerError(names.get(field, field) + message.removeprefix(field))
+    if answer.get("code") == "not-logged-in":
+        return ServerError("the session has ended: pixfs jobs login URL --user NAME")
+    return ServerError(f"{message}; {hint}" if hint else message)
 
 
 class Session:
@@ -94,13 +120,20 @@ class Session:
         """The answer to a GET."""
         return _answer(self._client, "GET", path, params=list(query))
 
-    def send(self, method: str, path: str, form: Sequence[tuple[str, str]]) -> dict[str, Any]:
-        """The answer to a POST or PUT of a form."""
+    def send(
+        self,
+        method: str,
+        path: str,
+        form: Sequence[tuple[str, str]],
+        names: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """The answer to a POST or PUT of a form; ``names`` is what its fields are called in a
+        refusal."""
         fields: dict[str, list[str]] = {}
         for name, text in form:
             fields.setdefault(name, []).append(text)
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return _answer(self._client, method, path, data=fields, headers=headers)
+        return _answer(self._client, method, path, names, data=fields, headers=headers)
 
     def log_out(self) -> None:
         """Ends the session here and on the server."""

@@ -9,10 +9,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from codec import CodecError
 from pixfs.transfer.attributes import carry_over
 from pixfs.transfer.content import Limited, OpenFile, head_of, is_alike, is_identical, pour
 from pixfs.transfer.errors import ChangedError, TransferError
 from pixfs.transfer.partial import Partial, incoming, key_of, plain_name
+from pixfs.transfer.stored import check_container
 from pixfs.volume import backing
 from pixfs.volume.attributes import Signature
 from pixfs.volume.heads import Kind
@@ -159,6 +161,12 @@ class FileCopier:
         if partial.digest() != expected:
             partial.discard()
             raise TransferError("what was written does not read back as it was read; try again")
+        if head_of(partial.fd, stored=self._stored).kind is Kind.CONTAINER:
+            try:
+                check_container(partial.fd)
+            except CodecError as error:
+                partial.discard()
+                raise TransferError(f"it is damaged: {error}") from error
         if Signature.of(backing.fstat(source_fd)) != signature:
             partial.discard()
             raise ChangedError("it changed while it was copied")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pixfs.transfer.partial import Partial
 
-__all__ = ["StoredFile", "StoredFiles", "open_container"]
+__all__ = ["StoredFile", "StoredFiles", "check_container", "open_container"]
 
 
 class StoredFile:
@@ -154,3 +154,12 @@ def open_container(fd: int) -> codec.Reader:
     if reader.stored_length != reader.header.container_length:
         raise codec.DamagedError("container", "it is not as long as it was written")
     return reader
+
+
+def check_container(fd: int) -> None:
+    """Sees that the stored bytes are those that were written, by the container's own checksums.
+
+    A copy is as bad as its original, and is compared with nothing else: damage would be carried on
+    unseen, and a move delete what a backup is then looked for too late. CodecError.
+    """
+    open_container(fd).check_stored()

@@ -19,7 +19,7 @@ from pixfs.fuse.mountinfo import mount_of
 from pixfs.transfer.attributes import read_attributes, set_attributes
 from pixfs.transfer.partial import Partial
 from pixfs.transfer.places import backing_of
-from pixfs.transfer.stored import StoredFiles, open_container
+from pixfs.transfer.stored import StoredFiles, check_container, open_container
 from pixfs.volume import backing
 from server.work.beneath import split
 from server.work.directory import RESUMABLE, Directory, DirectorySource, DirectoryTarget
@@ -63,9 +63,13 @@ class ContainerSource:
         return data
 
     def check(self) -> None:
-        """FileError when the container was written to under our hands."""
+        """FileError when the container was written to under our hands, or is damaged."""
         if not self._stored.is_unchanged():
             raise FileError("changed", "it changed while it was read", is_transient=True)
+        try:
+            check_container(self._stored.fd)
+        except codec.CodecError as error:
+            raise FileError("damaged", f"the stored container is damaged: {error}") from error
 
     def close(self) -> None:
         """Closes the container."""

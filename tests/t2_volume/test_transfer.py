@@ -325,6 +325,25 @@ def test_a_damaged_source_is_not_passed_on_as_good(pair: tuple[User, User]) -> N
     os.unlink(path)
 
 
+@pytest.mark.parametrize("move", [False, True])
+def test_a_source_with_a_flipped_bit_is_not_passed_on_as_good(
+    pair: tuple[User, User], move: bool
+) -> None:
+    source, target = pair
+    path = source.backing / "shot/f.0.dpx"
+    sound = path.read_bytes()
+    middle = len(sound) // 2
+    with open(path, "r+b") as file:
+        file.seek(middle)
+        file.write(bytes([sound[middle] ^ 1]))
+    (outcome,) = run(path, target.backing / "f", move=move)
+    assert outcome.result == "failed"
+    assert "its checksum does not hold" in outcome.notes[0]
+    assert path.exists()
+    assert not (target.backing / "f").exists()
+    path.write_bytes(sound)
+
+
 def test_one_place_by_two_names_is_refused(pair: tuple[User, User], tmp_path: Path) -> None:
     source, _ = pair
     shot = source.backing / "shot"

@@ -266,6 +266,24 @@ def test_a_file_in_use_is_busy(two: tuple[Mounted, Mounted], shot: dict[str, byt
     assert (outcome.state, outcome.code, outcome.is_transient) == ("failed", "busy", True)
 
 
+def test_a_damaged_container_is_not_moved_on(
+    two: tuple[Mounted, Mounted], shot: dict[str, bytes]
+) -> None:
+    one, other = two
+    stored = one.backing / "shot" / "f.1001.dpx"
+    sound = stored.read_bytes()
+    middle = len(sound) // 2
+    with stored.open("r+b") as file:
+        file.seek(middle)
+        file.write(bytes([sound[middle] ^ 1]))
+    outcomes = done(planned("copy", pixfs(one), pixfs(other), "shot/f.1001.dpx"))
+    assert [(outcome.state, outcome.code) for outcome in outcomes] == [("failed", "damaged")]
+    assert "its checksum does not hold" in outcomes[0].reason
+    assert contents(other) == {}
+    with stored.open("r+b") as file:
+        file.write(sound)
+
+
 def test_a_damaged_frame_is_found(two: tuple[Mounted, Mounted], shot: dict[str, bytes]) -> None:
     one = two[0]
     backing = one.backing / "shot" / "f.1001.dpx"

@@ -7,7 +7,8 @@ tests are skipped with the reason.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.fuse, pytest.mark.slow, pytest.mark.timeout(900)]
 
 UNIT = "pixfs-mount@plates.service"
+SERVER = "pixfs-server.service"
 # A second volume, for what needs a unit that is not running.
 ODD = "pixfs-mount@odd.service"
 CONFIG = """\
@@ -181,3 +183,62 @@ def test_the_server_runs_as_its_own_user_and_may_do_little(machine: Machine) -> 
     finally:
         machine.run("systemctl", "stop", "pixfs-server.service")
     assert "compiled kernels cannot be kept" not in machine.journal("pixfs-server.service")
+
+
+# In the machine: asks the server for one thing, as JSON; a form is sent where there is one.
+ASK = """
+import json, sys, urllib.error, urllib.parse, urllib.request
+path, cookie, *form = sys.argv[1:]
+fields = urllib.parse.urlencode([tuple(pair.split("=", 1)) for pair in form if pair]).encode()
+data = fields if form else None
+asked = urllib.request.Request("http://127.0.0.1:9090" + path, data, {"Cookie": cookie})
+try:
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        print(json.dumps([answer.headers.get("Set-Cookie", ""), json.load(answer)]))
+except urllib.error.HTTPError as error:
+    sys.exit(error.read().decode())
+"""
+
+
+def ask(machine: Machine, path: str, cookie: str = "", *form: str) -> tuple[str, dict[str, Any]]:
+    """The cookie that the server sets, and its answer."""
+    said = json.loads(machine.run("python3", "-c", ASK, path, cookie, *form).stdout)
+    return said[0].partition(";")[0], said[1]
+
+
+def test_a_killed_server_is_started_again_and_goes_on_with_its_jobs(machine: Machine) -> None:
+    machine.run(
+        "sh", "-c", "rm -rf /var/lib/pixfs/* /srv/jobs; mkdir -p /srv/jobs/one /srv/jobs/two"
+    )
+    machine.run(
+        "sh", "-c", "for n in 1 2 3 4; do head -c 300000 /dev/urandom >/srv/jobs/one/f.$n; done"
+    )
+    machine.run("chown", "-R", "pixfs:pixfs", "/srv/jobs")
+    machine.run("systemctl", "start", SERVER)
+    try:
+        assert ask(machine, "/readyz")[1] == {"status": "ok"}
+        told = re.findall(r"log in as admin with the password (\S+)", machine.journal(SERVER))
+        password = told[-1]
+        login = ("name=admin", f"password={password}")
+        cookie, _ = ask(machine, "/pixmover/v1/login", "", *login)
+        for name in ("one", "two"):
+            place = (f"name={name}", "kind=directory", f"root=/srv/jobs/{name}")
+            ask(machine, "/pixmover/v1/storages", cookie, *place)
+        # So slow that it is under way when the server is killed, whenever that is.
+        fields = ("kind=move", "source=one", "sources=f.*", "target=two", "destination=")
+        slow = ("quiet_s=0", "limit_bps=1")
+        _, job = ask(machine, "/pixmover/v1/jobs", cookie, *fields, *slow)
+        former = machine.show(SERVER, "MainPID")
+        machine.run("systemctl", "kill", "-s", "KILL", SERVER)
+        wait_for_another_daemon(machine, SERVER, former)
+        cookie, _ = ask(machine, "/pixmover/v1/login", "", *login)
+        state = ask(machine, f"/pixmover/v1/jobs/{job['id']}", cookie)[1]["state"]
+        assert state in ("WAITING", "RUNNING")
+        ask(machine, f"/pixmover/v1/jobs/{job['id']}/cancel", cookie, "")
+        machine.run("systemctl", "stop", SERVER)
+        # Stopped in good order; of its two starts the first alone told a password.
+        assert machine.show(SERVER, "Result") == "success"
+        assert machine.journal(SERVER).count("with the password") == len(told)
+        assert machine.run("sh", "-c", "cat /srv/jobs/one/* | wc -c").stdout == "1200000\n"
+    finally:
+        machine.run("systemctl", "stop", SERVER)

@@ -194,7 +194,7 @@ def _find(connection: Connection, field: str, name: str) -> Storage:
     try:
         return find_storage(connection, name)
     except NotFound:
-        raise InvalidValue(field, "there is no such storage") from None
+        raise InvalidValue(field, f"there is no storage {name!r}") from None
 
 
 def _count(connection: Connection, actor: Actor, wanted: Filter) -> int:
