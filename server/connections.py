@@ -181,8 +181,12 @@ class _Connection(TCPServer):
         """What the protocol has for the client, or says of the connection."""
         assert self._http is not None
         if isinstance(event, RawData):
-            with self._sending():
-                await super().protocol_send(event)
+            try:
+                with self._sending():
+                    await super().protocol_send(event)
+            except trio.BusyResourceError:
+                # The reading task closes it at this moment: the client went in mid-request.
+                await self._http.handle(Closed())
         else:
             await super().protocol_send(event)
         if self._http.is_over:

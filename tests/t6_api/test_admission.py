@@ -317,3 +317,22 @@ async def test_what_a_client_asked_for_before_it_went_is_not_done(core: Core) ->
             server.stop.set()
             await server.stopped.wait()
     assert face.asked == 0
+
+
+async def test_an_answer_that_meets_the_closing_of_its_connection_is_no_failure(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that went in the middle of its body, just when it was told that it took too long,
+    had the server log a failure: the tests' logs hold nothing that would need to be looked at."""
+    send_all = trio.SocketStream.send_all
+
+    async def meet(self: trio.SocketStream, data: bytes) -> None:
+        if self.socket.getsockname()[1] == server.port:
+            raise trio.BusyResourceError
+        await send_all(self, data)
+
+    async with served(probe_app(core, ProbeFace())) as server:
+        with monkeypatch.context() as planted:
+            planted.setattr(trio.SocketStream, "send_all", meet)
+            assert await exchange(server.port, get("/", CLOSE)) == b""
+        assert parse(await exchange(server.port, get("/", CLOSE)))[0] == 404
