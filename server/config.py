@@ -35,6 +35,7 @@ class Network:
         trusted_proxies: addresses whose X-Forwarded-For and -Proto are believed.
         certificate, private_key: PEM files; with both the server speaks https.
         graceful_s: how long running requests may go on after a stop.
+        most_connections: how many there may be at once.
     """
 
     bind: str = "127.0.0.1:9090"
@@ -43,6 +44,7 @@ class Network:
     certificate: str = ""
     private_key: str = ""
     graceful_s: float = 10.0
+    most_connections: int = 2000
 
 
 @dataclass(frozen=True, slots=True)

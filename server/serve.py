@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import trio
 from hypercorn.config import Config
 
+from server.admission import Admission
 from server.api.operations import OperationsFace
 from server.api.pixmover import PixMoverFace
 from server.api.vidispine import VidispineFace, is_streamed
@@ -114,19 +115,21 @@ async def serve(
     graceful_s: float = 10.0,
     certificate: Certificate | None = None,
     readers: Readers | None = None,
+    admission: Admission | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve ``app`` until ``stop`` is set, then let running requests finish.
 
     Takes the ``listener`` (from ``listen``) over. Reports started when requests are answered.
     ``graceful_s`` seconds after the stop, requests still running are cancelled and their
-    connections closed.
+    connections closed; those that wait for a silent client, sooner. ``admission`` limits the
+    connections.
     """
     port = listener.getsockname()[1]
     config = _config(graceful_s, certificate)
     finished = trio.Event()
     async with trio.open_nursery() as nursery:
-        await nursery.start(_run, app, config, listener, stop, finished)
+        await nursery.start(_run, app, config, listener, stop, finished, admission or Admission())
         task_status.started()
         if readers is not None:
             nursery.start_soon(readers.watch, port)
@@ -134,7 +137,8 @@ async def serve(
         with trio.move_on_after(graceful_s + 1):
             await finished.wait()
         if not finished.is_set():
-            log.warning("%d connections did not finish and were cut off", _cut_off(port))
+            if count := _cut_off(port):
+                log.warning("%d connections did not finish and were cut off", count)
             await finished.wait()
         nursery.cancel_scope.cancel()
 
@@ -147,6 +151,7 @@ async def serve_until_signalled(
     graceful_s: float,
     certificate: Certificate | None = None,
     readers: Readers | None = None,
+    admission: Admission | None = None,
     beside: Sequence[Callable[..., Awaitable[None]]] = (),
 ) -> None:
     """``serve`` until SIGTERM or SIGINT; a second signal stops at once.
@@ -167,6 +172,7 @@ async def serve_until_signalled(
                     graceful_s=graceful_s,
                     certificate=certificate,
                     readers=readers,
+                    admission=admission,
                     task_status=task_status,
                 )
                 nursery.cancel_scope.cancel()  # ends the wait for signals below
@@ -218,6 +224,7 @@ def _config(graceful_s: float, certificate: Certificate | None) -> Config:
     # is complete, those that dribble their headers. read_timeout stays off: it would also end a
     # download during which the client rightly sends nothing.
     config.keep_alive_timeout = 15
+    config.ssl_handshake_timeout = 15
     # Bytes of headers.
     config.h11_max_incomplete_size = 1 << 15
     config.include_server_header = False
@@ -230,10 +237,13 @@ async def _run(
     listener: socket.socket,
     stop: trio.Event,
     finished: trio.Event,
+    admission: Admission,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     try:
-        await serve_connections(app, config, listener, stop=stop, task_status=task_status)
+        await serve_connections(
+            app, config, listener, stop=stop, admission=admission, task_status=task_status
+        )
     finally:
         finished.set()
 

@@ -13,6 +13,7 @@ from server.serve import Bind, Certificate, listen, serve
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from server.admission import Admission
     from server.asgi import ASGIApp
     from server.readers import Readers
 
@@ -34,6 +35,7 @@ async def served(
     graceful_s: float = 5.0,
     certificate: Certificate | None = None,
     readers: Readers | None = None,
+    admission: Admission | None = None,
 ) -> AsyncIterator[Served]:
     """Serve ``app`` at a free port of the loopback for the length of the block."""
     stop, stopped = trio.Event(), trio.Event()
@@ -49,6 +51,7 @@ async def served(
             graceful_s=graceful_s,
             certificate=certificate,
             readers=readers,
+            admission=admission,
             task_status=task_status,
         )
         stopped.set()

@@ -144,6 +144,18 @@ def post(*headers: str, body: bytes = b"") -> bytes:
         (post("Content-Length: " + "9" * 5000), 400),
         (post("Transfer-Encoding: xchunked", body=b"0\r\n\r\n"), 501),
         (post("Transfer-Encoding: chunked", body=b"-4\r\nabcd\r\n0\r\n\r\n"), 400),
+        (post("Transfer-Encoding: chunked, identity", body=b"0\r\n\r\n"), 501),
+        (post("Transfer-Encoding: \x0bchunked", body=b"0\r\n\r\n"), 400),
+        (post("Transfer-Encoding: chunked", body=b"0x3\r\nabc\r\n0\r\n\r\n"), 400),
+        (post("Transfer-Encoding: chunked", body=b"3\r\nabcXX0\r\n\r\n"), 400),
+        (post("Transfer-Encoding: chunked", body=b"3;" + b"a" * 100_000), 431),
+        (
+            b"POST /eat HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (post("Content-Length: +4", body=b"abcd"), 400),
+        (get("/", "X: a\rGET / HTTP/1.1"), 400),
+        (get("/", "X\nY: a"), 400),
         (post("Host : localhost"), 400),
         (get("/healthz", "Host: localhost"), 400),
         (get("/\0"), 400),
@@ -151,7 +163,9 @@ def post(*headers: str, body: bytes = b"") -> bytes:
     ],
     ids=[
         "HTTP/2", "HTTP/3.7", "HTTP/0.9", "garbage", "two lengths", "length and chunks",
-        "negative length", "long length", "coding", "chunk", "header", "two hosts", "target",
+        "negative length", "long length", "coding", "chunk", "two codings",
+        "coding's blank", "chunk in hex", "chunk's end", "chunk's extension", "chunks in 1.0",
+        "length's sign", "bare CR", "bare LF", "header", "two hosts", "target",
         "large header",
     ],
 )  # fmt: skip
@@ -163,6 +177,34 @@ async def test_what_is_no_request_is_refused_and_its_connection_closed(
         answer = await exchange(server.port, sent)
         assert parse(answer)[0] == status
         assert (await exchange(server.port, get("/", CLOSE))).startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        post("X-Long: a\r\n b", "Content-Length: 3", body=b"abc"),
+        post("Transfer-Encoding:\r\n chunked", body=b"3\r\nabc\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: chunked", body=b"3;a=b\r\nabc\r\n0\r\nHost: evil\r\n\r\n"),
+        post("Content-Length: 3", "Content-Length: 3", body=b"abc"),
+        b"POST /eat HTTP/1.1\nHost: localhost\nContent-Length: 3\nConnection: close\n\nabc",
+    ],
+    ids=["fold", "folded coding", "extension and trailer", "one length twice", "line feeds"],
+)
+async def test_old_ways_to_write_a_request_leave_no_doubt_where_it_ends(
+    core: Core, sent: bytes
+) -> None:
+    face = ProbeFace()
+    async with served(probe_app(core, face)) as server:
+        answer = await exchange(server.port, sent)
+    assert parse(answer)[0] == 200
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert face.bodies == [3]
+
+
+async def test_a_name_in_the_target_opens_nothing_to_another_host(core: Core) -> None:
+    async with served(build(core, LOOPBACK)) as server:
+        sent = get("http://localhost/healthz", host="evil.example")
+        assert parse(await exchange(server.port, sent))[0] == 400
 
 
 async def test_an_error_in_a_connection_ends_only_that(

@@ -300,6 +300,7 @@ async def test_downloads_whole_and_in_part(admin: Vidispine, storage: str) -> No
     assert "filename*=UTF-8''%C3%A4%20%22x%22.dpx" in whole.headers["content-disposition"]
     etag, changed = whole.headers["etag"], whole.headers["last-modified"]
     for given, start, end in (
+        ("bytes=0-", 0, len(content)),
         ("bytes=0-0", 0, 1),
         ("bytes=-1", len(content) - 1, len(content)),
         ("bytes=1048575-2097153", 1048575, 2097154),

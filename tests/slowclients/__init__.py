@@ -1,0 +1,1 @@
+"""What clients that are slow on purpose do to everybody else."""
