@@ -170,6 +170,3 @@ def _configured(args: argparse.Namespace) -> ServerConfig:
 def _announce(url: str) -> None:
     print(f"serving on {url}", flush=True)
     ServiceManager().notify("READY=1")
-    # What has been loaded stays for good. The collector would hold all requests up each time it
-    # goes through it, for a fifth of a second.
-    gc.freeze()
