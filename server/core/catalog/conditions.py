@@ -84,7 +84,7 @@ def place(connection: Connection, scope: Scope, wanted: Place) -> list[_Conditio
     if wanted.extensions is not None:
         return [*found, files.c.extension.in_(wanted.extensions)]
     if wanted.glob is not None:
-        found += _glob(connection, wanted, wanted.glob)
+        found += _glob(connection, wanted)
     return found
 
 
@@ -96,14 +96,13 @@ def series_place(
     may."""
     assert wanted.glob is not None
     known = sa.and_(*_reachable(scope, series), *_within(wanted, series))
-    path, glob = _compared(connection, _path(series), wanted)
+    all_match = _matches(connection, series, wanted)
+    told = series.c.name if wanted.glob.is_in_name else _path(series)
+    told, glob = _compared(connection, told, wanted)
     patterns = _patterns(wanted, glob)
-    all_match = sa.or_(*(_like(connection, path, pattern) for pattern in patterns))
-    told = series.c.name if glob.is_in_name else _path(series)
-    told, _ = _compared(connection, told, wanted)
     some_may = sa.or_(*(_like_series(connection, told, pattern) for pattern in patterns))
     if wanted.depth is not None:
-        deep_enough = _slashes(path) == wanted.depth
+        deep_enough = _slashes(_path(series)) == wanted.depth
         all_match, some_may = all_match & deep_enough, some_may & deep_enough
     return known, all_match, some_may
 
@@ -187,17 +186,29 @@ def narrowed(connection: Connection, scope: Scope, wanted: Place) -> Place:
     return replace(wanted, extensions=tuple(sorted(alike)))
 
 
-def _glob(connection: Connection, wanted: Place, glob: Glob) -> list[_Condition]:
-    path, compared = _compared(connection, _path(files), wanted)
-    patterns = _patterns(wanted, compared)
-    found: list[_Condition] = [sa.or_(*(_like(connection, path, pattern) for pattern in patterns))]
+def _glob(connection: Connection, wanted: Place) -> list[_Condition]:
+    found: list[_Condition] = [_matches(connection, files, wanted)]
     if wanted.depth is not None:
-        found.append(_slashes(path) == wanted.depth)
+        found.append(_slashes(_path(files)) == wanted.depth)
     return found
+
+
+def _matches(connection: Connection, table: sa.Table, wanted: Place) -> _Condition:
+    """Whether the pattern holds for a path, whatever its depth."""
+    assert wanted.glob is not None
+    columns = (table.c.folder, table.c.name) if wanted.glob.is_piece else (_path(table),)
+    found = []
+    for column in columns:
+        shown, glob = _compared(connection, column, wanted)
+        found += [_like(connection, shown, pattern) for pattern in _patterns(wanted, glob)]
+    return sa.or_(*found)
 
 
 def _like(connection: Connection, column: sa.ColumnElement[str], glob: Glob) -> _Condition:
     if connection.dialect.name == "sqlite":
+        if glob.is_piece:
+            # Half of what GLOB takes.
+            return sa.func.instr(column, glob.text) > 0
         return column.op("GLOB", is_comparison=True)(glob.sqlite())
     return column.like(glob.like(), escape="\\")
 

@@ -137,6 +137,17 @@ class Glob:
             return False
         return all(isinstance(token, str) and token != "/" for token in text)
 
+    @property
+    def is_piece(self) -> bool:
+        """Whether it says nothing but a piece of a name, as ``*1042*`` does: a path has it in its
+        folder's names or in its own."""
+        return self.is_open and self.is_in_name and bool(self.text)
+
+    @property
+    def text(self) -> str:
+        """The characters that stand for themselves."""
+        return "".join(token for token in self.tokens if isinstance(token, str))
+
     def regex(self) -> re.Pattern[str]:
         """For Python, wildcards going across slashes."""
         special = {_ONE: ".", _ANY: ".*"}
