@@ -117,7 +117,7 @@ def check_spans(connection: Connection) -> None:
         real: Counter[tuple[spans.Start, str, bool]] = Counter()
         for file in entered:
             if file.storage_id == storage_id:
-                start = max(s for s in starts if s <= order.key(file))
+                start = max(s for s in starts if order.place(s) <= order.place_of(file))
                 real[start, file.state, file.has_item] += 1
         assert counted == real
         for start in starts:

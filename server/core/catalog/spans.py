@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
@@ -23,7 +24,7 @@ from server.core.catalog import tallies
 from server.core.catalog.tables import files, spans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sqlalchemy.engine import Connection
 
@@ -76,9 +77,14 @@ class Ordering:
     index: str
     columns: tuple[sa.Column[Any], ...]
 
-    def key(self, row: FileRow) -> Start:
-        """Where a file stands in it."""
-        return self.start([*(getattr(row, column.name) for column in self.columns), row.id])
+    @property
+    def place_of(self) -> Callable[[FileRow], Any]:
+        """What tells where a file stands in it: things that are sorted like its keys."""
+        return attrgetter(*(column.name for column in self.columns), "id")
+
+    def place(self, start: Start) -> Any:  # noqa: ANN401
+        """A key as one of these."""
+        return self.values(start) if self.columns else start.file_id
 
     def start(self, values: Sequence[Any]) -> Start:
         """The key of values of the columns and the id."""
@@ -93,8 +99,10 @@ class Ordering:
             return (start.file_id,)
         if isinstance(self.columns[0].type, sa.BigInteger):
             return (start.number, start.file_id)
-        texts = start.text.split(_SEPARATOR) if len(self.columns) > 1 else [start.text]
-        return (*texts, start.file_id)
+        if len(self.columns) == 1:
+            return (start.text, start.file_id)
+        extension, _, name = start.text.partition(_SEPARATOR)
+        return (extension, name, start.file_id)
 
     def since(self, start: Start, fixed: int = 0) -> list[sa.ColumnElement[bool]]:
         """Whether a file stands there or behind, the first ``fixed`` columns being the same: as
@@ -194,16 +202,28 @@ def move(connection: Connection, before: Iterable[FileRow], after: Iterable[File
         some = list(group)
         for order in ORDERS:
             starts = sorted(start for name, start in known if name == order.name)
-            for row, n in some:
-                at = bisect_right(starts, order.key(row)) - 1
+            for (at, state, has_item), n in _spread(order, starts, some).items():
                 start = starts[at] if at >= 0 else LOWEST
-                added[storage_id, order.name, *start, row.state, row.has_item] += n
+                added[storage_id, order.name, *start, state, has_item] += n
                 touched[order.name, start] += n
         tallies.add(connection, spans, added)
         for order in ORDERS:
             for (name, start), n in touched.items():
                 if name == order.name and known[name, start] + n > LONGEST:
                     _cut(connection, storage_id, order, start)
+
+
+def _spread(
+    order: Ordering, starts: Sequence[Start], changed: Iterable[tuple[FileRow, int]]
+) -> Counter[tuple[int, str, bool]]:
+    """How many files more or less, by the span's number from 0 (before the first: -1), state and
+    belonging."""
+    places = [order.place(start) for start in starts]
+    place_of = order.place_of
+    found: Counter[tuple[int, str, bool]] = Counter()
+    for row, n in changed:
+        found[bisect_right(places, place_of(row)) - 1, row.state, row.has_item] += n
+    return found
 
 
 def _known(connection: Connection, storage_id: int) -> Counter[tuple[str, Start]]:
