@@ -190,9 +190,10 @@ def test_every_promise_has_a_verdict() -> None:
     costs = Costs(
         "f",
         1_000_000,
-        {"encode": 1.9, "decode": 1.7},
-        {"encode 1": 2.0, "encode 2": 4.5},
-        [1.0, 9.0, 1.2],
+        speed_up={"encode": 1.9, "decode": 1.7},
+        side_by_side={"encode": 1.95, "decode": 1.9},
+        memory={"encode 1": 2.0, "encode 2": 4.5},
+        first_s=[1.0, 9.0, 1.2],
     )
     cells = [
         cell(FILM, "JPEG-LS", 100, 12.0),
