@@ -20,12 +20,10 @@ from pixfs.volume.descriptors import Descriptor
 from server.work.beneath import Root, rename_at, split
 from server.work.errors import FileError
 from server.work.filesystem import FileSystem
-from server.work.storage import Entry, Kind, is_part, part_name
+from server.work.storage import Entry, Kind, Source, is_part, part_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from types import TracebackType
-    from typing import Self
 
     from pixfs.transfer.attributes import Attributes
     from server.core.access import Reach
@@ -64,7 +62,7 @@ class Folder:
     is_reached: bool
 
 
-class DirectorySource:
+class DirectorySource(Source):
     """A regular file open for reading."""
 
     is_stored = False
@@ -96,17 +94,6 @@ class DirectorySource:
     def close(self) -> None:
         """Closes the file."""
         os.close(self._fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class DirectoryTarget:

@@ -24,11 +24,10 @@ from pixfs.volume import backing
 from server.work.beneath import split
 from server.work.directory import RESUMABLE, Directory, DirectorySource, DirectoryTarget
 from server.work.errors import FileError, StorageError, file_error
+from server.work.storage import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
-    from typing import Self
 
     from pixfs.transfer.attributes import Attributes
     from pixfs.transfer.stored import StoredFile
@@ -43,7 +42,7 @@ _HASH = "user.pixfs.hash"
 _VERIFY = "user.pixfs.verify"
 
 
-class ContainerSource:
+class ContainerSource(Source):
     """A file read as the container it is kept in."""
 
     is_stored = True
@@ -74,17 +73,6 @@ class ContainerSource:
     def close(self) -> None:
         """Closes the container."""
         self._stored.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class ContainerTarget:

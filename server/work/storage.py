@@ -55,7 +55,7 @@ class Entry:
 
 
 class Source(Protocol):
-    """A file open for reading, from its beginning to its end.
+    """A file open for reading, from its beginning to its end; ``with`` closes it.
 
     Attributes:
         entry: the file as it was when it was opened.
@@ -79,14 +79,16 @@ class Source(Protocol):
     def close(self) -> None:
         """Ends the reading."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 class Target(Protocol):

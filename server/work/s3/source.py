@@ -11,17 +11,15 @@ import codec
 from server.work.errors import FileError, StorageError
 from server.work.s3 import objects
 from server.work.s3.client import told
+from server.work.storage import Source
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
     from server.work.s3.bucket import Bucket
 
 CHUNK = 1 << 20
 
 
-class ObjectSource:
+class ObjectSource(Source):
     """An object being read, or the file inside the container it is."""
 
     def __init__(self, bucket: Bucket, path: str, *, stored: bool) -> None:
@@ -106,14 +104,3 @@ class ObjectSource:
         self._body.close()
         if self._spool is not None:
             self._spool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
