@@ -59,9 +59,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Tasks that wait for requests, and requests worked on at once. The kernel sends at most 12
-# background reads plus one request per blocked thread; each task keeps a 1 MiB buffer. A request
-# that a limit holds back keeps its task: there must be some left for everybody else.
-MIN_TASKS = 8
+# background reads plus one request per blocked thread. Each task reads requests into a buffer of
+# its own of 1 MiB, and they take turns: with few of them the bytes to be written are still in the
+# processor's cache when they are copied on. A request that a limit holds back keeps its task:
+# there must be some left for everybody else.
+MIN_TASKS = 1
 MAX_TASKS = 512
 _WATCH_S = 0.25
 # A request waits for the interpreter as long as a thread may keep it that loads kernels or

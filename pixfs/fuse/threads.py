@@ -13,7 +13,7 @@ import contextlib
 import ctypes
 import functools
 import os
-import queue
+import select
 import threading
 import weakref
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -24,11 +24,9 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    _Deliver = Callable[[outcome.Outcome[object]], object]
-
 R = TypeVar("R")
 
-_PATIENCE_S = 0.001
+_PATIENCE_MS = 1
 # How many calls are handed over without a wait after one that took too long or kept others waiting.
 _WARY_CALLS = 8
 _libc = ctypes.PyDLL(None)
@@ -65,17 +63,17 @@ class WorkerThreads:
             self._wary = max(0, self._wary - 1)
             return await in_thread(limiter, call, *args)
         async with Turn(limiter):
-            companion = self._companion or _Companion()
-            self._companion = companion
+            companion, self._companion = self._companion or _Companion(), None
             companion.come_near()
-            handed = _Call(call, args, companion.start)
-            result = handed.wait(_PATIENCE_S)
+            handed = _Call(call, args)
+            result = companion.make(handed, _PATIENCE_MS)
             if result is None or self.is_request_waiting():
                 self._wary = _WARY_CALLS
             if result is None:
                 companion.leave()
-                self._companion = None
                 return cast("R", await handed.returned())
+            # Only now: one that a signal's handler kept us from waiting for has a result left.
+            self._companion = companion
             return cast("R", result.unwrap())
 
 
@@ -86,7 +84,9 @@ async def in_thread(limiter: trio.CapacityLimiter, call: Callable[..., R], *args
     contexts, thread names and checkpoints cost more than most of the calls made here.
     """
     async with Turn(limiter):
-        handed = _Call(call, args, trio.lowlevel.start_thread_soon, is_awaited=True)
+        handed = _Call(call, args)
+        handed.give_to_task()
+        trio.lowlevel.start_thread_soon(handed.make, handed.tell_task)
         return cast("R", await handed.returned())
 
 
@@ -112,21 +112,23 @@ class _Companion:
     """A thread that makes one call after the other while the loop's thread sleeps.
 
     It is kept on the processor where the loop's thread has just read the request: the bytes to be
-    written are in that processor's cache, and no idle one has to be woken. For the loop's thread.
+    written are in that processor's cache, and no idle one has to be woken. Each wakes the other by
+    an eventfd: a lock or a queue would be let go while the waker still holds the interpreter, and
+    the other would wake only to wait for that. For the loop's thread.
     """
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[tuple[Callable[[], object], _Deliver] | None] = (
-            queue.SimpleQueue()
-        )
+        self._channel = _Channel()
+        self._returned = select.poll()
+        self._returned.register(self._channel.returned, select.POLLIN)
         self._allowed = os.sched_getaffinity(0)
         self._processor = -1
         self._thread = threading.Thread(
-            target=_serve, args=(self._calls,), name="pixfs-companion", daemon=True
+            target=_serve, args=(self._channel,), name="pixfs-companion", daemon=True
         )
         self._thread.start()
         # Its thread must not keep it: it ends with who owns it.
-        self._end = weakref.finalize(self, self._calls.put, None)
+        self._end = weakref.finalize(self, self._channel.send, None)
 
     def come_near(self) -> None:
         """Go where the caller is."""
@@ -135,9 +137,14 @@ class _Companion:
             self._processor = processor
             self._move({processor})
 
-    def start(self, call: Callable[[], object], deliver: _Deliver) -> None:
-        """Make a call in the thread."""
-        self._calls.put((call, deliver))
+    def make(self, call: _Call, patience_ms: int) -> outcome.Outcome[object] | None:
+        """What comes of a call, if it comes so soon; if not, the task is told, and there has to be
+        another companion."""
+        self._channel.send(call)
+        if not self._returned.poll(patience_ms) and call.give_to_task():
+            return None
+        os.eventfd_read(self._channel.returned)
+        return call.result
 
     def leave(self) -> None:
         """Go anywhere, and end after the call under way, which takes long: the loop's thread needs
@@ -151,57 +158,82 @@ class _Companion:
             os.sched_setaffinity(self._thread.native_id or 0, processors)
 
 
-def _serve(calls: queue.SimpleQueue[tuple[Callable[[], object], _Deliver] | None]) -> None:
-    while (handed := calls.get()) is not None:
-        call, deliver = handed
-        deliver(outcome.capture(call))
+class _Channel:
+    """Between the loop's thread and a companion's, one call at a time.
+
+    Attributes:
+        returned: an eventfd, readable when the loop's thread has a result to take.
+    """
+
+    def __init__(self) -> None:
+        self._sent = os.eventfd(0)
+        self.returned = os.eventfd(0)
+        self._call: _Call | None = None
+
+    def send(self, call: _Call | None) -> None:
+        """Hand over the next call, or None for the end."""
+        self._call = call
+        os.eventfd_write(self._sent, 1)
+
+    def receive(self) -> _Call | None:
+        """The next call; waits for it."""
+        os.eventfd_read(self._sent)
+        call, self._call = self._call, None
+        return call
+
+    def close(self) -> None:
+        """When neither side uses it any more."""
+        os.close(self._sent)
+        os.close(self.returned)
+
+
+def _serve(channel: _Channel) -> None:
+    while (call := channel.receive()) is not None:
+        result = outcome.capture(call.make)
+        if call.give_back(result):
+            os.eventfd_write(channel.returned, 1)
+        else:
+            call.tell_task(result)
         # What was written is not kept until the next call.
-        del handed, call, deliver
+        del call, result
+    channel.close()
 
 
 class _Call:
-    """A call handed to a worker thread. Its result may be waited for in both ways: first by the
-    loop's thread, then by the task."""
+    """A call that a worker thread makes. Its result goes to the loop's thread while that waits for
+    it, or else to the task; made in that task."""
 
-    def __init__(
-        self,
-        call: Callable[..., object],
-        args: tuple[object, ...],
-        start: Callable[[Callable[[], object], _Deliver], None],
-        *,
-        is_awaited: bool = False,
-    ) -> None:
-        """``start`` has a thread make the call and deliver what comes of it; ``is_awaited``: only
-        the task will wait for it."""
+    def __init__(self, call: Callable[..., object], args: tuple[object, ...]) -> None:
+        self.make = functools.partial(call, *args)
+        self.result: outcome.Outcome[object] | None = None
         self._task = trio.lowlevel.current_task()
         self._token = trio.lowlevel.current_trio_token()
-        self._results: queue.SimpleQueue[outcome.Outcome[object]] = queue.SimpleQueue()
         # Whoever takes it decides where the result goes, and never gives it back.
         self._decision = threading.Lock()
-        if is_awaited:
-            self._decision.acquire()
-        start(functools.partial(call, *args), self._deliver)
 
-    def wait(self, seconds: float) -> outcome.Outcome[object] | None:
-        """The result if it comes so soon; if not, `returned` has to be called next."""
-        try:
-            return self._results.get(timeout=seconds)
-        except queue.Empty:
-            if self._decision.acquire(blocking=False):
-                return None
-            # It is being put there at this moment.
-            return self._results.get()
+    def give_to_task(self) -> bool:
+        """Have the task told, which then has to wait in `returned`; False if the loop's thread is
+        being told at this moment."""
+        return self._decision.acquire(blocking=False)
+
+    def give_back(self, result: outcome.Outcome[object]) -> bool:
+        """Leave the result to the loop's thread; False if the task has to be told.
+
+        Worker thread.
+        """
+        if not self._decision.acquire(blocking=False):
+            return False
+        self.result = result
+        return True
+
+    def tell_task(self, result: outcome.Outcome[object]) -> None:
+        """Give the task its result. Worker thread."""
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(trio.lowlevel.reschedule, self._task, result)
 
     async def returned(self) -> object:
         """The result; raises what the call raised."""
         return await trio.lowlevel.wait_task_rescheduled(_never_give_up)
-
-    def _deliver(self, result: outcome.Outcome[object]) -> None:
-        if self._decision.acquire(blocking=False):
-            self._results.put(result)
-            return
-        with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(trio.lowlevel.reschedule, self._task, result)
 
 
 def _never_give_up(_raise_cancel: object) -> trio.lowlevel.Abort:

@@ -125,7 +125,7 @@ async def test_a_prompt_call_that_takes_long_lets_others_run() -> None:
 async def test_others_get_their_turn_first_only_if_requests_are_waiting(
     monkeypatch: pytest.MonkeyPatch, is_waiting: bool
 ) -> None:
-    monkeypatch.setattr("pixfs.fuse.threads._PATIENCE_S", 60.0)
+    monkeypatch.setattr("pixfs.fuse.threads._PATIENCE_MS", 60_000)
     threads = WorkerThreads()
     threads.is_request_waiting = lambda: is_waiting
     order: list[str] = []
@@ -153,7 +153,7 @@ async def test_prompt_calls_share_a_thread_beside_the_loop_until_one_takes_long(
         return place()
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("pixfs.fuse.threads._PATIENCE_S", 60.0)
+        patched.setattr("pixfs.fuse.threads._PATIENCE_MS", 60_000)
         first, processors = await threads.promptly(threads.data, place)
         again, _ = await threads.promptly(threads.data, place)
     assert again is first
@@ -175,7 +175,10 @@ async def test_prompt_calls_share_a_thread_beside_the_loop_until_one_takes_long(
 async def test_the_thread_beside_the_loop_ends_with_its_owner() -> None:
     threads = WorkerThreads()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("pixfs.fuse.threads._PATIENCE_S", 60.0)
+        patched.setattr("pixfs.fuse.threads._PATIENCE_MS", 60_000)
+        before = set(os.listdir("/proc/self/fd"))
         thread = await threads.promptly(threads.data, threading.current_thread)
+    assert set(os.listdir("/proc/self/fd")) - before
     del threads
     await trio.to_thread.run_sync(thread.join)
+    assert set(os.listdir("/proc/self/fd")) <= before
