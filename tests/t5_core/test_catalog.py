@@ -84,6 +84,21 @@ def enter(database: Database, storage_id: int, *paths: str, **values: object) ->
         rows.insert(connection, storage_id, new)
 
 
+def wrangler(database: Database, storage_id: int, *folders: str) -> Actor:
+    """Who may reach these folders only."""
+    with database.writing() as connection:
+        values = {"name": "ada", "role": "wrangler", "state": "active", "all_paths": False}
+        key = connection.execute(
+            users.insert().values(values | {"notify": [], "created_at": NOON})
+        ).inserted_primary_key
+        assert key is not None
+        for path in folders:
+            connection.execute(
+                user_paths.insert().values(user_id=key[0], storage_id=storage_id, path=path)
+            )
+    return Actor(user_id=int(key[0]), name="ada", role=Role.WRANGLER)
+
+
 def check_counts(database: Database) -> None:
     """The tables of counts are what counting gives."""
     with database.reading() as connection:
@@ -247,18 +262,29 @@ async def test_every_pattern_finds_and_counts_what_a_look_at_each_path_gives(
         for folder in folders
         for _ in range(40)
     }
-    enter(database, storage, *paths)
-    for number in range(300):
+    closed = {path for path in paths if picked.random() < 0.7}
+    enter(database, storage, *closed)
+    enter(database, storage, *paths - closed, state="OPEN")
+    ada = wrangler(database, storage, "sh02", "sh01/Plate")
+    for number in range(500):
         most = picked.choice([0, 3, 10_000])
         monkeypatch.setattr("server.core.catalog.patterns._MOST_NAMES", most)
+        monkeypatch.setattr("server.core.catalog.verdicts._MOST_NAMES", picked.choice([3, 2_000]))
         text = "*".join(picked.choice(PIECES) for _ in range(picked.choice([1, 1, 1, 2])))
         match = PathMatch(
             f"*{text}*" if number % 3 else f"*{text}",
             wildcard=True,
             ignorecase=picked.random() < 0.3,
         )
-        wanted = sorted(path for path in paths if _matches(path, match))
-        page = await catalog.files(SYSTEM, FileQuery(path=match, number=1000))
+        actor = picked.choice([SYSTEM, ada])
+        states = picked.choice([(), (FileState.CLOSED,)])
+        wanted = sorted(
+            path
+            for path in (closed if states else paths)
+            if (actor is SYSTEM or path.startswith(("sh02/", "sh01/Plate/")))
+            and _matches(path, match)
+        )
+        page = await catalog.files(actor, FileQuery(path=match, states=states, number=1000))
         assert sorted(file.path for file in page.files) == wanted, match
         assert page.hits == len(wanted), match
 
@@ -363,6 +389,7 @@ def test_an_older_catalogue_is_cut_into_spans(database_url: URL) -> None:
         for number in (1, 2):
             fill(database, number, number)
         with database.writing() as connection:
+            connection.exec_driver_sql("DROP INDEX ix_series_by_name")
             connection.exec_driver_sql("DROP TABLE spans")
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
     with closing(Database(database_url)) as database:
@@ -632,17 +659,7 @@ async def test_who_may_reach_a_folder_sees_its_files_only(
 ) -> None:
     storage = await make_storage(catalog)
     enter(database, storage, "a/1.dpx", "a/b/2.dpx", "a-x/3.dpx", "c/4.dpx")
-    with database.writing() as connection:
-        values = {"name": "ada", "role": "wrangler", "state": "active", "all_paths": False}
-        key = connection.execute(
-            users.insert().values(values | {"notify": [], "created_at": NOON})
-        ).inserted_primary_key
-        assert key is not None
-        for path in ("a", "a/b"):
-            connection.execute(
-                user_paths.insert().values(user_id=key[0], storage_id=storage, path=path)
-            )
-    ada = Actor(user_id=int(key[0]), name="ada", role=Role.WRANGLER)
+    ada = wrangler(database, storage, "a", "a/b")
     page = await catalog.files(ada, FileQuery())
     assert [f.path for f in page.files] == ["a/1.dpx", "a/b/2.dpx"]
     assert page.hits == 2

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from server.core.catalog import matching
 from server.core.catalog.rows import split
 from server.core.catalog.tables import (
     file_counts,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from server.core.catalog.model import FileQuery
-    from server.core.catalog.paths import Glob, Place
+    from server.core.catalog.paths import Place
 
 __all__ = [
     "Scope",
@@ -39,7 +40,7 @@ __all__ = [
     "narrowed",
     "place",
     "queued",
-    "series_place",
+    "series_of_place",
 ]
 
 _Condition = sa.ColumnElement[bool]
@@ -84,27 +85,13 @@ def place(connection: Connection, scope: Scope, wanted: Place) -> list[_Conditio
     if wanted.extensions is not None:
         return [*found, files.c.extension.in_(wanted.extensions)]
     if wanted.glob is not None:
-        found += _glob(connection, wanted)
+        found.append(matching.of_path(connection, files, wanted))
     return found
 
 
-def series_place(
-    connection: Connection, scope: Scope, wanted: Place
-) -> tuple[_Condition, _Condition, _Condition]:
-    """What restricts a storage's series to the folders of a place with a pattern; and of a series
-    in them, whether all its files match, whatever their numbers, and, of the others, whether some
-    may."""
-    assert wanted.glob is not None
-    known = sa.and_(*_reachable(scope, series), *_within(wanted, series))
-    all_match = _matches(connection, series, wanted)
-    told = series.c.name if wanted.glob.is_in_name else _path(series)
-    told, glob = _compared(connection, told, wanted)
-    patterns = _patterns(wanted, glob)
-    some_may = sa.or_(*(_like_series(connection, told, pattern) for pattern in patterns))
-    if wanted.depth is not None:
-        deep_enough = _slashes(_path(series)) == wanted.depth
-        all_match, some_may = all_match & deep_enough, some_may & deep_enough
-    return known, all_match, some_may
+def series_of_place(scope: Scope, wanted: Place) -> _Condition:
+    """Whether a series lies in the folders of a place, whatever its pattern."""
+    return sa.and_(*_reachable(scope, series), *_within(wanted, series))
 
 
 def among(
@@ -116,16 +103,6 @@ def among(
         told = sa.func.json_each(json.dumps(values)).table_valued("value")
         return column.in_(sa.select(told.c.value))
     return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(column.type)))
-
-
-def _path(table: sa.Table) -> sa.ColumnElement[str]:
-    """The path of a file or a series."""
-    folder, name = table.c.folder, table.c.name
-    return sa.case((folder == "", name), else_=folder + "/" + name)
-
-
-def _slashes(path: sa.ColumnElement[str]) -> sa.ColumnElement[int]:
-    return sa.func.length(path) - sa.func.length(sa.func.replace(path, "/", ""))
 
 
 def _reachable(scope: Scope, table: sa.Table) -> list[_Condition]:
@@ -144,20 +121,6 @@ def _within(wanted: Place, table: sa.Table) -> list[_Condition]:
     return [table.c.folder == wanted.folder]
 
 
-def _patterns(wanted: Place, glob: Glob) -> list[Glob]:
-    return [glob, glob.beneath()] if wanted.beneath and not glob.is_open else [glob]
-
-
-def _compared(
-    connection: Connection, text: sa.ColumnElement[str], wanted: Place
-) -> tuple[sa.ColumnElement[Any], Glob]:
-    """What is compared with what, whether or not capitals count."""
-    assert wanted.glob is not None
-    if not wanted.ignorecase:
-        return text, wanted.glob
-    return _lower(connection, text, wanted.glob), wanted.glob.lower()
-
-
 def narrowed(connection: Connection, scope: Scope, wanted: Place) -> Place:
     """An extension's pattern also means what lies in folders of such names: only where there
     are none is it the extensions alone, of which a storage has few."""
@@ -166,8 +129,9 @@ def narrowed(connection: Connection, scope: Scope, wanted: Place) -> Place:
     glob, folder = wanted.glob, file_counts.c.folder
     shown: sa.ColumnElement[Any] = folder
     if wanted.ignorecase:
-        shown, glob = _lower(connection, folder, glob), glob.lower()
-    named = _like(connection, shown, glob) | _like(connection, shown, glob.beneath())
+        shown, glob = matching.lower(connection, folder, glob), glob.lower()
+    named = matching.like(connection, shown, glob)
+    named |= matching.like(connection, shown, glob.beneath())
     within = (file_counts.c.storage_id == scope.storage_id) & in_subtree(
         folder, wanted.folder or ""
     )
@@ -184,49 +148,6 @@ def narrowed(connection: Connection, scope: Scope, wanted: Place) -> Place:
         if row.extension.lower() == wanted.extensions[0].lower()
     }
     return replace(wanted, extensions=tuple(sorted(alike)))
-
-
-def _glob(connection: Connection, wanted: Place) -> list[_Condition]:
-    found: list[_Condition] = [_matches(connection, files, wanted)]
-    if wanted.depth is not None:
-        found.append(_slashes(_path(files)) == wanted.depth)
-    return found
-
-
-def _matches(connection: Connection, table: sa.Table, wanted: Place) -> _Condition:
-    """Whether the pattern holds for a path, whatever its depth."""
-    assert wanted.glob is not None
-    columns = (table.c.folder, table.c.name) if wanted.glob.is_piece else (_path(table),)
-    found = []
-    for column in columns:
-        shown, glob = _compared(connection, column, wanted)
-        found += [_like(connection, shown, pattern) for pattern in _patterns(wanted, glob)]
-    return sa.or_(*found)
-
-
-def _like(connection: Connection, column: sa.ColumnElement[str], glob: Glob) -> _Condition:
-    if connection.dialect.name == "sqlite":
-        if glob.is_piece:
-            # Half of what GLOB takes.
-            return sa.func.instr(column, glob.text) > 0
-        return column.op("GLOB", is_comparison=True)(glob.sqlite())
-    return column.like(glob.like(), escape="\\")
-
-
-def _like_series(connection: Connection, path: sa.ColumnElement[str], glob: Glob) -> _Condition:
-    if connection.dialect.name == "sqlite":
-        return path.op("GLOB", is_comparison=True)(glob.sqlite_of_series())
-    return path.op("~", is_comparison=True)(glob.regex_of_series())
-
-
-def _lower(
-    connection: Connection, column: sa.ColumnElement[str], glob: Glob
-) -> sa.ColumnElement[Any]:
-    if connection.dialect.name != "sqlite":
-        # The column's own collation goes by bytes, and knows only ASCII's capitals.
-        return sa.func.lower(sa.collate(column, "default"))
-    is_ascii = all(not isinstance(token, str) or token.isascii() for token in glob.tokens)
-    return sa.func.lower(column) if is_ascii else sa.func.pixfs_lower(column)
 
 
 def kinds(query: FileQuery, table: sa.Table) -> list[_Condition]:

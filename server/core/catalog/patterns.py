@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from server.core.catalog.conditions import among, kinds, place, series_place
+from server.core.catalog.conditions import among, kinds, place
 from server.core.catalog.numbering import names_with
 from server.core.catalog.tables import files, series
+from server.core.catalog.verdicts import ALL, SOME, Verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,9 +34,6 @@ __all__ = ["Search", "Way", "search"]
 _MOST_NAMES = 10_000
 
 _PLACE, _NAME = "uq_files_place", "ix_files_by_name"
-
-# What a series' name says of its files.
-_NONE, _SOME, _ALL = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,42 +93,12 @@ class _Told:
     Attributes:
         near: the files of series that match.
         hits: those of the query's states and belonging.
-        folders: where they are.
         opened: the files of open series.
-        series: the names of open series.
     """
 
     near: int
     hits: int
-    folders: Sequence[str]
     opened: int
-    series: Sequence[str]
-
-
-class _Verdicts:
-    """A pattern within a place, as SQL on ``series``.
-
-    Attributes:
-        known: whether a series lies in the place.
-        all_match: whether all its files match.
-        some_may: whether some may, as far as its name says.
-        hits: its files of the query's states and belonging.
-    """
-
-    def __init__(
-        self, connection: Connection, scope: Scope, wanted: Place, query: FileQuery
-    ) -> None:
-        self.known, self.all_match, self.some_may = series_place(connection, scope, wanted)
-        if wanted.glob is None or not wanted.glob.digit_runs():
-            self.some_may = sa.false()
-        self.hits: sa.ColumnElement[int] = series.c.n
-        if restricted := kinds(query, series):
-            self.hits = sa.case((sa.and_(*restricted), series.c.n), else_=0)
-
-    @property
-    def opened(self) -> sa.ColumnElement[bool]:
-        """Whether a series is open."""
-        return sa.not_(self.all_match) & self.some_may
 
 
 def search(
@@ -138,14 +106,14 @@ def search(
 ) -> Search:
     """Holds the pattern of a place against the series, and counts if the query says so. From
     ``walked`` files on it does not matter where those are that match, if it is known how many."""
-    verdicts = _Verdicts(connection, scope, wanted, query)
+    verdicts = Verdicts(connection, scope, wanted, query)
     told = _told(connection, verdicts)
     if told.near > walked and not told.opened:
         everywhere = sa.and_(*place(connection, scope, wanted))
         return Search((Way(everywhere, _PLACE, told.near, told.hits),))
     full = mixed = _Folders()
     if told.near:
-        full, mixed = _settled(connection, scope, verdicts, told.folders)
+        full, mixed = _settled(connection, scope, verdicts)
     ways: list[Way] = []
     if full.folders:
         ways.append(Way(_in(connection, scope, full.folders), _PLACE, full.near, full.hits))
@@ -163,60 +131,47 @@ def search(
     return Search(tuple(ways))
 
 
-def _told(connection: Connection, verdicts: _Verdicts) -> _Told:
-    """What all series say together. They are gone through once, and each name is looked at once
-    whatever the states of its files."""
-    said = [(verdicts.all_match, _ALL), (verdicts.some_may, _SOME)]
+def _told(connection: Connection, verdicts: Verdicts) -> _Told:
+    """What all series say together. Grouped, so that each name is held against the pattern once,
+    whatever the states of its files, and however often it is asked what came of it."""
     by_name = (
         sa.select(
-            series.c.folder,
-            series.c.name,
             sa.func.sum(series.c.n).label("n"),
             sa.func.sum(verdicts.hits).label("hits"),
-            sa.case(*said, else_=_NONE).label("verdict"),
+            verdicts.verdict.label("verdict"),
         )
         .where(verdicts.known)
         .group_by(series.c.folder, series.c.name)
         .subquery()
     )
-    found = sa.case((by_name.c.verdict == _SOME, by_name.c.name), else_=by_name.c.folder)
-    found = sa.case((by_name.c.verdict != _NONE, found))
-    query = sa.select(
-        by_name.c.verdict,
-        sa.func.sum(by_name.c.n),
-        sa.func.sum(by_name.c.hits),
-        sa.type_coerce(_list(connection)(found.distinct()), sa.JSON),
-    ).group_by(by_name.c.verdict)
-    near = hits = opened = 0
-    folders: Sequence[str] = ()
-    names: Sequence[str] = ()
-    for verdict, n, of_kinds, some in connection.execute(query):
-        if verdict == _ALL:
-            near, hits, folders = int(n), int(of_kinds), some
-        elif verdict == _SOME:
-            opened, names = int(n), some
-    return _Told(near, hits, folders, opened, names)
+
+    def total(counted: sa.ColumnElement[int], verdict: int) -> sa.ColumnElement[int]:
+        of_verdict = sa.case((by_name.c.verdict == verdict, counted))
+        return sa.func.coalesce(sa.func.sum(of_verdict), 0)
+
+    n, hits = by_name.c.n, by_name.c.hits
+    query = sa.select(total(n, ALL), total(hits, ALL), total(n, SOME))
+    near, of_kinds, opened = connection.execute(query).one()
+    return _Told(int(near), int(of_kinds), int(opened))
 
 
 def _list(connection: Connection) -> Callable[..., sa.Function[Any]]:
     return sa.func.json_group_array if connection.dialect.name == "sqlite" else sa.func.json_agg
 
 
-def _settled(
-    connection: Connection, scope: Scope, verdicts: _Verdicts, found: Sequence[str]
-) -> tuple[_Folders, _Folders]:
+def _settled(connection: Connection, scope: Scope, verdicts: Verdicts) -> tuple[_Folders, _Folders]:
     """Of the folders that have series whose files all match: those that have no others, and those
     that have."""
     matches = verdicts.all_match
-    other = sa.case((matches, None), (verdicts.some_may, _SOME), else_=_NONE)
+    found = sa.select(series.c.folder).where(verdicts.known, matches).correlate(None)
     by_folder = (
         sa.select(
             series.c.folder,
             sa.func.sum(series.c.n).label("n"),
             sa.func.sum(sa.case((matches, verdicts.hits), else_=0)).label("hits"),
-            sa.func.max(other).label("verdict"),
+            sa.func.max(sa.case((matches, None), else_=verdicts.verdict)).label("verdict"),
         )
-        .where(series.c.storage_id == scope.storage_id, among(connection, series.c.folder, found))
+        .where(series.c.storage_id == scope.storage_id, series.c.folder.in_(found))
         .group_by(series.c.folder)
         .subquery()
     )
@@ -229,7 +184,7 @@ def _settled(
         sa.func.max(by_folder.c.verdict),
     ).group_by(is_full)
     sorts = {
-        bool(full): _Folders(names, int(n), int(hits), is_open=verdict == _SOME)
+        bool(full): _Folders(names, int(n), int(hits), is_open=verdict == SOME)
         for full, names, n, hits, verdict in connection.execute(query)
     }
     return sorts.get(True, _Folders()), sorts.get(False, _Folders())
@@ -240,7 +195,7 @@ def _into_open(
     scope: Scope,
     wanted: Place,
     query: FileQuery,
-    verdicts: _Verdicts,
+    verdicts: Verdicts,
     told: _Told,
     settled: Sequence[str],
 ) -> Way:
@@ -251,10 +206,11 @@ def _into_open(
     if settled:
         outside.append(sa.not_(among(connection, files.c.folder, settled)))
     names = None
-    if len(told.series) <= _MOST_NAMES:
-        names = names_with(told.series, wanted.glob.digit_runs(), _MOST_NAMES)
+    found = verdicts.open_names(connection, _MOST_NAMES)
+    if len(found) <= _MOST_NAMES:
+        names = names_with(found, wanted.glob.digit_runs(), _MOST_NAMES)
     if names is None:
-        opened = sa.select(series.c.folder).where(verdicts.known, verdicts.opened)
+        opened = verdicts.opened(series.c.folder)
         condition = sa.and_(
             files.c.storage_id == scope.storage_id,
             files.c.folder.in_(opened),

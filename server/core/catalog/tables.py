@@ -192,6 +192,7 @@ series = sa.Table(
     sa.Column("state", sa.String(16), primary_key=True),
     sa.Column("has_item", sa.Boolean, primary_key=True),
     sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Index("ix_series_by_name", "storage_id", "name"),
     sqlite_with_rowid=False,
 )
 
