@@ -142,7 +142,7 @@ def _by(
 ) -> spans.Walk:
     restricted = kinds(query, span_counts)
     start, rest = spans.skip(connection, scope.storage_id, order, restricted, first)
-    return spans.walk(scope.storage_id, order, start, *filters(query)).offset(rest)
+    return spans.walk(connection, scope.storage_id, order, start, *filters(query)).offset(rest)
 
 
 def _of_extension(
@@ -165,7 +165,7 @@ def _of_extension(
     if order.values(start)[0] != extension:
         # The span begins before the extension does.
         start, rest = order.start([extension, *("" for _ in order.columns[1:]), 0]), first
-    found = spans.walk(scope.storage_id, order, start, *filters(query), fixed=1)
+    found = spans.walk(connection, scope.storage_id, order, start, *filters(query), fixed=1)
     return found.offset(rest)
 
 
@@ -188,4 +188,4 @@ def _by_state(
     restricted = [*kinds(query, span_counts), span_counts.c.state == state]
     start, rest = spans.skip(connection, scope.storage_id, spans.BY_ID, restricted, first)
     here = order.start([state, start.file_id])
-    return spans.walk(scope.storage_id, order, here, *filters(query)).offset(rest)
+    return spans.walk(connection, scope.storage_id, order, here, *filters(query)).offset(rest)

@@ -104,10 +104,17 @@ class Ordering:
         extension, _, name = start.text.partition(_SEPARATOR)
         return (extension, name, start.file_id)
 
-    def since(self, start: Start, fixed: int = 0) -> list[sa.ColumnElement[bool]]:
-        """Whether a file stands there or behind, the first ``fixed`` columns being the same: as
-        conditions of which no file has two, because an index is entered at a value of one
-        column, where those before it are said outright."""
+    def since(self, start: Start, fixed: int) -> sa.ColumnElement[bool]:
+        """Whether a file stands there or behind, the first ``fixed`` columns being the same."""
+        if start == LOWEST and not fixed:
+            return sa.true()
+        columns, values = (*self.columns, files.c.id), self.values(start)
+        same = [columns[at] == values[at] for at in range(fixed)]
+        return sa.and_(*same, sa.tuple_(*columns[fixed:]) >= values[fixed:])
+
+    def apart(self, start: Start, fixed: int) -> list[sa.ColumnElement[bool]]:
+        """The same as conditions of which no file has two: SQLite enters an index at a value of
+        one column, where those before it are said outright."""
         if start == LOWEST and not fixed:
             return [sa.true()]
         *values, file_id = self.values(start)
@@ -163,6 +170,7 @@ def skip(
 
 
 def walk(
+    connection: Connection,
     storage_id: int,
     order: Ordering,
     start: Start,
@@ -172,11 +180,16 @@ def walk(
 ) -> Walk:
     """The files that stand at a key or behind it, in their order: the id, the order's columns
     and ``more``. The first ``fixed`` columns are the same as the key's."""
+    if connection.dialect.name == "sqlite":
+        behind = order.apart(start, fixed)
+    else:
+        # It would sort what several conditions find.
+        behind = [order.since(start, fixed)]
     selects = [
         sa.select(files.c.id.label("row_id"), *order.columns, *more)
         .where(files.c.storage_id == storage_id, since, *conditions)
         .with_hint(files, f"INDEXED BY {order.index}", "sqlite")
-        for since in order.since(start, fixed)
+        for since in behind
     ]
     ordered: list[sa.ColumnClause[Any]] = [
         *(sa.column(c.name) for c in order.columns),
@@ -241,7 +254,7 @@ def _cut(connection: Connection, storage_id: int, order: Ordering, start: Start)
     half = LONGEST // 2
     left = _kinds(connection, storage_id, order, start)
     while left.total() > LONGEST:
-        behind = walk(storage_id, order, start, more=(files.c.state, files.c.has_item))
+        behind = walk(connection, storage_id, order, start, more=(files.c.state, files.c.has_item))
         file_id, *values = tuple(connection.execute(behind.limit(1).offset(half)).one())[:-2]
         middle = order.start([*values, file_id])
         lower = behind.limit(half).subquery()
