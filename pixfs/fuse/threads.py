@@ -16,6 +16,7 @@ import os
 import select
 import threading
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import outcome
@@ -159,27 +160,27 @@ class _Companion:
 
 
 class _Channel:
-    """Between the loop's thread and a companion's, one call at a time.
+    """Between the loop's thread and a companion's.
 
     Attributes:
         returned: an eventfd, readable when the loop's thread has a result to take.
     """
 
     def __init__(self) -> None:
-        self._sent = os.eventfd(0)
+        self._sent = os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_CLOEXEC)
         self.returned = os.eventfd(0)
-        self._call: _Call | None = None
+        # A call that no thread has received yet when the end is sent is made before it.
+        self._calls: deque[_Call | None] = deque()
 
     def send(self, call: _Call | None) -> None:
         """Hand over the next call, or None for the end."""
-        self._call = call
+        self._calls.append(call)
         os.eventfd_write(self._sent, 1)
 
     def receive(self) -> _Call | None:
         """The next call; waits for it."""
         os.eventfd_read(self._sent)
-        call, self._call = self._call, None
-        return call
+        return self._calls.popleft()
 
     def close(self) -> None:
         """When neither side uses it any more."""

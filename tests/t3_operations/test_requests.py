@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
+from pixfs.fuse import threads as fuse_threads
 from pixfs.fuse.threads import WorkerThreads, in_thread
 
 
@@ -182,3 +184,25 @@ async def test_the_thread_beside_the_loop_ends_with_its_owner() -> None:
     del threads
     await trio.to_thread.run_sync(thread.join)
     assert set(os.listdir("/proc/self/fd")) <= before
+
+
+async def test_a_call_is_made_that_no_thread_had_received_when_patience_ended() -> None:
+    threads = WorkerThreads()
+    may_begin = threading.Event()
+    serve = fuse_threads._serve
+    results: list[str] = []
+
+    def serve_late(*given: Any) -> None:  # noqa: ANN401
+        may_begin.wait()
+        serve(*given)
+
+    async def request() -> None:
+        results.append(await threads.promptly(threads.data, lambda: "made"))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fuse_threads, "_serve", serve_late)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(request)
+            await trio.testing.wait_all_tasks_blocked()
+            may_begin.set()
+    assert results == ["made"]
