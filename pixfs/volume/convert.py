@@ -12,7 +12,7 @@ import logging
 import mmap
 import os
 import threading
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -95,6 +95,16 @@ class _Source:
     @property
     def length(self) -> int:
         return self.signature.size - self.base
+
+
+def _pages(size: int) -> memoryview:
+    """Memory for a file's bytes: pages that the reading fills, few and large where the kernel has
+    them. A bytearray is cleared first, for milliseconds in which no other thread gets the
+    interpreter."""
+    pages = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(pages)[:size]
 
 
 class Converter:
@@ -197,9 +207,7 @@ class Converter:
             raise NoSpaceError("waits for free space")
 
     def _encode(self, source: _Source, threads: int, priority: Priority) -> codec.Encoded:
-        # Pages that the reading fills: a bytearray is cleared first, for milliseconds in which no
-        # other thread gets the interpreter.
-        original = memoryview(mmap.mmap(-1, max(1, source.length)))[: source.length]
+        original = _pages(source.length)
         for start, stop in self._paced(self._core.throttle.read, source, source.length, priority):
             piece = original[start:stop]
             if backing.pread_into(source.fd, piece, source.base + start) != stop - start:
