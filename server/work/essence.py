@@ -10,7 +10,7 @@ import hashlib
 import logging
 import threading
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,6 +26,7 @@ from server.core.errors import (
     InvalidValue,
     NameTaken,
     NotFound,
+    Ref,
     SizeMismatch,
     StorageUnavailable,
 )
@@ -37,7 +38,7 @@ from server.work.readable import open_readable
 from server.work.uploads import PieceOfFile, WholeFile, complete, discard
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from sqlalchemy.engine import Connection
 
@@ -135,6 +136,17 @@ class Download:
         return data
 
 
+@contextmanager
+def _telling_of(file: int | str) -> Iterator[None]:
+    """A storage does not know which entity, or path, is not found on it."""
+    try:
+        yield
+    except NotFound as error:
+        if error.kind:
+            raise
+        raise NotFound(str(error), kind="File", id=file) from error
+
+
 class Writer:
     """Where the bytes of one request go; made by `Essence.upload` and `Essence.piece`.
 
@@ -213,7 +225,8 @@ class Essence:
         storage = await self._core.database.read(records.storage_of, file_id)
         place = await self.open_storage(storage)
         try:
-            readable = await self.on_thread(storage, open_readable, place, file.path)
+            with _telling_of(file.id):
+                readable = await self.on_thread(storage, open_readable, place, file.path)
             try:
                 yield Download(self, storage, readable, self._pacer(storage, file.path))
             finally:
@@ -239,7 +252,8 @@ class Essence:
         storage = await self._core.database.read(records.storage_of, file_id)
         place = await self.open_storage(storage)
         try:
-            package = await self.on_thread(storage, read_package, place, file.path)
+            with _telling_of(file.id):
+                package = await self.on_thread(storage, read_package, place, file.path)
         finally:
             await self._quietly(storage, place.close)
         return await self._core.catalog.import_parts(actor, file_id, package.parts, options)
@@ -252,7 +266,8 @@ class Essence:
         leaves nothing of it."""
         upload = await self._begin(actor, wanted, None)
         async with self._writing(upload, discard_after=True) as place:
-            whole = await self.on_thread(upload.storage, WholeFile, place, upload)
+            with _telling_of(upload.path):
+                whole = await self.on_thread(upload.storage, WholeFile, place, upload)
             finish = partial(self._finish_whole, actor)
             try:
                 yield Writer(self, upload, whole, wanted.size, wanted.priority, finish)
@@ -270,9 +285,10 @@ class Essence:
             self._of_transfer(upload),
             self._writing(upload, discard_after=False) as place,
         ):
-            part = await self.on_thread(
-                upload.storage, PieceOfFile, place, upload, piece.offset, self._core.spool
-            )
+            with _telling_of(upload.path):
+                part = await self.on_thread(
+                    upload.storage, PieceOfFile, place, upload, piece.offset, self._core.spool
+                )
             finish = partial(self._finish_piece, actor, place, piece)
             try:
                 yield Writer(self, upload, part, wanted.size, piece.priority, finish)
@@ -473,7 +489,10 @@ class Essence:
         # A cancellation waits for the thread: what it works with belongs to it as long as it does.
         with trio.move_on_after(patience_s, shield=True):
             return await trio.to_thread.run_sync(run, limiter=limit, abandon_on_cancel=True)
-        raise StorageUnavailable(f"the storage {storage.name} does not answer")
+        raise StorageUnavailable(
+            "the storage {storage} does not answer",
+            terms={"storage": Ref("Storage", storage.id, storage.name)},
+        )
 
     async def _quietly(self, storage: Storage, work: Callable[[], None]) -> None:
         """Closes something, also after a cancellation; a failure changes nothing any more."""
