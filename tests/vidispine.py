@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from server.core import Core
+    from server.notify.egress import Egress
 
 __all__ = ["ENDED", "JSON", "PATH_TABLE", "TEXT", "XML", "Vidispine", "one_segment", "working"]
 
@@ -144,9 +146,9 @@ class Vidispine:
 
 
 @asynccontextmanager
-async def working(core: Core) -> AsyncIterator[None]:
-    """The job engine, at work for the length of the block."""
+async def working(core: Core, egress: Egress | None = None) -> AsyncIterator[None]:
+    """The job engine, at work for the length of the block; ``egress`` is where webhooks may go."""
     async with trio.open_nursery() as nursery:
-        await nursery.start(run_jobs, core)
+        await nursery.start(partial(run_jobs, core, egress=egress))
         yield
         nursery.cancel_scope.cancel()

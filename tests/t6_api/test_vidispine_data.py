@@ -11,7 +11,7 @@ import trio
 
 from tests.pixmover import PASSWORD
 from tests.serving import parse, read_to_eof
-from tests.vidispine import JSON, TEXT, Vidispine, one_segment
+from tests.vidispine import JSON, TEXT, XML, Vidispine, one_segment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -97,6 +97,32 @@ async def test_an_upload_answers_in_text_and_takes_state_and_uri(
     assert made["storage"] == storage
 
 
+async def test_where_no_storage_is_named_the_first_one_takes_the_file(
+    admin: Vidispine, tmp_path: Path
+) -> None:
+    """The first that can be written to, so that the pieces of a transfer come together."""
+    for name in ("closed", "first", "second"):
+        (tmp_path / name).mkdir()
+    method = {"uri": (tmp_path / "closed").as_uri() + "/", "read": True, "write": False}
+    refused = await admin.json("POST", "/storage/file/data", content=b"x", path="a", status=400)
+    assert refused["invalidInput"]["context"] == "storage"
+    await admin.json("POST", "/storage", body={"type": "LOCAL", "method": [method]})
+    first = await admin.make_storage(tmp_path / "first")
+    await admin.make_storage(tmp_path / "second")
+    made = await admin.json("POST", "/storage/file/data", content=b"x", path="a/b.dpx")
+    assert (made["storage"], made["path"]) == (first, "a/b.dpx")
+    for start, part in ((3, b"def"), (0, b"abc")):
+        await admin.call(
+            "POST",
+            "/storage/file/data",
+            content=part,
+            headers={"index": str(start), "size": "6"},
+            transferId="t",
+            path="pieces",
+        )
+    assert (tmp_path / "first/pieces").read_bytes() == b"abcdef"
+
+
 async def test_an_empty_file_is_a_file(admin: Vidispine, storage: str, root: Path) -> None:
     made = await admin.upload(storage, "empty", b"")
     assert made["size"] == 0
@@ -132,13 +158,13 @@ async def test_a_file_that_is_there_is_not_overwritten_by_an_upload(
     assert leftovers(root) == []
 
 
-def head(storage: str, length: str, path: str = "a.dpx") -> bytes:
+def head(storage: str, length: str, path: str = "a.dpx", accept: str = JSON) -> bytes:
     import base64
 
     credentials = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
     return (
         f"POST /API/storage/{storage}/file/data?path={path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Authorization: Basic {credentials}\r\nAccept: {JSON}\r\n{length}\r\n\r\n"
+        f"Authorization: Basic {credentials}\r\nAccept: {accept}\r\n{length}\r\n\r\n"
     ).encode()
 
 
@@ -148,16 +174,35 @@ async def until(is_true: object) -> None:
             await trio.sleep(0.02)
 
 
+CUT = {
+    JSON: b'{"notFound": null, "internalServer": null, "forbidden": null,'
+    b' "notYetImplemented": null, "conflict": null, "invalidInput": {"context": "Content-Length",'
+    b' "id": null, "explanation": "the body ended early", "value": null}, "licenseFault": null,'
+    b' "fileAlreadyExists": null, "notAuthorized": null}',
+    XML: b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+    b'<ExceptionDocument xmlns="http://xml.vidispine.com/schema/vidispine"><invalidInput>'
+    b"<context>Content-Length</context><explanation>the body ended early</explanation>"
+    b"</invalidInput></ExceptionDocument>",
+    TEXT: b"400 An invalid parameter was entered\r\nContext: Content-Length\r\n"
+    b"Reason: the body ended early\r\n",
+}
+
+
+@pytest.mark.parametrize("accept", CUT)
+@pytest.mark.parametrize("announced", ["Content-Length: 3000000", "Transfer-Encoding: chunked"])
 async def test_less_than_was_announced_leaves_nothing_behind(
-    admin: Vidispine, storage: str, root: Path, server: Served
+    admin: Vidispine, storage: str, root: Path, server: Served, accept: str, announced: str
 ) -> None:
-    """A client that closes its half of the connection gets a 400."""
+    """A client that closes its half of the connection is told why, as it asks to be."""
+    sent = b"x" * 2_999_999
+    body = b"%x\r\n%s" % (len(sent) + 1, sent) if "chunked" in announced else sent
     with trio.fail_after(120):
         async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
-            await stream.send_all(head(storage, "Content-Length: 1000") + b"x" * 999)
+            await stream.send_all(head(storage, announced, accept=accept) + body)
             await stream.send_eof()
-            status, _, _ = parse(await read_to_eof(stream))
-    assert status == 400
+            status, headers, answer = parse(await read_to_eof(stream))
+    assert (status, answer) == (400, CUT[accept])
+    assert headers["content-type"].startswith(accept)
     await until(lambda: not leftovers(root))
     assert everything(root) == []
     assert (await admin.json("GET", "/storage/file"))["hits"] == 0
@@ -334,7 +379,7 @@ async def test_a_file_that_is_gone_is_not_found(admin: Vidispine, storage: str, 
     made = await admin.upload(storage, "a", b"first")
     (root / "a").unlink()
     told = await admin.json("GET", f"/file/{made['id']}/data", status=404)
-    assert told["notFound"] is not None
+    assert told["notFound"] == {"type": "File", "id": made["id"], "context": None}
 
 
 async def test_nothing_is_read_through_a_link_that_leads_out(
@@ -347,10 +392,12 @@ async def test_nothing_is_read_through_a_link_that_leads_out(
     for path in ("link", "up/secret"):
         made = await admin.json("POST", f"/storage/{storage}/file", path=path)
         answer = await admin.call("GET", f"/file/{made['id']}/data", status=None)
-        assert answer.status_code in (403, 404), path
+        assert answer.status_code == 404, path
+        assert answer.json()["notFound"]["id"] == made["id"]
         assert b"canary" not in answer.content
     answer = await admin.call(
         "POST", f"/storage/{storage}/file/data", content=b"evil", path="up/made", status=None
     )
-    assert answer.status_code in (400, 403, 404)
+    assert answer.status_code == 404
+    assert answer.json()["notFound"] == {"type": "File", "id": "up/made", "context": None}
     assert not (tmp_path / "made").exists()

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 import xmlschema
 
 import server.api.vidispine
+from server.api.vidispine.bodies import read_document
 from server.core.permissions import SYSTEM
-from tests.vidispine import TEXT, XML, Vidispine, working
+from server.notify.egress import Egress
+from tests.pixmover import PixMover
+from tests.vidispine import JSON, TEXT, XML, Vidispine, working
+from tests.webhooks import receiving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -111,6 +117,18 @@ async def test_a_deleted_file_is_gone_with_its_entity(
     await admin.call("GET", f"/file/{made['id']}", status=404)
 
 
+# What the import below tells of its parameters.
+IMPORTED = {
+    "externalId": "ext-1,ext-2",
+    "tag": "proxy",
+    "original": "proxy",
+    "no-transcode": "true",
+    "createPosters": "100,200",
+    "settings": "VX-1",
+    "fastStartLength": "5",
+}
+
+
 async def test_an_imported_file_belongs_to_an_item(
     core: Core, admin: Vidispine, storages: tuple[str, str], schema: xmlschema.XMLSchema
 ) -> None:
@@ -134,6 +152,7 @@ async def test_an_imported_file_belongs_to_an_item(
         )
         assert job["type"] == "IMPORT"
         data = await admin.until_finished(job)
+        assert data | IMPORTED == data
         item = data["item"]
         found = await admin.call("GET", f"/file/{made['id']};includeItem=true", accept=XML)
         schema.validate(found.text)
@@ -143,7 +162,12 @@ async def test_an_imported_file_belongs_to_an_item(
         importable = await admin.json("GET", "/storage/importable")
         assert [one["file"]["id"] for one in importable["element"]] == [other["id"]]
         refused = await admin.json("POST", f"/file/{made['id']}/import", status=409)
-        assert refused["conflict"] is not None
+        assert refused["conflict"] == {
+            "context": "file",
+            "id": made["id"],
+            "explanation": "the file has been imported",
+            "value": None,
+        }
         again = await admin.json("POST", f"/file/{made['id']}/import", allowReimport="true")
         await admin.until_finished(again)
         # The original name goes along with the file.
@@ -170,25 +194,39 @@ async def test_what_is_queued_for_import_may_be_left_out(
     await admin.call("POST", f"/file/{made['id']}/import", status=409)
 
 
-@pytest.mark.parametrize(
-    ("query", "context"),
-    [
-        ({"tag": "lowres"}, "tag"),
-        ({"tag": "lowres", "no-transcode": "true", "original": "mezzanine"}, "original"),
-        ({"priority": "URGENT"}, "priority"),
-        ({"jobmetadata": "novalue"}, "jobmetadata"),
-        ({"createThumbnails": "perhaps"}, "createThumbnails"),
-        ({"fastStartLength": "long"}, "fastStartLength"),
-        ({"notification": "file:///etc/passwd"}, None),
-    ],
-)
+WRONG_IMPORTS: list[tuple[dict[str, str], str]] = [
+    ({"tag": "lowres"}, "tag"),
+    ({"tag": "lowres", "no-transcode": "true", "original": "mezzanine"}, "original"),
+    ({"priority": "URGENT"}, "priority"),
+    ({"jobmetadata": "novalue"}, "jobmetadata"),
+    ({"jobmetadata": "a=\x01"}, "jobmetadata"),
+    ({"notificationData": "\x1b"}, "notificationData"),
+    ({"settings": "\x1b"}, "settings"),
+    ({"allowReimport": "perhaps"}, "allowReimport"),
+    ({"createThumbnails": "perhaps"}, "createThumbnails"),
+    ({"no-transcode": "perhaps"}, "no-transcode"),
+    ({"overrideFastStart": "perhaps"}, "overrideFastStart"),
+    ({"requireFastStart": "perhaps"}, "requireFastStart"),
+    ({"fastStartLength": "long"}, "fastStartLength"),
+    ({"notification": "file:///etc/passwd"}, "notification"),
+    ({"id": "\x01"}, "id"),
+]
+
+
 async def test_an_import_that_cannot_be_is_refused(
-    admin: Vidispine, storages: tuple[str, str], query: dict[str, str], context: str | None
+    admin: Vidispine, storages: tuple[str, str], tmp_path: Path
 ) -> None:
-    made = await admin.upload(storages[0], "a.dpx", b"frame")
-    answer = await admin.json("POST", f"/file/{made['id']}/import", status=400, **query)
-    if context is not None:
-        assert answer["invalidInput"]["context"] == context
+    package(tmp_path / "one/good", b"essence")
+    for path, call in (("good/track.mxf", "import"), ("good/ASSETMAP.xml", "import/assetmap")):
+        number = await entity(admin, storages[0], path)
+        for query, context in WRONG_IMPORTS:
+            answer = await admin.json("POST", f"/file/{number}/{call}", status=400, **query)
+            assert answer["invalidInput"]["context"] == context, (call, answer)
+        for content in (b"<Other/>", b"<!DOCTYPE a><MetadataDocument/>", b'{"a": "\\u0001"}', b"["):
+            kind = {"Content-Type": XML if content[:1] == b"<" else JSON}
+            address = f"/file/{number}/{call}"
+            refused = await admin.json("POST", address, content=content, headers=kind, status=400)
+            assert refused["invalidInput"]["context"] == "body"
     assert (await admin.json("GET", "/job"))["hits"] == 0
 
 
@@ -247,6 +285,111 @@ async def test_a_package_is_imported_by_its_assetmap(
     assert await admin.paths(path="/bad/", filter="item") == []
 
 
+async def test_a_package_is_imported_with_all_that_an_import_takes(
+    core: Core, admin: Vidispine, storages: tuple[str, str], tmp_path: Path
+) -> None:
+    package(tmp_path / "one/good", b"essence")
+    number = await entity(admin, storages[0], "good/ASSETMAP.xml")
+    address = f"/storage/{storages[0]}/file/path/good%2FASSETMAP.xml/import/assetmap"
+    xml = b'<MetadataDocument xmlns="http://xml.vidispine.com/schema/vidispine"/>'
+    query = {
+        "id": "ext-1,ext-2",
+        "tag": "proxy",
+        "original": "proxy",
+        "no-transcode": "true",
+        "createThumbnails": "false",
+        "thumbnailService": "VX-3",
+        "createPosters": "100,200",
+        "overrideFastStart": "false",
+        "requireFastStart": "false",
+        "fastStartLength": "5",
+        "settings": "VX-1",
+        "priority": "HIGHEST",
+        "jobmetadata": "show=dune",
+    }
+    async with working(core):
+        job = await admin.json("POST", address, content=xml, headers={"Content-Type": XML}, **query)
+        assert (job["type"], job["priority"]) == ("IMPORT", "HIGHEST")
+        data = await admin.until_finished(job)
+        told = {key: query[key] for key in query if key not in ("id", "priority", "jobmetadata")}
+        told |= {"externalId": "ext-1,ext-2", "show": "dune", "fileId": number}
+        assert data | told == data
+        await admin.json("POST", address, status=409)
+        again = await admin.json("POST", address, allowReimport="true")
+        assert (await admin.until_finished(again))["item"] != data["item"]
+    taken = await admin.json("POST", address, allowReimport="true", id="ext-2", status=409)
+    assert "ext-2" in taken["conflict"]["explanation"]
+
+
+async def test_a_new_path_takes_the_item_along(
+    core: Core, admin: Vidispine, storages: tuple[str, str]
+) -> None:
+    """The components point to the new file; of a duplicate, to both."""
+    one, two = storages
+    made = await admin.upload(one, "a.dpx", b"frame")
+
+    async def items(number: str) -> list[str]:
+        found = await admin.json("GET", f"/file/{number};includeItem=true")
+        return [item["id"] for item in found["item"]]
+
+    async with working(core):
+        imported = await admin.json("POST", f"/file/{made['id']}/import")
+        item = (await admin.until_finished(imported))["item"]
+        again = await admin.json("POST", f"/file/{made['id']}/import", allowReimport="true")
+        other = (await admin.until_finished(again))["item"]
+    address = f"/file/{made['id']}/path"
+    copy = await admin.json("POST", address, path="b.dpx", storage=two, duplicate="true")
+    assert await items(copy["id"]) == await items(made["id"]) == [item, other]
+    answer = await admin.call("POST", address, path="c.dpx", state="CLOSED", accept=TEXT)
+    moved = answer.text.removesuffix("\r\n")
+    assert await items(moved) == [item, other]
+    await admin.call("GET", f"/file/{made['id']}", status=404)
+    # From one item, then from what is left.
+    told = await admin.json("PUT", f"/file/{moved}/abandon", item="VX-99", status=404)
+    assert told["notFound"] == {"type": "Item", "id": "VX-99", "context": None}
+    await admin.call("PUT", f"/file/{moved}/abandon", item=item)
+    assert await items(moved) == [other]
+    await admin.call("PUT", f"/file/{moved}/abandon")
+    assert await items(moved) == []
+    assert await items(copy["id"]) == [item, other]
+    assert (await admin.json("GET", f"/file/{moved}"))["id"] == moved
+
+
+async def test_jobs_do_not_follow_links_that_lead_out(
+    core: Core, admin: Vidispine, storages: tuple[str, str], tmp_path: Path
+) -> None:
+    one, two = storages
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"canary")
+    (tmp_path / "one/up").symlink_to(outside)
+    (tmp_path / "one/link").symlink_to(outside / "secret")
+    async with working(core):
+        for path in ("up/secret", "link"):
+            number = await entity(admin, one, path)
+            await admin.json("PUT", f"/file/{number}/state/CLOSED")
+            jobs = [
+                await copy(admin, number, two),
+                await copy(admin, number, two, move="true", filename=f"moved/{path}"),
+                await admin.json("POST", f"/file/{number}/import"),
+                await admin.json("DELETE", f"/file/{number}"),
+            ]
+            answer = await admin.call("PUT", f"/file/{number}/re-index", accept=TEXT)
+            jobs.append({"jobId": answer.text.strip()})
+            for job in jobs:
+                await admin.until_ended(job)
+    assert (outside / "secret").read_bytes() == b"canary"
+    assert [path.name for path in outside.iterdir()] == ["secret"]
+    copied = [path for path in (tmp_path / "two").rglob("*") if path.is_file()]
+    assert all(path.is_symlink() or path.read_bytes() != b"canary" for path in copied)
+    assert not any(file["hash"] for file in await found(admin) if "hash" in file)
+
+
+async def found(client: Vidispine) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = (await client.json("GET", "/storage/file", number=100))["file"]
+    return listed
+
+
 async def test_jobs_are_listed_and_controlled(
     admin: Vidispine, storages: tuple[str, str], schema: xmlschema.XMLSchema
 ) -> None:
@@ -276,8 +419,22 @@ async def test_jobs_are_listed_and_controlled(
     assert await listed(state="READY,STARTED") == [jobs[2], jobs[0]]
     assert await listed(type="MOVE_FILE") == []
     assert await listed(type="copy_file", state="aborted") == [jobs[1]]
+    # Vidispine's own words for what no job here can be find nothing, and are not refused.
+    for query in ({"type": "PLACEHOLDER_IMPORT"}, {"state": "VIDINET_JOB,FINISHED_WARNING"}):
+        assert await admin.json("GET", "/job", **query) == {"hits": 0, "job": []}
+    assert await listed(type="THUMBNAIL,COPY_FILE", state="ALL") == jobs[::-1]
+    assert await listed("/job;state=WAITING;state=ABORTED") == [jobs[1]]
+    told = await admin.json("GET", f"/job/{jobs[1]}")
+    assert told["log"]["task"][0]["errorMessage"] == "wrong one"
+    assert {"key": "errorMessage", "value": "wrong one"} in told["data"]
+    assert all("data" not in job for job in (await admin.json("GET", "/job"))["job"])
     refused = await admin.json("DELETE", f"/job/{jobs[1]}", status=409)
-    assert refused["conflict"]["explanation"]
+    assert refused["conflict"] == {
+        "context": "job",
+        "id": jobs[1],
+        "explanation": "a job that is ABORTED cannot be told to abort",
+        "value": None,
+    }
     again = await admin.json("POST", f"/job/{jobs[1]}/re-run")
     assert again["status"] == "READY"
     await admin.call("POST", f"/job/{jobs[1]}/re-run", status=409)
@@ -286,6 +443,105 @@ async def test_jobs_are_listed_and_controlled(
     for query in ({"state": "BROKEN"}, {"type": "DANCE"}, {"sort": "colour"}, {"first": "x"}):
         await admin.call("GET", "/job", status=400, **query)
     await admin.call("PUT", f"/job/{jobs[0]}", status=400)
+
+
+async def test_a_job_that_failed_says_why(
+    core: Core,
+    admin: Vidispine,
+    storages: tuple[str, str],
+    tmp_path: Path,
+    schema: xmlschema.XMLSchema,
+) -> None:
+    one, two = storages
+    made = await admin.upload(one, "a.dpx", b"frame")
+    (tmp_path / "two/a.dpx").write_bytes(b"other")
+    async with working(core):
+        job = await admin.until_ended(await copy(admin, made["id"], two))
+    assert job["status"] == "FAILED_TOTAL"
+    task = job["log"]["task"][0]
+    assert task["errorMessage"].startswith("a.dpx: ")
+    assert task["description"] == "Copying file"
+    assert {"key": "errorMessage", "value": task["errorMessage"]} in job["data"]
+    schema.validate((await admin.call("GET", f"/job/{job['jobId']}", accept=XML)).text)
+
+
+async def test_a_notification_is_the_job_s_document(
+    core: Core, admin: Vidispine, storages: tuple[str, str], tmp_path: Path
+) -> None:
+    """In this interface's words, with what the client gave along as it was."""
+    one, two = storages
+    made = await admin.upload(one, "a.dpx", b"frame")
+    (tmp_path / "two/taken.dpx").write_bytes(b"other")
+    given = "]]><x/>&amp; \u00e9 ticket=42"
+    async with receiving(TAKEN) as receiver, working(core, Egress(("127.0.0.0/8",))):
+        query = {"notification": receiver.url, "notificationData": given, "priority": "HIGH"}
+        jobs = [
+            await copy(admin, made["id"], two, **query),
+            await copy(admin, made["id"], two, filename="taken.dpx", **query),
+            await admin.json("POST", f"/file/{made['id']}/import", **query),
+        ]
+        for job in jobs:
+            await admin.until_ended(job)
+        last = await admin.json("DELETE", f"/file/{made['id']}", **query)
+        with trio.fail_after(120):
+            while len(receiver.requests) < 4:  # noqa: ASYNC110 - nobody tells
+                await trio.sleep(0.02)
+    told = {}
+    for headers, body in receiver.requests:
+        document = json.loads(body)
+        told[document["jobId"]] = document, headers["x-pixfs-event"]
+    events = ["job.finished", "job.failed_total", "job.finished", "job.finished"]
+    for job, event in zip((*jobs, last), events, strict=True):
+        seen = await admin.json("GET", f"/job/{job['jobId']}")
+        del seen["totalSteps"], seen["log"]
+        assert told[job["jobId"]] == (seen, event)
+        assert {"key": "notificationData", "value": given} in seen["data"]
+    xml = (await admin.call("GET", f"/job/{last['jobId']}", accept=XML)).text
+    document = read_document(xml.encode(), XML, "JobDocument")
+    assert document is not None
+    pairs = {each.text_of("key"): each.text_of("value") for each in document.all("data")}
+    assert pairs["notificationData"] == given
+
+
+TAKEN = b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("name", ["LOWEST", "LOW", "MEDIUM", "HIGH", "HIGHEST", "IMMEDIATE", None])
+async def test_each_priority_is_the_job_s(
+    admin: Vidispine, storages: tuple[str, str], name: str | None
+) -> None:
+    """MEDIUM where none is given."""
+    one, two = storages
+    made = await admin.upload(one, "a", b"x")
+    query = {} if name is None else {"priority": name}
+    for job in (
+        await copy(admin, made["id"], two, **query),
+        await admin.json("POST", f"/file/{made['id']}/import", **query),
+        await admin.json("DELETE", f"/file/{made['id']}", **query),
+    ):
+        assert job["priority"] == (name or "MEDIUM")
+        assert (await admin.json("GET", f"/job/{job['jobId']}"))["priority"] == (name or "MEDIUM")
+
+
+async def test_a_job_is_seen_in_the_other_interface(
+    core: Core, admin: Vidispine, storages: tuple[str, str], server: Served
+) -> None:
+    """Each that this one starts, by its number and kind."""
+    one, two = storages
+    made = await admin.upload(one, "a", b"x")
+    other = await admin.upload(one, "b", b"x")
+    answer = await admin.call("PUT", f"/file/{made['id']}/re-index", accept=TEXT)
+    started = {
+        "copy": (await copy(admin, made["id"], two))["jobId"],
+        "move": (await copy(admin, made["id"], two, move="true"))["jobId"],
+        "import": (await admin.json("POST", f"/file/{made['id']}/import"))["jobId"],
+        "delete": (await admin.json("DELETE", f"/file/{other['id']}"))["jobId"],
+        "index": answer.text.strip(),
+    }
+    async with PixMover(server.port) as pixmover:
+        await pixmover.login("admin")
+        jobs = (await pixmover.get("/jobs")).json()["jobs"]
+    assert {job["kind"]: f"VX-{job['id']}" for job in jobs} == started
 
 
 async def test_a_finished_job_is_run_again_as_a_new_one(
@@ -378,6 +634,19 @@ async def test_a_storage_from_its_making_to_its_end(
     missing = await admin.call("GET", f"{method}/{number}", status=404, accept=TEXT)
     assert "Type: storage-method\r\n" in missing.text
     await admin.call("POST", f"/storage/{made['id']}/rescan")
+    for body, context in (
+        ({"lowWatermark": -1}, "lowWatermark"),
+        ({"highWatermarkPercentage": 101}, "highWatermarkPercentage"),
+        ({"scanInterval": -5}, "scanInterval"),
+        ({"capacity": "much"}, "capacity"),
+        ({"autoDetect": "perhaps"}, "autoDetect"),
+        ({"type": "TAPE"}, "type"),
+        ({"metadata": {"field": [{"key": "pixfs.name", "value": "No Name!"}]}}, "pixfs.name"),
+        ({"method": [{"uri": "file:///"}]}, "uri"),
+        ({"method": [{"uri": "file:///sys/kernel/"}]}, "uri"),
+    ):
+        refused = await admin.json("PUT", f"/storage/{made['id']}", body=body, status=400)
+        assert refused["invalidInput"]["context"] == context, refused
     gone = await admin.call("DELETE", f"/storage/{made['id']}", status=204)
     assert gone.content == b""
     await admin.call("GET", f"/storage/{made['id']}", status=404)
