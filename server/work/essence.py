@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
+from server.core.access import access_of_actor
 from server.core.catalog import uploads as records
 from server.core.catalog.uploads import Transfer
 from server.core.errors import (
@@ -223,7 +224,7 @@ class Essence:
         """A file's bytes. NotFound also when there is an entity without a file."""
         file = await self._core.catalog.file(actor, file_id)
         storage = await self._core.database.read(records.storage_of, file_id)
-        place = await self.open_storage(storage)
+        place = await self.open_storage(actor, storage)
         try:
             with _telling_of(file.id):
                 readable = await self.on_thread(storage, open_readable, place, file.path)
@@ -250,7 +251,7 @@ class Essence:
 
         file = await self._core.catalog.file(actor, file_id)
         storage = await self._core.database.read(records.storage_of, file_id)
-        place = await self.open_storage(storage)
+        place = await self.open_storage(actor, storage)
         try:
             with _telling_of(file.id):
                 package = await self.on_thread(storage, read_package, place, file.path)
@@ -265,7 +266,7 @@ class Essence:
         """Takes a file that comes in one request. Leaving the block without `Writer.finish`
         leaves nothing of it."""
         upload = await self._begin(actor, wanted, None)
-        async with self._writing(upload, discard_after=True) as place:
+        async with self._writing(actor, upload, discard_after=True) as place:
             with _telling_of(upload.path):
                 whole = await self.on_thread(upload.storage, WholeFile, place, upload)
             finish = partial(self._finish_whole, actor)
@@ -283,7 +284,7 @@ class Essence:
         upload = await self._begin(actor, wanted, piece)
         async with (
             self._of_transfer(upload),
-            self._writing(upload, discard_after=False) as place,
+            self._writing(actor, upload, discard_after=False) as place,
         ):
             with _telling_of(upload.path):
                 part = await self.on_thread(
@@ -315,7 +316,7 @@ class Essence:
         self._pieces.pop(upload.id)
         try:
             if await self._core.database.write(records.forget_if_empty, upload.id):
-                place = await self.open_storage(upload.storage)
+                place = await self.open_storage(SYSTEM, upload.storage)
                 await self._drop(place, upload)
                 await self._quietly(upload.storage, place.close)
         except CoreError as error:
@@ -337,11 +338,13 @@ class Essence:
         )
 
     @asynccontextmanager
-    async def _writing(self, upload: Announced, *, discard_after: bool) -> AsyncIterator[Place]:
+    async def _writing(
+        self, actor: Actor, upload: Announced, *, discard_after: bool
+    ) -> AsyncIterator[Place]:
         """The storage of an upload, open. An upload that did not come to its end is forgotten
         with ``discard_after``; its hidden file has been removed by then."""
         try:
-            place = await self.open_storage(upload.storage)
+            place = await self.open_storage(actor, upload.storage)
             try:
                 yield place
             finally:
@@ -449,7 +452,7 @@ class Essence:
         )
         for upload, is_complete in await self._core.database.read(read):
             try:
-                place = await self.open_storage(upload.storage)
+                place = await self.open_storage(SYSTEM, upload.storage)
             except CoreError as error:
                 log.info("an upload's leftovers stay for now: %s", error)
                 continue
@@ -465,12 +468,14 @@ class Essence:
 
     # Threads
 
-    async def open_storage(self, storage: Storage) -> Place:
-        """The storage, open; StorageUnavailable."""
+    async def open_storage(self, actor: Actor, storage: Storage) -> Place:
+        """The storage, open; links in it are followed as far as the actor may reach.
+        StorageUnavailable."""
+        access = await self._core.database.read(access_of_actor, actor)
         account = None
         if storage.kind is StorageKind.S3:
             account = await self._core.s3_endpoints.account(storage.endpoint)
-        return await self.on_thread(storage, open_place, storage, account)
+        return await self.on_thread(storage, open_place, storage, account, access.reach(storage.id))
 
     async def on_thread(
         self,

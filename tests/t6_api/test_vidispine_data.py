@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
+from server.core.access import AllowedPath
+from server.core.permissions import SYSTEM
+from server.work.directory import DirectoryTarget
 from tests.pixmover import PASSWORD
 from tests.serving import parse, read_to_eof
 from tests.vidispine import JSON, TEXT, XML, Vidispine, one_segment
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from server.core import Core
     from tests.serving import Served
 
 MIB = 1 << 20
@@ -235,6 +241,43 @@ async def test_a_body_without_a_length_is_taken(admin: Vidispine, storage: str, 
     assert (root / "a").read_bytes() == b"".join(bytes([n]) * MIB for n in range(5))
 
 
+@pytest.mark.parametrize("accept", [JSON, XML, TEXT])
+async def test_where_there_is_no_room_nothing_is_left(
+    admin: Vidispine,
+    storage: str,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    accept: str,
+) -> None:
+    """The disk is full in the middle of the file; when there is room again, it is taken."""
+    content = pattern(5 * MIB)
+    write, written = DirectoryTarget.write, 0
+
+    def full(target: DirectoryTarget, data: bytes) -> None:
+        nonlocal written
+        if written > MIB:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written += len(data)
+        write(target, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DirectoryTarget, "write", full)
+        answer = await admin.call(
+            "POST",
+            f"/storage/{storage}/file/data",
+            content=content,
+            path="a.dpx",
+            accept=accept,
+            status=507,
+        )
+    assert written > MIB
+    assert "the storage is full" in answer.text
+    assert answer.headers["content-type"].startswith(accept)
+    assert everything(root) == leftovers(root) == []
+    assert (await admin.json("GET", "/storage/file"))["hits"] == 0
+    assert (await admin.upload(storage, "a.dpx", content))["size"] == len(content)
+
+
 async def send_piece(
     admin: Vidispine, storage: str, content: bytes, start: int, end: int, **query: object
 ) -> httpx.Response:
@@ -401,3 +444,46 @@ async def test_nothing_is_read_through_a_link_that_leads_out(
     assert answer.status_code == 404
     assert answer.json()["notFound"] == {"type": "File", "id": "up/made", "context": None}
     assert not (tmp_path / "made").exists()
+
+
+async def test_a_link_leads_nobody_out_of_the_folders_that_are_allowed(
+    core: Core, server: Served, admin: Vidispine, storage: str, root: Path
+) -> None:
+    """It stays in the storage, and led whoever may only reach a folder to all the others."""
+    for folder in ("mine", "theirs"):
+        (root / folder).mkdir()
+    (root / "theirs/secret").write_bytes(b"canary")
+    (root / "mine/link").symlink_to("../theirs/secret")
+    (root / "mine/folder").symlink_to("../theirs")
+    package = root / "theirs/ASSETMAP.xml"
+    package.write_bytes(b"<AssetMap/>")
+    name = (await core.storages.list(SYSTEM))[0].name
+    reach = [AllowedPath(name, "mine")]
+    await core.users.set_access(SYSTEM, "wrangler", all_paths=False, paths=reach)
+    async with Vidispine(server.port, "wrangler") as wrangler:
+        for path in ("mine/link", "mine/folder/secret", "mine/folder/ASSETMAP.xml"):
+            made = await wrangler.json("POST", f"/storage/{storage}/file", path=path)
+            told = await wrangler.json("GET", f"/file/{made['id']}/data", status=404)
+            assert told["notFound"]["id"] == made["id"]
+            imported = f"/file/{made['id']}/import/assetmap"
+            await wrangler.json("POST", imported, status=404)
+            if path != "mine/link":
+                # An administrator reaches all folders; a link itself is no file to anybody.
+                await admin.call("GET", f"/file/{made['id']}/data")
+        for query, headers in (
+            ({"path": "mine/folder/made"}, {}),
+            ({"path": "mine/folder/made", "transferId": "t"}, {"index": "0", "size": "4"}),
+        ):
+            answer = await wrangler.json(
+                "POST",
+                f"/storage/{storage}/file/data",
+                content=b"evil",
+                headers=headers,
+                status=404,
+                **query,
+            )
+            assert answer["notFound"]["id"] == "mine/folder/made"
+        made = await wrangler.upload(storage, "mine/own", b"own")
+        assert (await wrangler.call("GET", f"/file/{made['id']}/data")).content == b"own"
+    assert sorted(path.name for path in (root / "theirs").iterdir()) == ["ASSETMAP.xml", "secret"]
+    assert leftovers(root) == []
