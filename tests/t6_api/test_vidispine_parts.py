@@ -434,10 +434,16 @@ def test_an_empty_body_is_none_whatever_its_type(body: bytes, kind: str) -> None
         (b'<?xml version="1.0" encoding="UTF-7"?><FileDocument/>', XML),
         (b"<FileDocument><path>\x00</path></FileDocument>", XML),
         (b"<FileDocument " + b" ".join(b"a%d='1'" % n for n in range(100)) + b"/>", XML),
+        (b"<FileDocument " + b" ".join(b"a%d='1'" % n for n in range(100_000)) + b"/>", XML),
+        (b"<FileDocument a='" + b"x" * 1_000_000 + b"'/>", XML),
+        ('<?xml version="1.0" encoding="UTF-16"?><FileDocument/>'.encode("utf-16"), XML),
+        (b'<?xml version="1.0" encoding="UTF-16"?><FileDocument/>', XML),
+        (b"<!DOCTYPE a [" + b"<!ENTITY a 'x'>" * 9 + b"]><FileDocument>&a;</FileDocument>", XML),
+        (b"<FileDocument><path>&#0;</path></FileDocument>", XML),
         (b"<FileDocument>&lol;</FileDocument>", XML),
         (b"<FileDocument>\xff</FileDocument>", XML),
     ],
-    ids=range(19),
+    ids=range(25),
 )
 def test_bodies_that_want_to_harm_are_refused(body: bytes, kind: str) -> None:
     with pytest.raises(core.InvalidValue):
