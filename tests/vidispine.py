@@ -118,6 +118,14 @@ class Vidispine:
         body = {"type": "LOCAL", "method": [method]} | more
         return str((await self.json("POST", "/storage", body=body))["id"])
 
+    async def entity(self, storage: str, path: str) -> str:
+        """An entity of a path; its id."""
+        return str((await self.json("POST", f"/storage/{storage}/file", path=path))["id"])
+
+    async def copy(self, file: str, target: str, **query: object) -> dict[str, Any]:
+        """The job that copies a file, or moves it."""
+        return await self.json("POST", f"/file/{file}/storage/{target}", **query)
+
     async def upload(self, storage: str, path: str, content: bytes, **query: Any) -> dict[str, Any]:  # noqa: ANN401
         """A new file; its document."""
         return await self.json(
