@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from server.problems import BODY_TOO_LARGE, UNKNOWN_HOST, Problem
-from server.streaming import StreamedBodies
+from server.streaming import BodyStream, StreamedBodies
 
 if TYPE_CHECKING:
     from server.readers import Readers
@@ -28,6 +28,7 @@ __all__ = [
     "ASGIApp",
     "Message",
     "Receive",
+    "Said",
     "Scope",
     "Send",
     "host_name",
@@ -40,6 +41,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+# A refusal's body and content type in the form of the face a request is for; None for the common.
+Said = Callable[[Scope, Problem], tuple[bytes, str] | None]
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ def wrap(
     on_answered: Callable[[str, str, int, float], None] = lambda *_: None,
     readers: Readers | None = None,
     is_streamed: Callable[[Scope], bool] = lambda scope: False,
+    said: Said = lambda scope, problem: None,
 ) -> ASGIApp:
     """Put the layers around ``app``.
 
@@ -70,12 +74,14 @@ def wrap(
     client went first) and seconds. What is written is noted in ``readers``. ``is_streamed`` tells
     the requests whose bodies may be of any size, and are read as they come
     (``server.streaming``), unless nothing comes for as long as a client may read nothing.
+    ``said`` gives a refusal's body and content type for a face that has a form of its own.
     """
     shielded = _ShieldedSend(app, readers)
     stall_s = math.inf if readers is None else readers.stall_s
-    limited = _BodyLimit(shielded, max_body_bytes)
+    limited = _BodyLimit(shielded, max_body_bytes, said)
     bodies = StreamedBodies(shielded, limited, is_streamed, stall_s=stall_s)
-    return _TrustedProxies(_RequestLog(_HostAllowlist(bodies, hosts), on_answered), trusted_proxies)
+    allowed = _HostAllowlist(bodies, hosts, said)
+    return _TrustedProxies(_RequestLog(allowed, on_answered), trusted_proxies)
 
 
 def request_id(scope: Mapping[str, Any]) -> str:
@@ -95,14 +101,15 @@ def _headers(scope: Scope, name: bytes) -> list[bytes]:
     return [value for key, value in scope["headers"] if key.lower() == name]
 
 
-async def _refuse(problem: Problem, scope: Scope, send: Send) -> None:
+async def _refuse(problem: Problem, said: Said, scope: Scope, send: Send) -> None:
     """Answer with ``problem`` and ask for the connection to be closed.
 
     Closed because the rest of the request may still be on its way and nobody will read it.
     """
-    body = problem.body(request_id(scope))
+    own = problem.body(request_id(scope)), "application/json"
+    body, kind = said(scope, problem) or own
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", kind.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
     ]
@@ -146,16 +153,17 @@ class _BodyLimit:
     A chunked body announces no length, so counting is the only check that holds.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, said: Said) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._said = said
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         if any(int(length) > self._max_bytes for length in _headers(scope, b"content-length")):
-            await _refuse(BODY_TOO_LARGE, scope, send)
+            await self._refuse(scope, receive, send)
             return
         received = 0
         answered = False
@@ -177,7 +185,20 @@ class _BodyLimit:
 
         await self._app(scope, counted_receive, watched_send)
         if received > self._max_bytes and not answered:
-            await _refuse(BODY_TOO_LARGE, scope, send)
+            await self._refuse(scope, receive, send, is_coming=True)
+
+    async def _refuse(
+        self, scope: Scope, receive: Receive, send: Send, *, is_coming: bool = False
+    ) -> None:
+        """Answers while what comes is thrown away: the server's protocol ends no connection of
+        which messages wait to be read. ``is_coming``: the client is sending, and looks later."""
+        body = BodyStream(receive)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(body.pump)
+            if is_coming:
+                await body.leave()
+            await _refuse(BODY_TOO_LARGE, self._said, scope, send)
+            nursery.cancel_scope.cancel()
 
 
 class _HostAllowlist:
@@ -186,13 +207,14 @@ class _HostAllowlist:
     HTTP/1.0 without a Host is let through: no browser sends that, load balancers do.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str], said: Said) -> None:
         self._app = app
         self._hosts = frozenset(hosts)
+        self._said = said
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self._is_known(scope):
-            await _refuse(UNKNOWN_HOST, scope, send)
+            await _refuse(UNKNOWN_HOST, self._said, scope, send)
         else:
             await self._app(scope, receive, send)
 

@@ -29,6 +29,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
 from server.admission import Admission, network_of
+from server.streaming import BODY_CUT, has_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,8 @@ __all__ = ["serve_connections"]
 log = logging.getLogger(__name__)
 
 _VERSIONS = (b"1.0", b"1.1")
+# For so long an answer is waited for whose client sends nothing more and may still read.
+_LAST_ANSWER_S = 10.0
 
 _Stream: TypeAlias = "trio.SSLStream[trio.SocketStream] | trio.SocketStream"
 
@@ -53,6 +56,11 @@ class _Http1(H11Protocol):
     in this one, as it must expect."""
 
     is_over = False
+    _is_cut = False
+
+    def __init__(self, *given: Any) -> None:  # noqa: ANN401
+        super().__init__(*given)
+        self._answered = trio.Event()
 
     @property
     def is_complete(self) -> bool:
@@ -63,7 +71,31 @@ class _Http1(H11Protocol):
         """Bytes from the client, or that it has gone."""
         if isinstance(event, Closed):
             self.is_over = True
+        elif isinstance(event, RawData) and not event.data and self._is_streaming:
+            # Nothing more comes of this body; why that is refused may still be read.
+            self._is_cut = True
+            await cast(Any, self.stream).app_put({"type": BODY_CUT})
+            return
         await super().handle(event)
+
+    @property
+    def _is_streaming(self) -> bool:
+        """Whether a body is on its way that is read as it comes."""
+        stream = self.stream
+        if not isinstance(stream, HTTPStream) or self.connection.their_state is not h11.SEND_BODY:
+            return False
+        return has_stream(stream.scope)
+
+    async def see_out(self) -> None:
+        """Returns when a client that has ended what it sends in the middle has its answer, or when
+        that takes too long for one that has perhaps gone altogether."""
+        if self._is_cut:
+            with trio.move_on_after(_LAST_ANSWER_S):
+                await self._answered.wait()
+
+    async def _close_stream(self) -> None:
+        await super()._close_stream()
+        self._answered.set()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Takes no upgrade."""
@@ -76,6 +108,7 @@ class _Http1(H11Protocol):
             await self._send_error_response(status)
             await self.send(Closed())
             return
+        self._answered = trio.Event()
         self.stream = HTTPStream(
             self.app,
             self.config,
@@ -175,6 +208,7 @@ class _Connection(TCPServer):
                     self._is_receiving = False
                 self.moved_at = trio.current_time()
                 await self._http.handle(RawData(data))
+            await self._http.see_out()
         await self._http.handle(Closed())
 
     async def protocol_send(self, event: Event) -> None:

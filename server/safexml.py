@@ -18,6 +18,7 @@ __all__ = ["Element", "XmlError", "read_xml"]
 _MAX_DEPTH = 64
 _MAX_ELEMENTS = 200_000
 _MAX_ATTRIBUTES = 64
+_LONGEST_ATTRIBUTE = 1 << 16
 _ENCODINGS = frozenset({"utf-8", "us-ascii", "ascii", "utf8"})
 # Stands between namespace and name in what expat reports; can be in neither.
 _SEPARATOR = "\n"
@@ -96,6 +97,8 @@ class _Reader:
         self._left -= 1
         if self._left < 0 or len(self._open) >= _MAX_DEPTH or len(attributes) > _MAX_ATTRIBUTES:
             raise XmlError("it has too many elements or attributes, or is nested too deep")
+        if any(len(value) > _LONGEST_ATTRIBUTE for value in attributes.values()):
+            raise XmlError("an attribute is too long")
         namespace, _, local = name.rpartition(_SEPARATOR)
         plain = {key.rpartition(_SEPARATOR)[2]: value for key, value in attributes.items()}
         element = Element(namespace, local, plain)

@@ -16,7 +16,7 @@ from hypercorn.config import Config
 from server.admission import Admission
 from server.api.operations import OperationsFace
 from server.api.pixmover import PixMoverFace
-from server.api.vidispine import VidispineFace, is_streamed
+from server.api.vidispine import VidispineFace, is_streamed, refusal
 from server.app import Limits, create_app
 from server.asgi import ASGIApp, wrap
 from server.connections import serve_connections
@@ -87,6 +87,7 @@ def build(
         on_answered=core.metrics.request,
         readers=readers,
         is_streamed=is_streamed,
+        said=refusal,
     )
 
 

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     from server.asgi import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["BodyStream", "ClientGone", "StreamedBodies", "body_of"]
+__all__ = ["BODY_CUT", "BodyStream", "ClientGone", "StreamedBodies", "body_of", "has_stream"]
 
 _BODY = "pixfs.body"
+# The message of a client that ends what it sends in the middle of a body, and may still read.
+BODY_CUT = "pixfs.body.cut"
 # What is still read of a refused body so that its client gets to see the refusal: closing a
 # socket with unread data makes the kernel throw the answer away.
 _LINGER_BYTES = 8 << 20
@@ -43,7 +45,7 @@ class BodyStream:
         self._stall_s = stall_s
         self._receive = receive
         self._sender, self._receiver = trio.open_memory_channel[bytes](0)
-        self._is_complete = False
+        self._is_complete = self._is_cut = False
         self._thrown_away_bytes = 0
         self.gone = trio.Event()
         self._over = trio.Event()
@@ -74,7 +76,11 @@ class BodyStream:
                 if message is None:
                     self._over.set()
                     return
-                if message["type"] == "http.disconnect":
+                if message["type"] == BODY_CUT:
+                    self._is_cut = True
+                    self._over.set()
+                    await self._sender.aclose()
+                elif message["type"] == "http.disconnect":
                     self.gone.set()
                     self._over.set()
                 elif chunk := message.get("body", b""):
@@ -86,7 +92,8 @@ class BodyStream:
 
     async def _next(self) -> Message | None:
         """The next message; None when the client sends nothing of a body it has announced."""
-        with trio.move_on_after(math.inf if self._is_complete else self._stall_s):
+        is_over = self._is_complete or self._is_cut
+        with trio.move_on_after(math.inf if is_over else self._stall_s):
             return await self._receive()
         return None
 
@@ -110,6 +117,11 @@ def body_of(scope: Mapping[str, object]) -> BodyStream:
     body = scope[_BODY]
     assert isinstance(body, BodyStream)
     return body
+
+
+def has_stream(scope: Mapping[str, object]) -> bool:
+    """Whether `StreamedBodies` has taken charge of a request's body."""
+    return _BODY in scope
 
 
 class StreamedBodies:

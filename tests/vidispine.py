@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from server.core import Core
+    from server.notify.egress import Egress
 
 __all__ = ["ENDED", "JSON", "PATH_TABLE", "TEXT", "XML", "Vidispine", "one_segment", "working"]
 
@@ -116,6 +118,14 @@ class Vidispine:
         body = {"type": "LOCAL", "method": [method]} | more
         return str((await self.json("POST", "/storage", body=body))["id"])
 
+    async def entity(self, storage: str, path: str) -> str:
+        """An entity of a path; its id."""
+        return str((await self.json("POST", f"/storage/{storage}/file", path=path))["id"])
+
+    async def copy(self, file: str, target: str, **query: object) -> dict[str, Any]:
+        """The job that copies a file, or moves it."""
+        return await self.json("POST", f"/file/{file}/storage/{target}", **query)
+
     async def upload(self, storage: str, path: str, content: bytes, **query: Any) -> dict[str, Any]:  # noqa: ANN401
         """A new file; its document."""
         return await self.json(
@@ -144,9 +154,9 @@ class Vidispine:
 
 
 @asynccontextmanager
-async def working(core: Core) -> AsyncIterator[None]:
-    """The job engine, at work for the length of the block."""
+async def working(core: Core, egress: Egress | None = None) -> AsyncIterator[None]:
+    """The job engine, at work for the length of the block; ``egress`` is where webhooks may go."""
     async with trio.open_nursery() as nursery:
-        await nursery.start(run_jobs, core)
+        await nursery.start(partial(run_jobs, core, egress=egress))
         yield
         nursery.cancel_scope.cancel()

@@ -55,6 +55,8 @@ class Core:
             while no engine runs.
         on_jobs_ended: called on the trio thread when jobs may have ended.
         on_scan_wanted: called on the trio thread when a storage should be scanned soon.
+        message_forms: by the name of a face, what says a message about an ended job in its words:
+            from what the server tells, the event's name and the body.
         spool: a directory of this machine for pieces on their way to a bucket.
     """
 
@@ -94,10 +96,11 @@ class Core:
         self.live_rates: Callable[[], dict[int, tuple[int | None, int]]] = dict
         self.pacer: Callable[[str, Collection[str]], Any] | None = None
         self.on_jobs_ended: Callable[[], None] = lambda: None
+        self.message_forms: dict[str, Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]] = {}
         self.on_scan_wanted: Callable[[int], None] = lambda storage_id: None
         self.spool = spool or Path(tempfile.gettempdir()) / f"pixfs-uploads-{os.geteuid()}"
         self.jobs = Jobs(database, clock, self._jobs_changed)
-        self.catalog = Catalog(database, self.jobs, clock)
+        self.catalog = Catalog(database, self.jobs, clock, private)
         self.workers = Workers(database, clock, self._jobs_changed)
 
     def _jobs_changed(self) -> None:

@@ -6,19 +6,68 @@ do about it. None of the texts carries a path of the server, a secret or a trace
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Something a message speaks of; a face may know it by another name.
+
+    Attributes:
+        kind: "Job", "Storage", "File" ...
+        name: what it is called here, "" for its number.
+    """
+
+    kind: str
+    id: int
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or str(self.id)
+
+
+def _plain(term: object, word: Callable[[object], str] = str) -> str:
+    return ", ".join(_plain(one, word) for one in term) if isinstance(term, tuple) else word(term)
 
 
 class CoreError(Exception):
-    """Base of everything the core raises on purpose."""
+    """Base of everything the core raises on purpose.
+
+    Attributes:
+        about: what it is about, where that has a number.
+    """
 
     code: ClassVar[str] = "internal"
     hint: str = "tell whoever runs the server"
+    about: Ref | None = None
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        terms: Mapping[str, object] | None = None,
+        about: Ref | None = None,
+    ) -> None:
+        """With ``terms`` the message has their names in braces: states, kinds, references, or
+        tuples of them, for which a face may have words of its own."""
+        self._message, self._terms = message, dict(terms or {})
+        super().__init__(self.told(str))
         if hint is not None:
             self.hint = hint
+        if about is not None:
+            self.about = about
+
+    def told(self, word: Callable[[object], str]) -> str:
+        """The message with each of its terms as ``word`` says it."""
+        if not self._terms:
+            return self._message
+        said = {name: _plain(term, word) for name, term in self._terms.items()}
+        return self._message.format_map(said)
 
 
 class DatabaseError(CoreError):

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 import trio
 
 from server.core.access import access_of_actor
-from server.core.errors import InUse, InvalidValue, NameTaken, NotFound
+from server.core.errors import InUse, InvalidValue, NameTaken, NotFound, Ref
 from server.core.events import record
 from server.core.permissions import Action, Actor, require
 from server.core.schema import utc_now
@@ -39,6 +39,8 @@ __all__ = [
     "check_root",
     "find_storage",
     "list_storages",
+    "refuse_private",
+    "require_idle",
 ]
 
 # Tells of a PixFS mount which directory it shows.
@@ -115,7 +117,7 @@ class Storages:
         name = check_name("name", name)
         root = check_root(kind, root, endpoint)
         if kind is not StorageKind.S3:
-            await trio.to_thread.run_sync(_refuse_private, root, self._private)
+            await trio.to_thread.run_sync(refuse_private, root, self._private)
         return await self._database.write(
             _add, actor, name, kind, root, endpoint, read_only, self._clock()
         )
@@ -202,7 +204,7 @@ def _check_directory(root: str) -> str:
     return path
 
 
-def _refuse_private(root: str, private: Sequence[str]) -> None:
+def refuse_private(root: str, private: Sequence[str], field: str = "root") -> None:
     """Raise InvalidValue when a storage here would show the server's own secrets and tables, or
     would let a job write over them. By real paths; blocks."""
     places = [os.path.realpath(root)]
@@ -212,7 +214,7 @@ def _refuse_private(root: str, private: Sequence[str]) -> None:
         places.append(os.path.realpath(backing))
     for own in (os.path.realpath(path) for path in private):
         if any(_contains(place, own) for place in places):
-            raise InvalidValue("root", "the server keeps its own data there")
+            raise InvalidValue(field, "the server keeps its own data there")
 
 
 def _contains(folder: str, path: str) -> bool:
@@ -282,18 +284,24 @@ def _change(
 
 
 def _remove(connection: Connection, actor: Actor, name: str, now: datetime) -> None:
-    # Imported here: jobs are built on top of storages.
-    from server.core.jobs.queries import open_on
-
     storage = find_storage(connection, name)
-    if numbers := open_on(connection, storage.id):
-        shown = ", ".join(str(number) for number in numbers[:_SHOWN_JOBS])
-        more = len(numbers) - _SHOWN_JOBS
-        raise InUse(
-            f"jobs work on it: {shown}" + (f" and {more} more" if more > 0 else ""),
-            hint="wait for these jobs, or cancel them first",
-        )
+    require_idle(connection, storage.id)
     connection.execute(user_paths.delete().where(user_paths.c.storage_id == storage.id))
     connection.execute(throttles.delete().where(throttles.c.storage_id == storage.id))
     connection.execute(storages.update().where(storages.c.id == storage.id).values(state="removed"))
     record(connection, actor, "storage.removed", now, storage.id, name=name)
+
+
+def require_idle(connection: Connection, storage_id: int) -> None:
+    """Raise InUse while jobs that have not ended work on a storage."""
+    # Imported here: jobs are built on top of storages.
+    from server.core.jobs.queries import open_on
+
+    if numbers := open_on(connection, storage_id):
+        more = len(numbers) - _SHOWN_JOBS
+        raise InUse(
+            "jobs work on it: {jobs}" + (f" and {more} more" if more > 0 else ""),
+            hint="wait for these jobs, or cancel them first",
+            terms={"jobs": tuple(Ref("Job", number) for number in numbers[:_SHOWN_JOBS])},
+            about=Ref("Storage", storage_id),
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 import trio
@@ -20,7 +20,7 @@ from server.notify.email import send_mail, write_mail
 from server.notify.errors import DeliveryError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from server.core.schema import AnyRow
     from server.notify.webhook import Webhook
 
-__all__ = ["MOST_ATTEMPTS", "Outbox"]
+__all__ = ["MOST_ATTEMPTS", "Form", "Outbox"]
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,9 @@ MOST_ATTEMPTS = 8
 _FIRST_DELAY_S = 10
 _AT_ONCE = 8
 _LOOK_S = 2.0
+
+# Makes the event's name and the body of a webhook from what the server tells of a job.
+Form: TypeAlias = "Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]"
 
 
 class Outbox:
@@ -54,10 +57,12 @@ class Outbox:
         clock: Callable[[], datetime] = utc_now,
         look_s: float = _LOOK_S,
         on_tried: Callable[[str, str], None] = lambda kind, result: None,
+        forms: Mapping[str, Form] | None = None,
     ) -> None:
         """``key`` signs webhooks, ``account`` is the mail account, None when there is none.
         ``on_tried`` is called after each attempt with the message's kind and sent, failed (it
-        will be tried again) or given-up."""
+        will be tried again) or given-up. ``forms`` say a webhook in the words of a face, by the
+        name its job gives."""
         self._database = database
         self._webhook = webhook
         self._key = key
@@ -65,6 +70,7 @@ class Outbox:
         self._clock = clock
         self._look_s = look_s
         self._on_tried = on_tried
+        self._forms = {} if forms is None else forms
         self._wake = trio.Event()
 
     def wake(self) -> None:
@@ -117,8 +123,12 @@ class Outbox:
         payload: dict[str, Any] = row.payload
         if row.kind == "webhook":
             key = await self._key()
+            said = {name: payload[name] for name in payload if name != "form"}
+            event = str(payload["event"])
+            if (form := self._forms.get(payload.get("form", ""))) is not None:
+                event, said = form(said)
             await self._webhook.send(
-                row.receiver, payload, number=row.id, key=key, now=self._clock()
+                row.receiver, said, event=event, number=row.id, key=key, now=self._clock()
             )
             return
         account = await self._account()

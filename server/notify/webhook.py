@@ -44,7 +44,14 @@ class Webhook:
         self._patience_s = patience_s
 
     async def send(
-        self, url: str, payload: Mapping[str, Any], *, number: int, key: bytes, now: datetime
+        self,
+        url: str,
+        payload: Mapping[str, Any],
+        *,
+        event: str,
+        number: int,
+        key: bytes,
+        now: datetime,
     ) -> None:
         """Posts one message. DeliveryError unless the receiver has taken it."""
         endpoint = await self._egress.resolve(url)
@@ -54,7 +61,7 @@ class Webhook:
             "Host": endpoint.authority,
             "Content-Type": "application/json",
             "User-Agent": "PixFS",
-            "X-PixFS-Event": str(payload.get("event", "")),
+            "X-PixFS-Event": event,
             "X-PixFS-Delivery": str(number),
             "X-PixFS-Timestamp": str(timestamp),
             "X-PixFS-Signature": signature(key, timestamp, body),

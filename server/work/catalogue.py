@@ -15,6 +15,7 @@ import trio
 
 from server.core.catalog import scans
 from server.core.errors import CoreError, DatabaseError, NotFound
+from server.core.permissions import SYSTEM
 from server.core.storages import StorageKind
 from server.work.errors import FileError, StorageError
 from server.work.essence import Essence
@@ -150,7 +151,7 @@ class Catalogue:
         if is_ours and storage.kind is StorageKind.DIRECTORY:
             storage = await self._found_out(storage)
         try:
-            place = await self._essence.open_storage(storage)
+            place = await self._essence.open_storage(SYSTEM, storage)
         except CoreError as error:
             await self._fail(storage, str(error))
             return

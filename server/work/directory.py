@@ -341,7 +341,8 @@ class Directory:
         """Removes the leftover of an attempt; a large one is kept for who goes on with it."""
         folder = split(path)[0]
         name = f"{folder}/{part_name(part)}" if folder else part_name(part)
-        with suppress(FileNotFoundError):
+        # Where the folder is none, a link for instance, nothing has been left.
+        with suppress(FileNotFoundError, NotADirectoryError):
             if resumes and self.root.stat(name).st_size >= RESUMABLE:
                 return
             self.root.unlink(name)

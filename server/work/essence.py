@@ -10,7 +10,7 @@ import hashlib
 import logging
 import threading
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
+from server.core.access import access_of_actor
 from server.core.catalog import uploads as records
 from server.core.catalog.uploads import Transfer
 from server.core.errors import (
@@ -26,6 +27,7 @@ from server.core.errors import (
     InvalidValue,
     NameTaken,
     NotFound,
+    Ref,
     SizeMismatch,
     StorageUnavailable,
 )
@@ -37,7 +39,7 @@ from server.work.readable import open_readable
 from server.work.uploads import PieceOfFile, WholeFile, complete, discard
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from sqlalchemy.engine import Connection
 
@@ -135,6 +137,17 @@ class Download:
         return data
 
 
+@contextmanager
+def _telling_of(file: int | str) -> Iterator[None]:
+    """A storage does not know which entity, or path, is not found on it."""
+    try:
+        yield
+    except NotFound as error:
+        if error.kind:
+            raise
+        raise NotFound(str(error), kind="File", id=file) from error
+
+
 class Writer:
     """Where the bytes of one request go; made by `Essence.upload` and `Essence.piece`.
 
@@ -211,9 +224,10 @@ class Essence:
         """A file's bytes. NotFound also when there is an entity without a file."""
         file = await self._core.catalog.file(actor, file_id)
         storage = await self._core.database.read(records.storage_of, file_id)
-        place = await self.open_storage(storage)
+        place = await self.open_storage(actor, storage)
         try:
-            readable = await self.on_thread(storage, open_readable, place, file.path)
+            with _telling_of(file.id):
+                readable = await self.on_thread(storage, open_readable, place, file.path)
             try:
                 yield Download(self, storage, readable, self._pacer(storage, file.path))
             finally:
@@ -237,9 +251,10 @@ class Essence:
 
         file = await self._core.catalog.file(actor, file_id)
         storage = await self._core.database.read(records.storage_of, file_id)
-        place = await self.open_storage(storage)
+        place = await self.open_storage(actor, storage)
         try:
-            package = await self.on_thread(storage, read_package, place, file.path)
+            with _telling_of(file.id):
+                package = await self.on_thread(storage, read_package, place, file.path)
         finally:
             await self._quietly(storage, place.close)
         return await self._core.catalog.import_parts(actor, file_id, package.parts, options)
@@ -251,8 +266,9 @@ class Essence:
         """Takes a file that comes in one request. Leaving the block without `Writer.finish`
         leaves nothing of it."""
         upload = await self._begin(actor, wanted, None)
-        async with self._writing(upload, discard_after=True) as place:
-            whole = await self.on_thread(upload.storage, WholeFile, place, upload)
+        async with self._writing(actor, upload, discard_after=True) as place:
+            with _telling_of(upload.path):
+                whole = await self.on_thread(upload.storage, WholeFile, place, upload)
             finish = partial(self._finish_whole, actor)
             try:
                 yield Writer(self, upload, whole, wanted.size, wanted.priority, finish)
@@ -268,11 +284,12 @@ class Essence:
         upload = await self._begin(actor, wanted, piece)
         async with (
             self._of_transfer(upload),
-            self._writing(upload, discard_after=False) as place,
+            self._writing(actor, upload, discard_after=False) as place,
         ):
-            part = await self.on_thread(
-                upload.storage, PieceOfFile, place, upload, piece.offset, self._core.spool
-            )
+            with _telling_of(upload.path):
+                part = await self.on_thread(
+                    upload.storage, PieceOfFile, place, upload, piece.offset, self._core.spool
+                )
             finish = partial(self._finish_piece, actor, place, piece)
             try:
                 yield Writer(self, upload, part, wanted.size, piece.priority, finish)
@@ -299,7 +316,7 @@ class Essence:
         self._pieces.pop(upload.id)
         try:
             if await self._core.database.write(records.forget_if_empty, upload.id):
-                place = await self.open_storage(upload.storage)
+                place = await self.open_storage(SYSTEM, upload.storage)
                 await self._drop(place, upload)
                 await self._quietly(upload.storage, place.close)
         except CoreError as error:
@@ -321,11 +338,13 @@ class Essence:
         )
 
     @asynccontextmanager
-    async def _writing(self, upload: Announced, *, discard_after: bool) -> AsyncIterator[Place]:
+    async def _writing(
+        self, actor: Actor, upload: Announced, *, discard_after: bool
+    ) -> AsyncIterator[Place]:
         """The storage of an upload, open. An upload that did not come to its end is forgotten
         with ``discard_after``; its hidden file has been removed by then."""
         try:
-            place = await self.open_storage(upload.storage)
+            place = await self.open_storage(actor, upload.storage)
             try:
                 yield place
             finally:
@@ -433,7 +452,7 @@ class Essence:
         )
         for upload, is_complete in await self._core.database.read(read):
             try:
-                place = await self.open_storage(upload.storage)
+                place = await self.open_storage(SYSTEM, upload.storage)
             except CoreError as error:
                 log.info("an upload's leftovers stay for now: %s", error)
                 continue
@@ -449,12 +468,14 @@ class Essence:
 
     # Threads
 
-    async def open_storage(self, storage: Storage) -> Place:
-        """The storage, open; StorageUnavailable."""
+    async def open_storage(self, actor: Actor, storage: Storage) -> Place:
+        """The storage, open; links in it are followed as far as the actor may reach.
+        StorageUnavailable."""
+        access = await self._core.database.read(access_of_actor, actor)
         account = None
         if storage.kind is StorageKind.S3:
             account = await self._core.s3_endpoints.account(storage.endpoint)
-        return await self.on_thread(storage, open_place, storage, account)
+        return await self.on_thread(storage, open_place, storage, account, access.reach(storage.id))
 
     async def on_thread(
         self,
@@ -473,7 +494,10 @@ class Essence:
         # A cancellation waits for the thread: what it works with belongs to it as long as it does.
         with trio.move_on_after(patience_s, shield=True):
             return await trio.to_thread.run_sync(run, limiter=limit, abandon_on_cancel=True)
-        raise StorageUnavailable(f"the storage {storage.name} does not answer")
+        raise StorageUnavailable(
+            "the storage {storage} does not answer",
+            terms={"storage": Ref("Storage", storage.id, storage.name)},
+        )
 
     async def _quietly(self, storage: Storage, work: Callable[[], None]) -> None:
         """Closes something, also after a cancellation; a failure changes nothing any more."""

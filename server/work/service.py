@@ -74,6 +74,7 @@ async def run_jobs(
         account=core.mail.account,
         clock=core.clock,
         on_tried=core.metrics.delivered,
+        forms=core.message_forms,
     )
 
     def ended() -> None:

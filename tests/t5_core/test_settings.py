@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from server.core import Core, errors
+from server.core.catalog import MethodChange, StorageChange
 from server.core.database import Database, sqlite_url
 from server.core.mail_settings import MailSecurity, MailSettings
 from server.core.passwords import HashCost
@@ -171,6 +172,32 @@ async def test_no_storage_shows_the_servers_own_data(tmp_path: Path) -> None:
             with pytest.raises(errors.InvalidValue, match="own data"):
                 await core.storages.add(SYSTEM, "new", StorageKind.DIRECTORY, str(root))
         await core.storages.add(SYSTEM, "new", StorageKind.DIRECTORY, str(tmp_path / "shows"))
+
+
+async def test_no_storage_method_leads_to_the_servers_own_data(tmp_path: Path) -> None:
+    """The catalogue made such storages, and methods, which the other way of adding one refused."""
+    own = tmp_path / "srv" / "data"
+    own.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(own)
+    (tmp_path / "shows").mkdir()
+    with closing(Database(sqlite_url(own / "db"))) as database:
+        core = Core(database, Sealer.from_file(own / "key"), private=[str(own)])
+        good = MethodChange(uri=(tmp_path / "shows").as_uri())
+        made = await core.catalog.add_storage(SYSTEM, StorageChange(methods=(good,)))
+        number, method = made.storage.id, made.methods[0].id
+        for root in (own, tmp_path / "srv", tmp_path / "link", own / "deeper" / ".."):
+            bad = MethodChange(uri=root.as_uri())
+            for change in (
+                core.catalog.add_storage(SYSTEM, StorageChange(methods=(bad,))),
+                core.catalog.change_storage(SYSTEM, number, StorageChange(methods=(bad,))),
+                core.catalog.add_method(SYSTEM, number, bad),
+                core.catalog.change_method(SYSTEM, number, method, bad),
+            ):
+                with pytest.raises(errors.InvalidValue, match=r"uri: .*own data"):
+                    await change
+        assert [each.storage.root for each in await core.catalog.storages(SYSTEM)] == [
+            str(tmp_path / "shows")
+        ]
 
 
 @pytest.mark.fuse

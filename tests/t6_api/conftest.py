@@ -30,7 +30,12 @@ CHEAP = HashCost(memory_kib=64, passes=1, lanes=1)
 
 
 # Lists and what moves in them are SQL of its own in each.
-ON_BOTH = ("test_vidispine_files", "test_vidispine_data", "test_vidispine_jobs")
+ON_BOTH = (
+    "test_vidispine_files",
+    "test_vidispine_data",
+    "test_vidispine_imports",
+    "test_vidispine_jobs",
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

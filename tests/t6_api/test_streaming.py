@@ -37,9 +37,9 @@ async def answer(send: Send, status: int, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def send_for_ever(stream: trio.SocketStream) -> None:
+async def send_for_ever(stream: trio.SocketStream, piece: bytes = b"x" * MIB) -> None:
     while True:
-        await stream.send_all(b"x" * MIB)
+        await stream.send_all(piece)
 
 
 @asynccontextmanager
@@ -161,7 +161,8 @@ async def test_a_body_that_never_ends_is_not_read_for_ever() -> None:
             await send_for_ever(stream)
 
 
-async def test_a_handler_is_told_when_its_client_goes() -> None:
+async def test_a_handler_is_told_when_its_client_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.connections._LAST_ANSWER_S", 0.1)
     told = trio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -178,6 +179,22 @@ async def test_a_handler_is_told_when_its_client_goes() -> None:
         await told.wait()
 
 
+async def test_who_ends_in_the_middle_and_still_reads_is_answered() -> None:
+    """The HTTP server answered in the handler's place, and without a word."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        with pytest.raises(ClientGone):
+            async for _ in body_of(scope):
+                pass
+        await answer(send, 400, b"that is not all of it")
+
+    async with connected(app) as stream:
+        await stream.send_all(request(1000) + b"x" * 10)
+        await stream.send_eof()
+        status, _, body = parse(await read_to_eof(stream))
+    assert (status, body) == (400, b"that is not all of it")
+
+
 async def test_other_requests_keep_their_limit() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         while (message := await receive())["type"] == "http.request":
@@ -189,6 +206,25 @@ async def test_other_requests_keep_their_limit() -> None:
         await stream.send_all(request(1001))
         status, _, _ = parse(await read_to_eof(stream))
     assert status == 413
+
+
+async def test_a_body_in_chunks_keeps_the_limit_and_its_connection_ends() -> None:
+    """The refusal waited for ever for the application to read the rest."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] == "http.request":
+            pass
+
+    head = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    piece = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    async with connected(app, is_streamed=False) as stream:
+        await stream.send_all(head + piece * 48 + b"0\r\n\r\n")
+        status, _, _ = parse(await read_to_eof(stream))
+    assert status == 413
+    async with connected(app, is_streamed=False) as stream:
+        await stream.send_all(head)
+        with pytest.raises(trio.BrokenResourceError):
+            await send_for_ever(stream, piece)
 
 
 async def test_a_client_that_sends_no_more_is_given_up(

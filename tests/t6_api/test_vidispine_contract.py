@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import trio
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import server.api.vidispine
@@ -15,8 +18,11 @@ from scripts import vidispine_page
 from server.api.vidispine.endpoints import NEEDS
 from server.api.vidispine.endpoints import Role as VidispineRole
 from server.api.vidispine.routes import ENDPOINTS, openapi
+from server.app import Limits
 from server.core.permissions import ALLOWED, SYSTEM, Role
+from server.serve import build
 from tests.pixmover import PASSWORD
+from tests.serving import LOOPBACK, exchange, parse, served
 from tests.vidispine import JSON, TEXT, XML, Vidispine
 
 if TYPE_CHECKING:
@@ -119,6 +125,16 @@ def test_the_coverage_names_every_endpoint() -> None:
     assert {endpoint.name for endpoint in ENDPOINTS} <= told
 
 
+def test_the_coverage_names_tests_that_there_are() -> None:
+    text = Path(server.api.vidispine.__file__).with_name("COVERAGE.md").read_text()
+    told = set(re.findall(r"`(test_\w+)`", text))
+    known: set[str] = set()
+    for path in Path(__file__).parent.parent.rglob("test_*.py"):
+        known |= set(re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE))
+    assert len(told) > 40
+    assert told <= known, told - known
+
+
 async def test_who_is_asking(server: Served, core: Core) -> None:
     async with Vidispine(server.port) as admin:
         told = await admin.call("GET", "/whoami", accept=JSON)
@@ -195,6 +211,69 @@ async def test_failures_tell_nothing(
             assert "secret" not in answer.text
             assert "Traceback" not in answer.text
         assert answer.text.startswith("500 The server failed to do it\r\n")
+
+
+@pytest.mark.parametrize("accept", [XML, JSON, TEXT])
+async def test_what_is_refused_on_its_way_is_told_in_the_same_form(
+    server: Served, accept: str
+) -> None:
+    """A body that is too large, and a name that is not the server's, never reach the face."""
+    credentials = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
+    head = (
+        "POST /API/storage HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Accept: {accept}\r\nAuthorization: Basic {credentials}\r\n"
+    )
+    chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
+    for sent in (
+        f"{head}Content-Length: 2000000\r\n\r\n".encode(),
+        f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk * 32 + b"0\r\n\r\n",
+    ):
+        status, headers, body = parse(await exchange(server.port, sent))
+        assert status == 413
+        check_fault(status, headers["content-type"], body.decode(), accept)
+    async with Vidispine(server.port) as admin:
+        elsewhere = {"Host": "elsewhere.example"}
+        for path in ("/version", f"http://127.0.0.1:{server.port}/storage"):
+            strange = await admin.call("GET", path, accept=accept, headers=elsewhere, status=400)
+            check_fault(400, strange.headers["content-type"], strange.text, accept)
+        other = f"http://127.0.0.1:{server.port}/pixmover/v1/whoami"
+        told = await admin.call("GET", other, headers=elsewhere, status=400)
+        assert told.json()["code"] == "unknown-host"
+
+
+def check_fault(status: int, kind: str, body: str, accept: str) -> None:
+    """An error document in the form that was asked for, with one fault."""
+    assert kind.startswith(accept)
+    if accept == JSON:
+        assert [name for name, value in json.loads(body).items() if value] == ["invalidInput"]
+    elif accept == XML:
+        assert '<ExceptionDocument xmlns="http://xml.vidispine.com/schema/vidispine">' in body
+        assert "<invalidInput><explanation>" in body
+    else:
+        assert body.startswith(f"{status} An invalid parameter was entered\r\nReason: ")
+        assert body.endswith("\r\n")
+
+
+async def test_a_body_that_does_not_come_is_no_failure_of_the_server(core: Core) -> None:
+    """It was answered with 500, and logged as a failure."""
+    await core.users.add(SYSTEM, "admin", Role.ADMIN, PASSWORD)
+    credentials = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
+    head = (
+        "POST /API/storage HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/plain\r\n"
+        f"Authorization: Basic {credentials}\r\nContent-Length: 10\r\n\r\n{{"
+    )
+    app = build(core, LOOPBACK, limits=Limits(body_timeout_s=0.1))
+    with trio.fail_after(120):
+        async with (
+            served(app) as server,
+            await trio.open_tcp_stream("127.0.0.1", server.port) as stream,
+        ):
+            await stream.send_all(head.encode())
+            answer = b""
+            while b"Reason: " not in answer:
+                answer += await stream.receive_some()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\n\r\n408 An invalid parameter was entered\r\n" in answer
 
 
 NASTY = (

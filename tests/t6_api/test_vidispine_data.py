@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
+from server.core.access import AllowedPath
+from server.core.permissions import SYSTEM
+from server.work.directory import DirectoryTarget
 from tests.pixmover import PASSWORD
 from tests.serving import parse, read_to_eof
-from tests.vidispine import JSON, TEXT, Vidispine, one_segment
+from tests.vidispine import JSON, TEXT, XML, Vidispine, one_segment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from server.core import Core
     from tests.serving import Served
 
 MIB = 1 << 20
@@ -97,6 +103,32 @@ async def test_an_upload_answers_in_text_and_takes_state_and_uri(
     assert made["storage"] == storage
 
 
+async def test_where_no_storage_is_named_the_first_one_takes_the_file(
+    admin: Vidispine, tmp_path: Path
+) -> None:
+    """The first that can be written to, so that the pieces of a transfer come together."""
+    for name in ("closed", "first", "second"):
+        (tmp_path / name).mkdir()
+    method = {"uri": (tmp_path / "closed").as_uri() + "/", "read": True, "write": False}
+    refused = await admin.json("POST", "/storage/file/data", content=b"x", path="a", status=400)
+    assert refused["invalidInput"]["context"] == "storage"
+    await admin.json("POST", "/storage", body={"type": "LOCAL", "method": [method]})
+    first = await admin.make_storage(tmp_path / "first")
+    await admin.make_storage(tmp_path / "second")
+    made = await admin.json("POST", "/storage/file/data", content=b"x", path="a/b.dpx")
+    assert (made["storage"], made["path"]) == (first, "a/b.dpx")
+    for start, part in ((3, b"def"), (0, b"abc")):
+        await admin.call(
+            "POST",
+            "/storage/file/data",
+            content=part,
+            headers={"index": str(start), "size": "6"},
+            transferId="t",
+            path="pieces",
+        )
+    assert (tmp_path / "first/pieces").read_bytes() == b"abcdef"
+
+
 async def test_an_empty_file_is_a_file(admin: Vidispine, storage: str, root: Path) -> None:
     made = await admin.upload(storage, "empty", b"")
     assert made["size"] == 0
@@ -132,13 +164,13 @@ async def test_a_file_that_is_there_is_not_overwritten_by_an_upload(
     assert leftovers(root) == []
 
 
-def head(storage: str, length: str, path: str = "a.dpx") -> bytes:
+def head(storage: str, length: str, path: str = "a.dpx", accept: str = JSON) -> bytes:
     import base64
 
     credentials = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
     return (
         f"POST /API/storage/{storage}/file/data?path={path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Authorization: Basic {credentials}\r\nAccept: {JSON}\r\n{length}\r\n\r\n"
+        f"Authorization: Basic {credentials}\r\nAccept: {accept}\r\n{length}\r\n\r\n"
     ).encode()
 
 
@@ -148,16 +180,35 @@ async def until(is_true: object) -> None:
             await trio.sleep(0.02)
 
 
+CUT = {
+    JSON: b'{"notFound": null, "internalServer": null, "forbidden": null,'
+    b' "notYetImplemented": null, "conflict": null, "invalidInput": {"context": "Content-Length",'
+    b' "id": null, "explanation": "the body ended early", "value": null}, "licenseFault": null,'
+    b' "fileAlreadyExists": null, "notAuthorized": null}',
+    XML: b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+    b'<ExceptionDocument xmlns="http://xml.vidispine.com/schema/vidispine"><invalidInput>'
+    b"<context>Content-Length</context><explanation>the body ended early</explanation>"
+    b"</invalidInput></ExceptionDocument>",
+    TEXT: b"400 An invalid parameter was entered\r\nContext: Content-Length\r\n"
+    b"Reason: the body ended early\r\n",
+}
+
+
+@pytest.mark.parametrize("accept", CUT)
+@pytest.mark.parametrize("announced", ["Content-Length: 3000000", "Transfer-Encoding: chunked"])
 async def test_less_than_was_announced_leaves_nothing_behind(
-    admin: Vidispine, storage: str, root: Path, server: Served
+    admin: Vidispine, storage: str, root: Path, server: Served, accept: str, announced: str
 ) -> None:
-    """A client that closes its half of the connection gets a 400."""
+    """A client that closes its half of the connection is told why, as it asks to be."""
+    sent = b"x" * 2_999_999
+    body = b"%x\r\n%s" % (len(sent) + 1, sent) if "chunked" in announced else sent
     with trio.fail_after(120):
         async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
-            await stream.send_all(head(storage, "Content-Length: 1000") + b"x" * 999)
+            await stream.send_all(head(storage, announced, accept=accept) + body)
             await stream.send_eof()
-            status, _, _ = parse(await read_to_eof(stream))
-    assert status == 400
+            status, headers, answer = parse(await read_to_eof(stream))
+    assert (status, answer) == (400, CUT[accept])
+    assert headers["content-type"].startswith(accept)
     await until(lambda: not leftovers(root))
     assert everything(root) == []
     assert (await admin.json("GET", "/storage/file"))["hits"] == 0
@@ -188,6 +239,43 @@ async def test_a_body_without_a_length_is_taken(admin: Vidispine, storage: str, 
     )
     assert answer.status_code == 200, answer.text
     assert (root / "a").read_bytes() == b"".join(bytes([n]) * MIB for n in range(5))
+
+
+@pytest.mark.parametrize("accept", [JSON, XML, TEXT])
+async def test_where_there_is_no_room_nothing_is_left(
+    admin: Vidispine,
+    storage: str,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    accept: str,
+) -> None:
+    """The disk is full in the middle of the file; when there is room again, it is taken."""
+    content = pattern(5 * MIB)
+    write, written = DirectoryTarget.write, 0
+
+    def full(target: DirectoryTarget, data: bytes) -> None:
+        nonlocal written
+        if written > MIB:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written += len(data)
+        write(target, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DirectoryTarget, "write", full)
+        answer = await admin.call(
+            "POST",
+            f"/storage/{storage}/file/data",
+            content=content,
+            path="a.dpx",
+            accept=accept,
+            status=507,
+        )
+    assert written > MIB
+    assert "the storage is full" in answer.text
+    assert answer.headers["content-type"].startswith(accept)
+    assert everything(root) == leftovers(root) == []
+    assert (await admin.json("GET", "/storage/file"))["hits"] == 0
+    assert (await admin.upload(storage, "a.dpx", content))["size"] == len(content)
 
 
 async def send_piece(
@@ -334,7 +422,7 @@ async def test_a_file_that_is_gone_is_not_found(admin: Vidispine, storage: str, 
     made = await admin.upload(storage, "a", b"first")
     (root / "a").unlink()
     told = await admin.json("GET", f"/file/{made['id']}/data", status=404)
-    assert told["notFound"] is not None
+    assert told["notFound"] == {"type": "File", "id": made["id"], "context": None}
 
 
 async def test_nothing_is_read_through_a_link_that_leads_out(
@@ -347,10 +435,55 @@ async def test_nothing_is_read_through_a_link_that_leads_out(
     for path in ("link", "up/secret"):
         made = await admin.json("POST", f"/storage/{storage}/file", path=path)
         answer = await admin.call("GET", f"/file/{made['id']}/data", status=None)
-        assert answer.status_code in (403, 404), path
+        assert answer.status_code == 404, path
+        assert answer.json()["notFound"]["id"] == made["id"]
         assert b"canary" not in answer.content
     answer = await admin.call(
         "POST", f"/storage/{storage}/file/data", content=b"evil", path="up/made", status=None
     )
-    assert answer.status_code in (400, 403, 404)
+    assert answer.status_code == 404
+    assert answer.json()["notFound"] == {"type": "File", "id": "up/made", "context": None}
     assert not (tmp_path / "made").exists()
+
+
+async def test_a_link_leads_nobody_out_of_the_folders_that_are_allowed(
+    core: Core, server: Served, admin: Vidispine, storage: str, root: Path
+) -> None:
+    """It stays in the storage, and led whoever may only reach a folder to all the others."""
+    for folder in ("mine", "theirs"):
+        (root / folder).mkdir()
+    (root / "theirs/secret").write_bytes(b"canary")
+    (root / "mine/link").symlink_to("../theirs/secret")
+    (root / "mine/folder").symlink_to("../theirs")
+    package = root / "theirs/ASSETMAP.xml"
+    package.write_bytes(b"<AssetMap/>")
+    name = (await core.storages.list(SYSTEM))[0].name
+    reach = [AllowedPath(name, "mine")]
+    await core.users.set_access(SYSTEM, "wrangler", all_paths=False, paths=reach)
+    async with Vidispine(server.port, "wrangler") as wrangler:
+        for path in ("mine/link", "mine/folder/secret", "mine/folder/ASSETMAP.xml"):
+            made = await wrangler.json("POST", f"/storage/{storage}/file", path=path)
+            told = await wrangler.json("GET", f"/file/{made['id']}/data", status=404)
+            assert told["notFound"]["id"] == made["id"]
+            imported = f"/file/{made['id']}/import/assetmap"
+            await wrangler.json("POST", imported, status=404)
+            if path != "mine/link":
+                # An administrator reaches all folders; a link itself is no file to anybody.
+                await admin.call("GET", f"/file/{made['id']}/data")
+        for query, headers in (
+            ({"path": "mine/folder/made"}, {}),
+            ({"path": "mine/folder/made", "transferId": "t"}, {"index": "0", "size": "4"}),
+        ):
+            answer = await wrangler.json(
+                "POST",
+                f"/storage/{storage}/file/data",
+                content=b"evil",
+                headers=headers,
+                status=404,
+                **query,
+            )
+            assert answer["notFound"]["id"] == "mine/folder/made"
+        made = await wrangler.upload(storage, "mine/own", b"own")
+        assert (await wrangler.call("GET", f"/file/{made['id']}/data")).content == b"own"
+    assert sorted(path.name for path in (root / "theirs").iterdir()) == ["ASSETMAP.xml", "secret"]
+    assert leftovers(root) == []

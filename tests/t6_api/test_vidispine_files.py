@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import xmlschema
 import server.api.vidispine
 from server.core.access import AllowedPath
 from server.core.permissions import SYSTEM
-from tests.vidispine import JSON, PATH_TABLE, TEXT, XML, Vidispine, one_segment
+from tests.vidispine import JSON, TEXT, XML, Vidispine, one_segment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,24 +48,6 @@ async def add(client: Vidispine, storage: str, *paths: str, **query: Any) -> lis
     ]
 
 
-TREE = ("foo", "foo/bar", "foo/bar/baz", "foo/bar/?az")
-# For the reference's table. The tree has "foo" as a file and as a folder at once, which
-# only a catalogue can hold.
-
-
-async def test_the_reference_s_table(admin: Vidispine, storage: str) -> None:
-    """Each row; where a column does not matter, with both of its values."""
-    await add(admin, storage, *TREE)
-    for path, recursive, wildcard, expected in PATH_TABLE:
-        for deep in (False, True) if recursive is None else (recursive,):
-            for wild in (False, True) if wildcard is None else (wildcard,):
-                found = await admin.paths(
-                    path=path, recursive=str(deep).lower(), wildcard=str(wild).lower()
-                )
-                row = "".join("Y" if name in found else "N" for name in TREE)
-                assert row == expected, (path, deep, wild)
-
-
 async def test_case_may_be_ignored(admin: Vidispine, storage: str) -> None:
     await add(admin, storage, "Shots/A.DPX", "shots/b.dpx")
     assert await admin.paths(path="/shots/*.dpx", wildcard="true") == ["shots/b.dpx"]
@@ -73,6 +56,66 @@ async def test_case_may_be_ignored(admin: Vidispine, storage: str) -> None:
         "shots/b.dpx",
     ]
     assert await admin.paths(path="/SHOTS/a.dpx", ignorecase="true") == ["Shots/A.DPX"]
+
+
+async def test_items_are_told_only_when_they_are_asked_for(admin: Vidispine, storage: str) -> None:
+    """An empty list would say that there are none."""
+    (number,) = await add(admin, storage, "a")
+    for address in (f"/file/{number}", f"/storage/file/{number};includeItem=false"):
+        assert "item" not in await admin.json("GET", address)
+    assert "item" not in (await files(admin))[0]
+    for address in (
+        f"/file/{number}?includeItem=True",
+        f"/storage/file/{number}/;includeItem=true",
+    ):
+        assert (await admin.json("GET", address))["item"] == []
+    assert (await files(admin, includeItem="true"))[0]["item"] == []
+
+
+async def test_names_that_look_alike_are_different_files(
+    admin: Vidispine, storage: str, tmp_path: Path
+) -> None:
+    """Composed and decomposed letters, and capitals, are never made the same."""
+    names = ["é.dpx", "e\u0301.dpx", "É.dpx", "a.dpx", "A.dpx"]
+    made = [await admin.upload(storage, name, name.encode()) for name in names]
+    assert len({file["id"] for file in made}) == len(names)
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted(names)
+    for name, file in zip(names, made, strict=True):
+        path = f"/storage/{storage}/file/path/{one_segment(name)}"
+        assert (await admin.json("GET", path))["id"] == file["id"]
+        assert (await admin.call("GET", f"{path}/data")).content == name.encode()
+        assert await admin.paths(path=f"/{name}") == [name]
+
+
+async def test_a_uri_of_another_storage_is_not_this_one_s(
+    admin: Vidispine, storage: str, tmp_path: Path
+) -> None:
+    (tmp_path / "two").mkdir()
+    other = await admin.make_storage(tmp_path / "two")
+    await add(admin, other, "a")
+    uri = (tmp_path / "two/a").as_uri()
+    assert (await admin.json("GET", f"/storage/file/uri/{one_segment(uri)}"))["storage"] == other
+    address = f"/storage/{storage}/file/uri/{one_segment(uri)}"
+    told = await admin.json("GET", address, status=404)
+    assert told["notFound"] == {"type": "File", "id": uri, "context": None}
+    for more in ("", "/data"):
+        resource = f"/storage/{storage}/file{more}"
+        await admin.call("POST", resource, uri=f"{uri}b", content=b"x" if more else b"", status=404)
+    assert not any((tmp_path / "one").iterdir())
+
+
+async def test_hashes_are_found_by_their_algorithm_however_it_is_spelled(
+    admin: Vidispine, storage: str
+) -> None:
+    one = await admin.upload(storage, "a", b"a")
+    two = await admin.upload(storage, "b", b"b")
+    for algorithm in ("SHA-1", "sha1", "SHA1", "sha-1", ""):
+        query = {"hash": one["hash"], "algorithm": algorithm}
+        assert await admin.paths(**query) == ["a"], algorithm
+    assert await admin.paths(hash=one["hash"], algorithm="MD5") == []
+    assert await admin.paths(hash=f"{one['hash']},{two['hash']}") == ["a", "b"]
+    assert await admin.paths(hash=[two["hash"], "0" * 40]) == ["b"]
+    assert await admin.paths(algorithm="MD5") == ["a", "b"]
 
 
 async def test_a_list_in_each_form(
@@ -131,6 +174,34 @@ async def test_a_page_and_its_bounds(admin: Vidispine, storage: str) -> None:
         await admin.call("GET", "/storage/file", status=400, **query)
 
 
+async def test_each_key_sorts_both_ways(admin: Vidispine, storage: str) -> None:
+    """Names, sizes and states are each in an order of their own; files come one after another."""
+    for name, content, state in (
+        ("b.a", b"xxx", "MISSING"),
+        ("c/a.c", b"x", "CLOSED"),
+        ("c.b", b"xx", "OPEN"),
+    ):
+        await admin.upload(storage, name, content, state=state)
+    by_key = {
+        "fileId": ["b.a", "c/a.c", "c.b"],
+        "timestamp": ["b.a", "c/a.c", "c.b"],
+        "size": ["c/a.c", "c.b", "b.a"],
+        "state": ["c/a.c", "b.a", "c.b"],
+        "filename": ["c/a.c", "b.a", "c.b"],
+        "extension": ["b.a", "c.b", "c/a.c"],
+    }
+    for key, paths in by_key.items():
+        for order in ("", " asc", " ASC"):
+            assert await admin.paths(sort=f"{key}{order}") == paths, key
+        assert await admin.paths(sort=f"{key} desc") == paths[::-1], key
+    assert await admin.paths() == by_key["fileId"]
+
+
+async def files(client: Vidispine, **query: object) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await client.json("GET", "/storage/file", **query))["file"]
+    return found
+
+
 async def test_several_keys_sort_one_after_another(admin: Vidispine, storage: str) -> None:
     await add(admin, storage, "b.exr", "a.exr", "c.dpx")
     assert await admin.paths(sort="extension desc,filename asc") == ["a.exr", "b.exr", "c.dpx"]
@@ -155,6 +226,9 @@ async def test_ids_and_storages_are_chosen(admin: Vidispine, storage: str, tmp_p
     assert await admin.paths(id=[ids[0], ids[1]]) == ["a", "b"]
     assert await admin.paths(f"/storage/{other}/file") == ["c"]
     assert await admin.paths(storage=other) == ["c"]
+    assert await admin.paths(f"/storage/file;storage={storage};storage={other}") == ["a", "b", "c"]
+    assert await admin.paths(f"/storage/file;storage={other},{storage}") == ["a", "b", "c"]
+    assert await admin.paths(id=f"VX-99,{ids[2]}") == ["c"]
     assert await admin.paths(f"/storage/{other}/file;storage={storage}") == []
     await admin.call("GET", "/storage/VX-99/file", status=404)
     await admin.call("GET", "/storage/file", id="a-b", status=400)
@@ -223,6 +297,13 @@ async def test_uris_are_chosen_by_their_method(
         "PUT", f"/storage/{storage}/method", uri="file:///export/one/", type="NFS", write="false"
     )
     assert (added["type"], added["write"]) == ("NFS", False)
+    tagged = {
+        "uri": "file:///tagged/one/",
+        "type": "S3-LIKE",
+        "write": False,
+        "metadata": {"field": [{"key": "a", "value": "b"}]},
+    }
+    await admin.json("PUT", f"/storage/{storage}", body={"method": [tagged]})
     for query, uris in (
         ({}, [plain]),
         ({"methodType": "NFS"}, ["file:///export/one/a%20b.dpx"]),
@@ -231,10 +312,25 @@ async def test_uris_are_chosen_by_their_method(
         ({"storageType": "ARCHIVE"}, []),
         ({"storageType": "LOCAL"}, [plain]),
         ({"methodMetadata": "a=b"}, []),
+        ({"methodType": "S3-LIKE"}, ["file:///tagged/one/a%20b.dpx"]),
+        ({"methodType": "S3-LIKE", "methodMetadata": "a=b"}, ["file:///tagged/one/a%20b.dpx"]),
+        ({"methodType": "S3-LIKE", "methodMetadata": "a=c"}, []),
+        ({"methodType": "S3-LIKE", "methodMetadata": ["a=b", "c=d"]}, []),
     ):
         assert (await admin.json("GET", f"/file/{number}", **query))["uri"] == uris, query
         listed = await admin.json("GET", "/storage/file", **query)
         assert listed["file"][0]["uri"] == uris, query
+
+
+# The same document as different clients write it.
+FORMS_OF_A_FILE = (
+    '<FileDocument xmlns="{namespace}"><path>x0.dpx</path><state>OPEN</state></FileDocument>',
+    '<v:FileDocument xmlns:v="{namespace}"><v:state>OPEN</v:state><v:path>x1.dpx</v:path>'
+    "</v:FileDocument>",
+    '<?xml version="1.0" encoding="UTF-8"?>\n<FileDocument xmlns="{namespace}">\n'
+    "  <uri>{root}/x2.dpx</uri>\n  <state>closed</state>\n</FileDocument>\n",
+    "<FileDocument><path>x3.dpx</path><state>OPEN</state></FileDocument>",
+)
 
 
 async def test_an_entity_is_created_by_parameters_or_document(
@@ -249,15 +345,17 @@ async def test_an_entity_is_created_by_parameters_or_document(
     await admin.json("POST", f"/storage/{storage}/file", body=body)
     body = {"path": "r.dpx", "storage": storage, "state": "closed"}
     assert (await admin.json("POST", "/storage/file", body=body))["state"] == "CLOSED"
-    xml = f'<FileDocument xmlns="{NAMESPACE}"><path>x.dpx</path><state>OPEN</state></FileDocument>'
-    answer = await admin.call(
-        "POST",
-        f"/storage/{storage}/file",
-        content=xml.encode(),
-        headers={"Content-Type": XML},
-        accept=XML,
-    )
-    schema.validate(answer.text)
+    for number, xml in enumerate(FORMS_OF_A_FILE):
+        content = xml.format(namespace=NAMESPACE, root=(tmp_path / "one").as_uri()).encode()
+        answer = await admin.call(
+            "POST",
+            f"/storage/{storage}/file",
+            content=content,
+            headers={"Content-Type": XML},
+            accept=XML,
+        )
+        schema.validate(answer.text)
+        assert f"<path>x{number}.dpx</path>" in answer.text
     text = await admin.call("POST", f"/storage/{storage}/file", path="t", accept=TEXT)
     assert text.text.startswith("VX-")
     assert not any((tmp_path / "one").iterdir())
@@ -276,6 +374,12 @@ async def test_an_entity_is_there_once(
     query = {"path": "a", "createOnly": "False", "state": "CLOSED"}
     updated = await admin.json("POST", f"/storage/{storage}/file", **query)
     assert (updated["id"], updated["state"]) == (number, "CLOSED")
+    made = await admin.json("POST", f"/storage/{storage}/file", path="b", createOnly="false")
+    assert (made["path"], made["state"]) == ("b", "OPEN")
+    body = {"path": "a", "state": "OPEN"}
+    await admin.json("POST", f"/storage/{storage}/file", body=body, status=409)
+    again = await admin.json("POST", f"/storage/{storage}/file?createOnly=false", body=body)
+    assert (again["id"], again["state"]) == (number, "OPEN")
 
 
 @pytest.mark.parametrize(
@@ -289,6 +393,7 @@ async def test_an_entity_is_there_once(
         ({"path": "a\0b"}, "path"),
         ({"uri": "http://127.0.0.1/x"}, "uri"),
         ({"uri": "file:///etc/passwd"}, None),
+        ({"uri": "file:///etc/passwd", "path": "a"}, "uri"),
     ],
 )
 async def test_what_cannot_be_an_entity_is_refused(
@@ -310,6 +415,40 @@ async def test_states_are_set(admin: Vidispine, storage: str) -> None:
     assert (await admin.json("GET", f"/file/{number}"))["state"] == "MISSING"
     refused = await admin.json("PUT", f"/file/{number}/state/BROKEN", status=400)
     assert refused["invalidInput"]["context"] == "state"
+
+
+async def test_the_reference_s_example_as_it_is_answered(
+    admin: Vidispine, storage: str, tmp_path: Path, server: Served
+) -> None:
+    """Element by element, at the address of the example."""
+    made = await admin.upload(storage, "sample.mov", b"7889811")
+    answer = await admin.call(
+        "PUT",
+        f"http://127.0.0.1:{server.port}/storage/file/{made['id']}/state/CLOSED",
+        accept="*/*",
+    )
+    assert answer.headers["content-type"] == "application/xml;charset=UTF-8"
+    (found,) = re.findall(rf'<FileDocument xmlns="{NAMESPACE}">(.*)</FileDocument>', answer.text)
+    elements = re.findall(r"<(\w+)>([^<]*)</\1>", found)
+    assert "".join(f"<{name}>{text}</{name}>" for name, text in elements) == found
+    assert [name for name, _ in elements] == [
+        "id",
+        "path",
+        "uri",
+        "state",
+        "size",
+        "hash",
+        "timestamp",
+        "refreshFlag",
+        "storage",
+    ]
+    told = dict(elements)
+    assert (told["id"], told["path"], told["storage"]) == (made["id"], "sample.mov", storage)
+    assert told["uri"] == (tmp_path / "one/sample.mov").as_uri()
+    assert (told["state"], told["size"], told["hash"]) == ("CLOSED", "7", made["hash"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told["timestamp"])
+    text = await admin.call("PUT", f"/file/{made['id']}/state/OPEN", accept=TEXT)
+    assert text.content == f"{made['id']}\r\n".encode()
 
 
 async def test_an_entity_goes_and_its_file_stays(
@@ -372,6 +511,28 @@ async def test_importable_files(
     schema.validate((await admin.call("GET", "/storage/importable", accept=XML)).text)
     nothing = await admin.json("GET", "/storage/importable;filter=item")
     assert nothing == {"hits": 0, "element": []}
+    listed = await admin.json("GET", "/storage/importable;includeItem=true;sort=filename%20desc")
+    assert [(one["file"]["path"], one["file"]["item"]) for one in listed["element"]] == [
+        ("b", []),
+        ("a", []),
+    ]
+
+
+@pytest.mark.parametrize("resource", ["importable", "file/importable"])
+async def test_importable_files_that_cannot_be(
+    admin: Vidispine, storage: str, resource: str
+) -> None:
+    """Nothing was counted where two storages were named, and a storage that is not there was not
+    missed."""
+    await add(admin, storage, "a")
+    nothing = await admin.json("GET", f"/storage/{storage}/{resource};storage=VX-99")
+    assert nothing == {"hits": 0, "element": []}
+    told = await admin.json("GET", f"/storage/VX-99/{resource};filter=item", status=404)
+    assert told["notFound"]["type"] == "Storage"
+    refused = await admin.json("GET", f"/storage/{resource}", auto="perhaps", status=400)
+    assert refused["invalidInput"]["context"] == "auto"
+    counted = await admin.json("GET", f"/storage/{resource};filter=item?count=false")
+    assert counted == {"element": []}
 
 
 async def test_a_storage_may_keep_its_importables_to_itself(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
+import json
 import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 import xmlschema
 
 import server.api.vidispine
+from server.api.vidispine.bodies import read_document
 from server.core.permissions import SYSTEM
+from server.notify.egress import Egress
+from tests.pixmover import PixMover
 from tests.vidispine import TEXT, XML, Vidispine, working
+from tests.webhooks import receiving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,10 +48,6 @@ async def storages(admin: Vidispine, tmp_path: Path) -> tuple[str, str]:
     return made[0], made[1]
 
 
-async def copy(client: Vidispine, file: str, target: str, **query: object) -> dict[str, Any]:
-    return await client.json("POST", f"/file/{file}/storage/{target}", **query)
-
-
 async def test_a_file_is_copied_and_found_there(
     core: Core,
     admin: Vidispine,
@@ -65,7 +65,7 @@ async def test_a_file_is_copied_and_found_there(
         "jobmetadata": ["show=dune", "shot%3Dsh010"],
     }
     async with working(core):
-        job = await copy(admin, made["id"], two, **query)
+        job = await admin.copy(made["id"], two, **query)
         assert (job["type"], job["priority"], job["user"]) == ("COPY_FILE", "HIGHEST", "admin")
         data = await admin.until_finished(job)
         assert (data["show"], data["shot"]) == ("dune", "sh010")
@@ -90,7 +90,7 @@ async def test_a_moved_file_leaves_its_place(
     one, two = storages
     made = await admin.upload(one, "a.dpx", b"frame")
     async with working(core):
-        job = await copy(admin, made["id"], two, move="True")
+        job = await admin.copy(made["id"], two, move="True")
         assert job["type"] == "MOVE_FILE"
         await admin.until_finished(job)
     assert not (tmp_path / "one/a.dpx").exists()
@@ -111,140 +111,39 @@ async def test_a_deleted_file_is_gone_with_its_entity(
     await admin.call("GET", f"/file/{made['id']}", status=404)
 
 
-async def test_an_imported_file_belongs_to_an_item(
-    core: Core, admin: Vidispine, storages: tuple[str, str], schema: xmlschema.XMLSchema
-) -> None:
-    one, two = storages
-    made = await admin.upload(one, "a.dpx", b"frame")
-    other = await admin.upload(one, "b.dpx", b"frame 2")
-    body = {"timespan": [{"field": [{"name": "title", "value": [{"value": "Dune"}]}]}]}
-    async with working(core):
-        job = await admin.json(
-            "POST",
-            f"/file/{made['id']}/import",
-            body=body,
-            filename="orig name.dpx",
-            id="ext-1,ext-2",
-            tag="proxy",
-            original="proxy",
-            createPosters="100,200",
-            settings="VX-1",
-            fastStartLength="5",
-            **{"no-transcode": "true"},
-        )
-        assert job["type"] == "IMPORT"
-        data = await admin.until_finished(job)
-        item = data["item"]
-        found = await admin.call("GET", f"/file/{made['id']};includeItem=true", accept=XML)
-        schema.validate(found.text)
-        assert f"<item><id>{item}</id><shape><id>VX-" in found.text
-        assert await admin.paths(filter="item") == ["a.dpx"]
-        assert await admin.paths(filter="noitem") == ["b.dpx"]
-        importable = await admin.json("GET", "/storage/importable")
-        assert [one["file"]["id"] for one in importable["element"]] == [other["id"]]
-        refused = await admin.json("POST", f"/file/{made['id']}/import", status=409)
-        assert refused["conflict"] is not None
-        again = await admin.json("POST", f"/file/{made['id']}/import", allowReimport="true")
-        await admin.until_finished(again)
-        # The original name goes along with the file.
-        job = await copy(admin, made["id"], two, useOriginalFilename="true")
-        copied = (await admin.until_finished(job))["targetFileId"]
-        assert (await admin.json("GET", f"/file/{copied}"))["path"] == "orig name.dpx"
-    await admin.call("DELETE", f"/storage/{one}", status=409)
-    answer = await admin.call("PUT", f"/file/{made['id']}/abandon", item=item)
-    assert answer.content == b""
-    await admin.call("PUT", f"/file/{made['id']}/abandon")
-    assert await admin.paths(filter="item", storage=one) == []
-
-
-async def test_what_is_queued_for_import_may_be_left_out(
-    admin: Vidispine, storages: tuple[str, str]
-) -> None:
-    """No engine is at work, so the job stays where it is."""
-    made = await admin.upload(storages[0], "a.dpx", b"frame")
-    await admin.json("POST", f"/file/{made['id']}/import")
-    assert await admin.paths() == ["a.dpx"]
-    assert await admin.paths(excludeQueued="true") == []
-    assert (await admin.json("GET", "/storage/importable"))["hits"] == 0
-    assert (await admin.json("GET", "/storage/importable;excludeQueued=False"))["hits"] == 1
-    await admin.call("POST", f"/file/{made['id']}/import", status=409)
-
-
-@pytest.mark.parametrize(
-    ("query", "context"),
-    [
-        ({"tag": "lowres"}, "tag"),
-        ({"tag": "lowres", "no-transcode": "true", "original": "mezzanine"}, "original"),
-        ({"priority": "URGENT"}, "priority"),
-        ({"jobmetadata": "novalue"}, "jobmetadata"),
-        ({"createThumbnails": "perhaps"}, "createThumbnails"),
-        ({"fastStartLength": "long"}, "fastStartLength"),
-        ({"notification": "file:///etc/passwd"}, None),
-    ],
-)
-async def test_an_import_that_cannot_be_is_refused(
-    admin: Vidispine, storages: tuple[str, str], query: dict[str, str], context: str | None
-) -> None:
-    made = await admin.upload(storages[0], "a.dpx", b"frame")
-    answer = await admin.json("POST", f"/file/{made['id']}/import", status=400, **query)
-    if context is not None:
-        assert answer["invalidInput"]["context"] == context
-    assert (await admin.json("GET", "/job"))["hits"] == 0
-
-
-def sha1(content: bytes) -> str:
-    return base64.b64encode(hashlib.sha1(content, usedforsecurity=False).digest()).decode()
-
-
-def package(folder: Path, essence: bytes, *, listed: bytes | None = None) -> None:
-    """An IMF package of one track file, its packing list and its ASSETMAP."""
-    folder.mkdir()
-    track, pkl = uuid.UUID(int=1), uuid.UUID(int=2)
-    (folder / "track.mxf").write_bytes(essence)
-    (folder / "pkl.xml").write_text(
-        '<PackingList xmlns="http://www.smpte-ra.org/schemas/429-8/2007/PKL">'
-        f"<Id>urn:uuid:{pkl}</Id><AssetList><Asset><Id>urn:uuid:{track}</Id>"
-        f"<Hash>{sha1(essence if listed is None else listed)}</Hash><Size>{len(essence)}</Size>"
-        "<Type>application/mxf</Type></Asset></AssetList></PackingList>"
-    )
-    (folder / "ASSETMAP.xml").write_text(
-        '<AssetMap xmlns="http://www.smpte-ra.org/schemas/429-9/2007/AM">'
-        f"<Id>urn:uuid:{uuid.UUID(int=3)}</Id><VolumeCount>1</VolumeCount><AssetList>"
-        f"<Asset><Id>urn:uuid:{pkl}</Id><PackingList>true</PackingList><ChunkList><Chunk>"
-        "<Path>pkl.xml</Path></Chunk></ChunkList></Asset>"
-        f"<Asset><Id>urn:uuid:{track}</Id><ChunkList><Chunk><Path>track.mxf</Path>"
-        f"<VolumeIndex>1</VolumeIndex><Offset>0</Offset><Length>{len(essence)}</Length>"
-        "</Chunk></ChunkList></Asset></AssetList></AssetMap>"
-    )
-
-
-async def entity(client: Vidispine, storage: str, path: str) -> str:
-    return str((await client.json("POST", f"/storage/{storage}/file", path=path))["id"])
-
-
-async def test_a_package_is_imported_by_its_assetmap(
+async def test_jobs_do_not_follow_links_that_lead_out(
     core: Core, admin: Vidispine, storages: tuple[str, str], tmp_path: Path
 ) -> None:
-    package(tmp_path / "one/good", b"essence")
-    package(tmp_path / "one/bad", b"essence", listed=b"another")
-    package(tmp_path / "one/short", b"essence")
-    (tmp_path / "one/short/track.mxf").unlink()
+    one, two = storages
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"canary")
+    (tmp_path / "one/up").symlink_to(outside)
+    (tmp_path / "one/link").symlink_to(outside / "secret")
     async with working(core):
-        number = await entity(admin, storages[0], "good/ASSETMAP.xml")
-        job = await admin.json("POST", f"/file/{number}/import/assetmap")
-        data = await admin.until_finished(job)
-        listed = await admin.json("GET", "/storage/file;includeItem=true?path=/good/")
-        items = {item["id"] for file in listed["file"] for item in file["item"]}
-        assert data["item"] in items
-        number = await entity(admin, storages[0], "bad/ASSETMAP.xml")
-        answer = await admin.call("POST", f"/file/{number}/import/assetmap", status=None)
-        if answer.status_code == 200:
-            ended = await admin.until_ended(answer.json())
-            assert ended["status"] == "FAILED_TOTAL"
-        number = await entity(admin, storages[0], "short/ASSETMAP.xml")
-        refused = await admin.json("POST", f"/file/{number}/import/assetmap", status=400)
-        assert "track.mxf" in refused["invalidInput"]["explanation"]
-    assert await admin.paths(path="/bad/", filter="item") == []
+        for path in ("up/secret", "link"):
+            number = await admin.entity(one, path)
+            await admin.json("PUT", f"/file/{number}/state/CLOSED")
+            jobs = [
+                await admin.copy(number, two),
+                await admin.copy(number, two, move="true", filename=f"moved/{path}"),
+                await admin.json("POST", f"/file/{number}/import"),
+                await admin.json("DELETE", f"/file/{number}"),
+            ]
+            answer = await admin.call("PUT", f"/file/{number}/re-index", accept=TEXT)
+            jobs.append({"jobId": answer.text.strip()})
+            for job in jobs:
+                await admin.until_ended(job)
+    assert (outside / "secret").read_bytes() == b"canary"
+    assert [path.name for path in outside.iterdir()] == ["secret"]
+    copied = [path for path in (tmp_path / "two").rglob("*") if path.is_file()]
+    assert all(path.is_symlink() or path.read_bytes() != b"canary" for path in copied)
+    assert not any(file["hash"] for file in await found(admin) if "hash" in file)
+
+
+async def found(client: Vidispine) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = (await client.json("GET", "/storage/file", number=100))["file"]
+    return listed
 
 
 async def test_jobs_are_listed_and_controlled(
@@ -255,7 +154,7 @@ async def test_jobs_are_listed_and_controlled(
     jobs = []
     for name in "abc":
         made = await admin.upload(one, name, b"frame")
-        jobs.append((await copy(admin, made["id"], two))["jobId"])
+        jobs.append((await admin.copy(made["id"], two))["jobId"])
 
     async def listed(path: str = "/job", **query: object) -> list[str]:
         return [job["jobId"] for job in (await admin.json("GET", path, **query))["job"]]
@@ -276,8 +175,22 @@ async def test_jobs_are_listed_and_controlled(
     assert await listed(state="READY,STARTED") == [jobs[2], jobs[0]]
     assert await listed(type="MOVE_FILE") == []
     assert await listed(type="copy_file", state="aborted") == [jobs[1]]
+    # Vidispine's own words for what no job here can be find nothing, and are not refused.
+    for query in ({"type": "PLACEHOLDER_IMPORT"}, {"state": "VIDINET_JOB,FINISHED_WARNING"}):
+        assert await admin.json("GET", "/job", **query) == {"hits": 0, "job": []}
+    assert await listed(type="THUMBNAIL,COPY_FILE", state="ALL") == jobs[::-1]
+    assert await listed("/job;state=WAITING;state=ABORTED") == [jobs[1]]
+    told = await admin.json("GET", f"/job/{jobs[1]}")
+    assert told["log"]["task"][0]["errorMessage"] == "wrong one"
+    assert {"key": "errorMessage", "value": "wrong one"} in told["data"]
+    assert all("data" not in job for job in (await admin.json("GET", "/job"))["job"])
     refused = await admin.json("DELETE", f"/job/{jobs[1]}", status=409)
-    assert refused["conflict"]["explanation"]
+    assert refused["conflict"] == {
+        "context": "job",
+        "id": jobs[1],
+        "explanation": "a job that is ABORTED cannot be told to abort",
+        "value": None,
+    }
     again = await admin.json("POST", f"/job/{jobs[1]}/re-run")
     assert again["status"] == "READY"
     await admin.call("POST", f"/job/{jobs[1]}/re-run", status=409)
@@ -288,13 +201,112 @@ async def test_jobs_are_listed_and_controlled(
     await admin.call("PUT", f"/job/{jobs[0]}", status=400)
 
 
+async def test_a_job_that_failed_says_why(
+    core: Core,
+    admin: Vidispine,
+    storages: tuple[str, str],
+    tmp_path: Path,
+    schema: xmlschema.XMLSchema,
+) -> None:
+    one, two = storages
+    made = await admin.upload(one, "a.dpx", b"frame")
+    (tmp_path / "two/a.dpx").write_bytes(b"other")
+    async with working(core):
+        job = await admin.until_ended(await admin.copy(made["id"], two))
+    assert job["status"] == "FAILED_TOTAL"
+    task = job["log"]["task"][0]
+    assert task["errorMessage"].startswith("a.dpx: ")
+    assert task["description"] == "Copying file"
+    assert {"key": "errorMessage", "value": task["errorMessage"]} in job["data"]
+    schema.validate((await admin.call("GET", f"/job/{job['jobId']}", accept=XML)).text)
+
+
+async def test_a_notification_is_the_job_s_document(
+    core: Core, admin: Vidispine, storages: tuple[str, str], tmp_path: Path
+) -> None:
+    """In this interface's words, with what the client gave along as it was."""
+    one, two = storages
+    made = await admin.upload(one, "a.dpx", b"frame")
+    (tmp_path / "two/taken.dpx").write_bytes(b"other")
+    given = "]]><x/>&amp; \u00e9 ticket=42"
+    async with receiving(TAKEN) as receiver, working(core, Egress(("127.0.0.0/8",))):
+        query = {"notification": receiver.url, "notificationData": given, "priority": "HIGH"}
+        jobs = [
+            await admin.copy(made["id"], two, **query),
+            await admin.copy(made["id"], two, filename="taken.dpx", **query),
+            await admin.json("POST", f"/file/{made['id']}/import", **query),
+        ]
+        for job in jobs:
+            await admin.until_ended(job)
+        last = await admin.json("DELETE", f"/file/{made['id']}", **query)
+        with trio.fail_after(120):
+            while len(receiver.requests) < 4:  # noqa: ASYNC110 - nobody tells
+                await trio.sleep(0.02)
+    told = {}
+    for headers, body in receiver.requests:
+        document = json.loads(body)
+        told[document["jobId"]] = document, headers["x-pixfs-event"]
+    events = ["job.finished", "job.failed_total", "job.finished", "job.finished"]
+    for job, event in zip((*jobs, last), events, strict=True):
+        seen = await admin.json("GET", f"/job/{job['jobId']}")
+        del seen["totalSteps"], seen["log"]
+        assert told[job["jobId"]] == (seen, event)
+        assert {"key": "notificationData", "value": given} in seen["data"]
+    xml = (await admin.call("GET", f"/job/{last['jobId']}", accept=XML)).text
+    document = read_document(xml.encode(), XML, "JobDocument")
+    assert document is not None
+    pairs = {each.text_of("key"): each.text_of("value") for each in document.all("data")}
+    assert pairs["notificationData"] == given
+
+
+TAKEN = b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("name", ["LOWEST", "LOW", "MEDIUM", "HIGH", "HIGHEST", "IMMEDIATE", None])
+async def test_each_priority_is_the_job_s(
+    admin: Vidispine, storages: tuple[str, str], name: str | None
+) -> None:
+    """MEDIUM where none is given."""
+    one, two = storages
+    made = await admin.upload(one, "a", b"x")
+    query = {} if name is None else {"priority": name}
+    for job in (
+        await admin.copy(made["id"], two, **query),
+        await admin.json("POST", f"/file/{made['id']}/import", **query),
+        await admin.json("DELETE", f"/file/{made['id']}", **query),
+    ):
+        assert job["priority"] == (name or "MEDIUM")
+        assert (await admin.json("GET", f"/job/{job['jobId']}"))["priority"] == (name or "MEDIUM")
+
+
+async def test_a_job_is_seen_in_the_other_interface(
+    core: Core, admin: Vidispine, storages: tuple[str, str], server: Served
+) -> None:
+    """Each that this one starts, by its number and kind."""
+    one, two = storages
+    made = await admin.upload(one, "a", b"x")
+    other = await admin.upload(one, "b", b"x")
+    answer = await admin.call("PUT", f"/file/{made['id']}/re-index", accept=TEXT)
+    started = {
+        "copy": (await admin.copy(made["id"], two))["jobId"],
+        "move": (await admin.copy(made["id"], two, move="true"))["jobId"],
+        "import": (await admin.json("POST", f"/file/{made['id']}/import"))["jobId"],
+        "delete": (await admin.json("DELETE", f"/file/{other['id']}"))["jobId"],
+        "index": answer.text.strip(),
+    }
+    async with PixMover(server.port) as pixmover:
+        await pixmover.login("admin")
+        jobs = (await pixmover.get("/jobs")).json()["jobs"]
+    assert {job["kind"]: f"VX-{job['id']}" for job in jobs} == started
+
+
 async def test_a_finished_job_is_run_again_as_a_new_one(
     core: Core, admin: Vidispine, storages: tuple[str, str], tmp_path: Path
 ) -> None:
     one, two = storages
     made = await admin.upload(one, "a.dpx", b"frame")
     async with working(core):
-        first = await copy(admin, made["id"], two)
+        first = await admin.copy(made["id"], two)
         data = await admin.until_finished(first)
         (tmp_path / "two/a.dpx").unlink()
         await admin.call("DELETE", f"/file/{data['targetFileId']}/entity")
@@ -378,6 +390,19 @@ async def test_a_storage_from_its_making_to_its_end(
     missing = await admin.call("GET", f"{method}/{number}", status=404, accept=TEXT)
     assert "Type: storage-method\r\n" in missing.text
     await admin.call("POST", f"/storage/{made['id']}/rescan")
+    for body, context in (
+        ({"lowWatermark": -1}, "lowWatermark"),
+        ({"highWatermarkPercentage": 101}, "highWatermarkPercentage"),
+        ({"scanInterval": -5}, "scanInterval"),
+        ({"capacity": "much"}, "capacity"),
+        ({"autoDetect": "perhaps"}, "autoDetect"),
+        ({"type": "TAPE"}, "type"),
+        ({"metadata": {"field": [{"key": "pixfs.name", "value": "No Name!"}]}}, "pixfs.name"),
+        ({"method": [{"uri": "file:///"}]}, "uri"),
+        ({"method": [{"uri": "file:///sys/kernel/"}]}, "uri"),
+    ):
+        refused = await admin.json("PUT", f"/storage/{made['id']}", body=body, status=400)
+        assert refused["invalidInput"]["context"] == context, refused
     gone = await admin.call("DELETE", f"/storage/{made['id']}", status=204)
     assert gone.content == b""
     await admin.call("GET", f"/storage/{made['id']}", status=404)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from server.api.vidispine.routes import VidispineFace, is_streamed
+from server.api.vidispine.routes import VidispineFace, is_streamed, refusal
 
-__all__ = ["VidispineFace", "is_streamed"]
+__all__ = ["VidispineFace", "is_streamed", "refusal"]

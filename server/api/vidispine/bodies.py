@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from server.api.contract import is_text
+from server.api.vidispine.rendering import is_xml_text
 from server.core.errors import InvalidValue
 from server.safexml import Element, XmlError, read_xml
 
@@ -54,6 +54,8 @@ def _read_json(body: bytes, name: str) -> Element:
 def _element(name: str, value: Any, depth: int) -> Element:  # noqa: ANN401
     if depth > _MAX_DEPTH:
         raise InvalidValue("body", "it is nested too deep")
+    if not is_xml_text(name):
+        raise InvalidValue("body", "a member's name has characters that XML cannot hold")
     made = Element("", name)
     if isinstance(value, dict):
         for key, member in value.items():
@@ -67,8 +69,8 @@ def _element(name: str, value: Any, depth: int) -> Element:  # noqa: ANN401
         made.children = [_element("value", one, depth + 1) for one in value]
     else:
         made.text = str(value)
-        if not is_text(made.text):
-            raise InvalidValue("body", f"{name[:64]!r} is not text")
+        if not is_xml_text(made.text):
+            raise InvalidValue("body", f"{name[:64]!r} has characters that XML cannot hold")
     return made
 
 

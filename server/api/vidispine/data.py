@@ -51,7 +51,7 @@ _PLACE = (
     parameters=(*_TRANSFER, *_PLACE),
 )
 async def upload_file(call: Call) -> Answer:
-    """Upload file to storage."""
+    """Upload file to storage; where none is named, to the first that can be written to."""
     given = call.parameters
     state = given.text("state")
     storage, path = await _place(call)
@@ -97,7 +97,7 @@ async def _place(call: Call) -> tuple[int, str | None]:
     storage = storage_id(call)
     path, uri = call.parameters.text("path"), call.parameters.text("uri")
     if storage is None and not uri:
-        storage = await _only_storage(call)
+        storage = await _first_storage(call)
     if path or uri:
         return await call.core.catalog.place_of(
             call.actor, storage_id=storage, path=path or None, uri=uri or None
@@ -106,12 +106,13 @@ async def _place(call: Call) -> tuple[int, str | None]:
     return storage, None
 
 
-async def _only_storage(call: Call) -> int:
-    known = await call.core.catalog.storages(call.actor)
-    writable = [one.storage.id for one in known if not one.storage.read_only]
-    if len(writable) != 1:
-        raise InvalidValue("storage", "name one: POST /storage/VX-1/file/data")
-    return writable[0]
+async def _first_storage(call: Call) -> int:
+    """Where a file goes for which no storage is named: always the same, so that all pieces of a
+    transfer do."""
+    for one in await call.core.catalog.storages(call.actor):
+        if one.storage.root and not one.storage.read_only:
+            return one.storage.id
+    raise InvalidValue("storage", "there is none that can be written to")
 
 
 async def _receive(call: Call, upload: Upload) -> Answer:
@@ -126,7 +127,7 @@ async def _receive(call: Call, upload: Upload) -> Answer:
         async for chunk in body:
             await writer.write(chunk)
         if upload.size is not None and body.received_bytes != upload.size:
-            raise InvalidValue("Content-Length", "more or less was sent than it says")
+            raise InvalidValue("content-length", "more or less was sent than it says")
         file: CatalogFile | None = await writer.finish()
     if file is None:
         # Other pieces are missing: there is no document to give yet.

@@ -97,7 +97,8 @@ class Item(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class FileDocument(Document):
-    """A file: ``size`` in bytes, ``timestamp`` when it was last seen to change."""
+    """A file: ``size`` in bytes, ``timestamp`` when it was last seen to change; ``item`` only
+    where the items were asked for."""
 
     id: str
     path: str
@@ -108,7 +109,7 @@ class FileDocument(Document):
     timestamp: datetime | None = None
     refresh_flag: int | None = None
     storage: str | None = None
-    item: tuple[Item, ...] = ()
+    item: tuple[Item, ...] | None = None
     metadata: FileMetadata | None = None
 
 
@@ -173,7 +174,8 @@ class JobLog(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class JobDocument(Document):
-    """A job. Of the fields that clients insist on none is optional."""
+    """A job; ``data`` where one job is told of. Of the fields that clients insist on none is
+    optional."""
 
     job_id: str
     user: str | None = None
@@ -182,7 +184,7 @@ class JobDocument(Document):
     status: str
     type: str
     priority: str
-    data: tuple[KeyValue, ...] = ()
+    data: tuple[KeyValue, ...] | None = None
     total_steps: int | None = None
     log: JobLog | None = None
 

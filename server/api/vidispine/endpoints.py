@@ -84,7 +84,6 @@ class Parameter:
     default: str = ""
     choices: tuple[str, ...] = ()
     required: bool = False
-    example: str = ""
 
 
 def text(name: str, says: str, **more: object) -> Parameter:

@@ -1,7 +1,7 @@
 """What the core's refusals are in this interface: the one place that knows their status.
 
-An error document names exactly one fault. JSON shows the eight others as null, text says it in
-lines.
+They are told in Vidispine's words. An error document names exactly one fault. JSON shows the
+eight others as null, text says it in lines.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from server.api.vidispine.documents import (
 )
 from server.api.vidispine.ids import vx
 from server.api.vidispine.rendering import JSON, TEXT, lines, shown, to_json, to_xml
+from server.api.vidispine.words import field_word, word
 from server.core import errors as core
 from server.problems import INTERNAL, Problem
 
@@ -51,19 +52,27 @@ def _not_found(error: core.CoreError) -> ExceptionDocument:
 
 def _invalid(error: core.CoreError) -> ExceptionDocument:
     field = getattr(error, "field", None)
-    said = str(error)
-    prefix = f"{field}: "
     return ExceptionDocument(
-        invalid_input=InvalidInput(context=field, explanation=said.removeprefix(prefix))
+        invalid_input=InvalidInput(
+            context=None if field is None else field_word(field),
+            explanation=error.told(word).removeprefix(f"{field}: "),
+        )
     )
 
 
 def _forbidden(error: core.CoreError) -> ExceptionDocument:
-    return ExceptionDocument(forbidden=Forbidden(explanation=str(error)))
+    return ExceptionDocument(forbidden=Forbidden(explanation=error.told(word)))
 
 
 def _conflict(error: core.CoreError) -> ExceptionDocument:
-    return ExceptionDocument(conflict=Conflict(explanation=str(error)))
+    about = error.about
+    return ExceptionDocument(
+        conflict=Conflict(
+            context=None if about is None else about.kind.lower(),
+            id=None if about is None else vx(about.id),
+            explanation=error.told(word),
+        )
+    )
 
 
 def _file_exists(error: core.CoreError) -> ExceptionDocument:
@@ -78,11 +87,11 @@ def _file_exists(error: core.CoreError) -> ExceptionDocument:
 
 
 def _unauthorized(error: core.CoreError) -> ExceptionDocument:
-    return ExceptionDocument(not_authorized=Message(message=str(error)))
+    return ExceptionDocument(not_authorized=Message(message=error.told(word)))
 
 
 def _internal(error: core.CoreError) -> ExceptionDocument:
-    return ExceptionDocument(internal_server=Message(message=str(error)))
+    return ExceptionDocument(internal_server=Message(message=error.told(word)))
 
 
 FAULTS: dict[type[core.CoreError], tuple[int, Callable[[core.CoreError], ExceptionDocument]]] = {

@@ -14,7 +14,7 @@ from server.api.vidispine.endpoints import (
     number,
     text,
 )
-from server.api.vidispine.resources import find_file, job_options
+from server.api.vidispine.resources import carried, find_file, job_options
 from server.api.vidispine.transfers import JOB
 from server.api.vidispine.views import job_document, job_row
 from server.core.catalog import ImportOptions
@@ -29,18 +29,18 @@ _OPTIONS: tuple[Parameter, ...] = (
     text("id", "External ids for the item.", many=True),
     text("tag", "Shape tags; only with no-transcode: nothing is transcoded.", many=True),
     text("original", "One of the tags, for the original shape."),
-    flag("createThumbnails", "Kept with the job.", True),
-    text("thumbnailService", "Kept with the job."),
-    text("createPosters", "Time codes; kept with the job.", many=True),
+    flag("createThumbnails", "Told with the job.", True),
+    text("thumbnailService", "Told with the job."),
+    text("createPosters", "Time codes; told with the job.", many=True),
     flag("no-transcode", "Do not transcode although there are tags.", False),
-    flag("overrideFastStart", "Kept with the job.", True),
-    flag("requireFastStart", "Kept with the job.", True),
-    number("fastStartLength", "Seconds; kept with the job."),
+    flag("overrideFastStart", "Told with the job.", True),
+    flag("requireFastStart", "Told with the job.", True),
+    number("fastStartLength", "Seconds; told with the job."),
     *JOB,
-    text("settings", "Kept with the job."),
+    text("settings", "Told with the job."),
 )
-_KEPT_FLAGS = ("createThumbnails", "overrideFastStart", "requireFastStart")
-_KEPT_TEXTS = ("thumbnailService", "settings")
+_KEPT_FLAGS = ("createThumbnails", "no-transcode", "overrideFastStart", "requireFastStart")
+_KEPT_TEXTS = ("original", "thumbnailService", "settings")
 
 
 @ENDPOINTS.add(
@@ -84,18 +84,15 @@ async def _options(call: Call, filename: str) -> ImportOptions:
     body = read_document(
         await call.read_body(), call.headers.get("content-type", ""), "MetadataDocument"
     )
-    common = job_options(call)
     tags, original = given.words("tag"), given.text("original") or ""
     no_transcode = given.flag("no-transcode", False)
     if original and original not in tags:
         raise InvalidValue("original", "one of the tags of the parameter tag")
     if tags and not no_transcode:
         raise InvalidValue("tag", "this server does not transcode; add no-transcode=true")
-    return ImportOptions(
-        priority=common.priority,
-        notification=common.notification,
-        notification_data=common.notification_data,
-        metadata=common.metadata,
+    return job_options(
+        call,
+        ImportOptions,
         filename=filename,
         allow_reimport=given.flag("allowReimport", False),
         external_ids=given.words("id"),
@@ -108,13 +105,15 @@ async def _options(call: Call, filename: str) -> ImportOptions:
 
 
 def _kept(call: Call) -> dict[str, str]:
-    """The parameters that are for whoever makes thumbnails and headers; checked, then kept."""
+    """The parameters that are for whoever makes renditions, thumbnails and headers; checked, then
+    told with the job's data."""
     given = call.parameters
     kept = {
         name: str(given.flag(name, True)).lower() for name in _KEPT_FLAGS if given.has(name)
-    } | {name: given.text(name) or "" for name in _KEPT_TEXTS if given.has(name)}
-    if posters := given.words("createPosters"):
-        kept["createPosters"] = ",".join(posters)
+    } | {name: carried(name, given.text(name)) for name in _KEPT_TEXTS if given.has(name)}
+    for name in ("tag", "createPosters"):
+        if words := given.words(name):
+            kept[name] = carried(name, ",".join(words))
     if (length := given.number("fastStartLength", most=10**9)) is not None:
         kept["fastStartLength"] = str(length)
     return kept

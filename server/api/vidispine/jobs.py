@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from server.api.vidispine.documents import JobDocument, JobListDocument, JobProblemListDocument
 from server.api.vidispine.endpoints import Answer, Call, Endpoints, Role, choice, flag, number, text
 from server.api.vidispine.ids import number_of
-from server.api.vidispine.views import (
+from server.api.vidispine.views import job_document, job_row, priority_number
+from server.api.vidispine.words import (
     JOB_STATES,
     JOB_TYPES,
+    OTHER_STATES,
+    OTHER_TYPES,
     PRIORITIES,
-    job_document,
-    job_row,
-    priority_number,
 )
 from server.core.errors import InvalidValue
 from server.core.jobs import Filter, JobState
 
 if TYPE_CHECKING:
-    from server.core.jobs import Job, JobKind
+    from collections.abc import Mapping
+
+    from server.core.jobs import Job
 
 __all__ = ["ENDPOINTS"]
 
 ENDPOINTS = Endpoints("Jobs")
 
 _MAX_PAGE = 1000
-# Vidispine's other words for what a job of ours can be.
-_STATE_ALIASES = {"FINISHED_WARNING": "FINISHED", "ABORTED_PENDING": "ABORTED", "WAITING": "READY"}
+_OTHERS = {"state": OTHER_STATES, "type": OTHER_TYPES}
+T = TypeVar("T")
 
 
 @ENDPOINTS.add(
@@ -48,22 +50,39 @@ _STATE_ALIASES = {"FINISHED_WARNING": "FINISHED", "ABORTED_PENDING": "ABORTED", 
 async def list_jobs(call: Call) -> Answer:
     """List the jobs, the newest first unless ``sort`` says otherwise."""
     given = call.parameters
-    wanted = Filter(
-        _states(given.words("state")),
-        _kinds(given.words("type")),
-        call.actor.user_id if given.flag("user", False) else None,
-    )
     first = given.number("first", "start", default=1) or 1
     many = min(given.number("number", default=100) or 0, _MAX_PAGE)
     rising = _is_rising(given.words("sort"))
+    wanted = _wanted(call)
+    if wanted is None:
+        return Answer(JobListDocument(hits=0), [])
     hits = await call.core.jobs.count(call.actor, wanted)
     skip = max(hits - first + 1 - many, 0) if rising else first - 1
     take = max(min(many, hits - first + 1), 0) if rising else many
     jobs = await _slice(call, wanted, skip, take)
     if rising:
         jobs.reverse()
-    documents = tuple(job_document(job, {}) for job in jobs)
+    documents = tuple(job_document(job, None) for job in jobs)
     return Answer(JobListDocument(hits=hits, job=documents), [job_row(job) for job in jobs])
+
+
+def _wanted(call: Call) -> Filter | None:
+    """Which jobs a list is of; None when no job here can be meant."""
+    states = _chosen(call, "state", {word: state for state, word in JOB_STATES.items()})
+    kinds = _chosen(call, "type", {word: kind for kind, word in JOB_TYPES.items()})
+    mine = call.parameters.flag("user", False)
+    if states is None or kinds is None:
+        return None
+    return Filter(states, kinds, call.actor.user_id if mine else None)
+
+
+def _chosen(call: Call, name: str, known: Mapping[str, T]) -> tuple[T, ...] | None:
+    """What a parameter's words mean here; () for no choice, None when nothing here is so called."""
+    words = [word.upper() for word in call.parameters.words(name) if word.lower() != "all"]
+    if any(word not in known and word not in _OTHERS[name] for word in words):
+        raise InvalidValue(name, f"one of {', '.join(known)}")
+    found = tuple(dict.fromkeys(known[word] for word in words if word in known))
+    return found if found or not words else None
 
 
 async def _slice(call: Call, wanted: Filter, skip: int, take: int) -> list[Job]:
@@ -97,7 +116,7 @@ async def list_job_problems(call: Call) -> Answer:
 async def get_job(call: Call) -> Answer:
     """Get a job with its data and how far it is."""
     job = await call.core.jobs.get(call.actor, _number(call))
-    return _answer(call, job)
+    return await _answer(call, job)
 
 
 @ENDPOINTS.add(
@@ -114,7 +133,7 @@ async def set_job_priority(call: Call) -> Answer:
     if not call.parameters.has("priority"):
         raise InvalidValue("priority", "this parameter is missing")
     priority = priority_number(call.parameters)
-    return _answer(call, await call.core.jobs.prioritise(call.actor, _number(call), priority))
+    return await _answer(call, await call.core.jobs.prioritise(call.actor, _number(call), priority))
 
 
 @ENDPOINTS.add(
@@ -124,11 +143,12 @@ async def set_job_priority(call: Call) -> Answer:
     gives=JobDocument,
     says="Id, status, type, priority and start, parted by tabs.",
     conflicts=True,
-    parameters=(text("reason", "Why; kept in the log of requests only."),),
+    parameters=(text("reason", "Why; told as the job's errorMessage."),),
 )
 async def abort_job(call: Call) -> Answer:
     """Abort a job; what it has finished stays."""
-    return _answer(call, await call.core.jobs.cancel(call.actor, _number(call)))
+    reason = call.parameters.text("reason") or ""
+    return await _answer(call, await call.core.jobs.cancel(call.actor, _number(call), reason))
 
 
 @ENDPOINTS.add(
@@ -144,35 +164,21 @@ async def rerun_job(call: Call) -> Answer:
     repeated; of one that is finished a new job is made, whose id is answered."""
     job = await call.core.jobs.get(call.actor, _number(call))
     if job.state is JobState.SUCCEEDED:
-        return _answer(call, await call.core.catalog.repeat(call.actor, job.id))
-    return _answer(call, await call.core.jobs.retry(call.actor, job.id))
+        return await _answer(call, await call.core.catalog.repeat(call.actor, job.id))
+    return await _answer(call, await call.core.jobs.retry(call.actor, job.id))
 
 
 def _number(call: Call) -> int:
     return number_of("Job", call.path["job"])
 
 
-def _answer(call: Call, job: Job) -> Answer:
+async def _answer(call: Call, job: Job) -> Answer:
+    error = ""
+    if job.files_failed:
+        for failed in await call.core.jobs.errors(call.actor, job.id, limit=1):
+            error = f"{failed.path}: {failed.reason}"
     data = call.core.catalog.job_data(job)
-    return Answer(job_document(job, data, whole=True), [job_row(job)])
-
-
-def _states(words: tuple[str, ...]) -> tuple[JobState, ...]:
-    known = {name: state for state, name in JOB_STATES.items()}
-    found = []
-    for word in words:
-        name = _STATE_ALIASES.get(word.upper(), word.upper())
-        if name not in known:
-            raise InvalidValue("state", f"one of {', '.join(known)}")
-        found.append(known[name])
-    return tuple(dict.fromkeys(found))
-
-
-def _kinds(words: tuple[str, ...]) -> tuple[JobKind, ...]:
-    known = {name: kind for kind, name in JOB_TYPES.items()}
-    if any(word.upper() not in known and word.lower() != "all" for word in words):
-        raise InvalidValue("type", f"one of {', '.join(known)}")
-    return tuple(known[word.upper()] for word in words if word.upper() in known)
+    return Answer(job_document(job, data, whole=True, error=error), [job_row(job)])
 
 
 def _is_rising(words: tuple[str, ...]) -> bool:

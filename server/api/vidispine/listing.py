@@ -48,6 +48,7 @@ FRESH_AT = "X-PixFS-Index-Fresh-At"
 """The header of a list that says since when every change on the disks is in it."""
 
 _FILTERS = ("all", "item", "noitem")
+_ALGORITHMS = ("SHA-1",)
 _STATES = tuple(state.value for state in FileState)
 
 URIS: tuple[Parameter, ...] = (
@@ -66,7 +67,7 @@ _WHICH: tuple[Parameter, ...] = (
     flag("recursive", "Whole trees; false is what lies directly in a folder.", True),
     flag("wildcard", "? and * in the path stand for others, \\ quotes them.", False),
     text("hash", "Files with one of these hashes, in hex.", many=True),
-    text("algorithm", "What the hashes are made with.", example="SHA-1"),
+    text("algorithm", f"What the hashes are made with: {', '.join(_ALGORITHMS)}."),
     flag("count", "Whether to say how many there are in all.", True),
     choice("state", "Files in these states only.", _STATES, many=True),
     *URIS,
@@ -91,6 +92,7 @@ _IMPORTABLE = (
     flag("auto", "Also those that rules will import by themselves; there are none.", False),
     *_WHICH,
     flag("excludeQueued", "Leave out what an import is queued for.", True, where="matrix"),
+    INCLUDE_ITEM,
 )
 
 
@@ -121,7 +123,6 @@ async def list_files(call: Call) -> Answer:
 )
 async def list_importable_files(call: Call) -> Answer:
     """Get files that can be imported: those that belong to no component."""
-    call.parameters.flag("auto", False)
     return await _importable(call)
 
 
@@ -153,21 +154,27 @@ async def get_file(call: Call) -> Answer:
 
 
 async def _importable(call: Call) -> Answer:
+    call.parameters.flag("auto", False)
     query = _query(call, exclude_queued=True)
-    page = FilePage((), 0 if query and query.count else None, None)
-    if query is not None and query.filter != "item":
-        storages = query.storages
-        if not storages:
-            known = await call.core.catalog.storages(call.actor)
-            storages = tuple(one.storage.id for one in known if one.traits.show_importables)
-        if storages:
-            wanted = replace(query, storages=storages, filter="noitem")
-            page = await _page(call, wanted)
+    if query is not None:
+        query = await _only_importable(call, query)
+    page = await _page(call, query)
     documents = await views(call).files(page.files)
     elements = tuple(ImportableFile(file=document) for document in documents)
     return Answer(
         ImportableFileListDocument(hits=page.hits, element=elements), headers=_freshness(page)
     )
+
+
+async def _only_importable(call: Call, query: FileQuery) -> FileQuery | None:
+    """The same of files that belong to no item; None when nothing can be it."""
+    storages = query.storages
+    if not storages:
+        known = await call.core.catalog.storages(call.actor)
+        storages = tuple(one.storage.id for one in known if one.traits.show_importables)
+    if query.filter == "item" or not storages:
+        return None
+    return replace(query, storages=storages, filter="noitem")
 
 
 async def _page(call: Call, query: FileQuery | None) -> FilePage:
@@ -204,7 +211,7 @@ def _query(call: Call, *, exclude_queued: bool) -> FileQuery | None:
             ignorecase=given.flag("ignorecase", False),
         ),
         hashes=tuple(word.lower() for word in given.words("hash")),
-        algorithm=given.text("algorithm") or "",
+        algorithm=_algorithm(given.text("algorithm") or ""),
         states=given.choices("state", FileState),
         filter=cast('Literal["all", "item", "noitem"]', wanted),
         exclude_queued=given.flag("excludeQueued", exclude_queued),
@@ -214,6 +221,16 @@ def _query(call: Call, *, exclude_queued: bool) -> FileQuery | None:
         count=given.flag("count", True),
         include_item=given.flag("includeItem", False),
     )
+
+
+def _algorithm(text: str) -> str:
+    """A hash algorithm by the name it has here, however a client spells it."""
+    spelled = {_bare(name): name for name in _ALGORITHMS}
+    return spelled.get(_bare(text), text)
+
+
+def _bare(name: str) -> str:
+    return "".join(char for char in name.lower() if char.isalnum())
 
 
 def _sort(given: Parameters) -> tuple[Sort, ...]:

@@ -24,6 +24,7 @@ __all__ = [
     "NAMESPACE",
     "TEXT",
     "XML",
+    "is_xml_text",
     "lines",
     "negotiate",
     "shown",
@@ -39,6 +40,11 @@ XML, JSON, TEXT = "application/xml", "application/json", "text/plain"
 # What XML 1.0 cannot hold, escaped or not.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _QUALITY = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*")
+
+
+def is_xml_text(text: str) -> bool:
+    """Whether XML can hold every character of a text."""
+    return _NOT_XML.search(text) is None
 
 
 def shown(text: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from server.api.contract import is_text
 from server.api.vidispine.addressing import unescape
 from server.api.vidispine.ids import number_of
+from server.api.vidispine.notices import FORM
+from server.api.vidispine.rendering import is_xml_text
 from server.api.vidispine.views import UriChoice, Views, priority_number
 from server.core.catalog import JobOptions
 from server.core.errors import InvalidValue, NotFound
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     from server.api.vidispine.endpoints import Call
     from server.core.catalog import CatalogFile
 
-__all__ = ["find_file", "job_metadata", "job_options", "storage_id", "views"]
+Options = TypeVar("Options", bound=JobOptions)
+
+__all__ = ["carried", "find_file", "job_metadata", "job_options", "storage_id", "views"]
 
 
 def storage_id(call: Call) -> int | None:
@@ -76,15 +80,24 @@ def job_metadata(call: Call) -> dict[str, str]:
             key, equals, text = unescape(value).partition("=")
         if not (key and equals):
             raise InvalidValue("jobmetadata", "each is written key=value")
-        found[key] = text
+        found[carried("jobmetadata", key)] = carried("jobmetadata", text)
     return found
 
 
-def job_options(call: Call) -> JobOptions:
-    """What every call that starts a job takes."""
-    return JobOptions(
+def carried(name: str, text: str | None) -> str:
+    """Text that is given back as it came. Raises InvalidValue for what XML cannot hold."""
+    if text and not is_xml_text(text):
+        raise InvalidValue(name, "control characters are not taken")
+    return text or ""
+
+
+def job_options(call: Call, kind: type[Options], **more: Any) -> Options:  # noqa: ANN401
+    """What every call that starts a job takes, and what this one takes besides."""
+    return kind(
         priority=priority_number(call.parameters),
         notification=call.parameters.text("notification") or "",
-        notification_data=call.parameters.text("notificationData") or "",
+        notification_data=carried("notificationData", call.parameters.text("notificationData")),
+        notification_form=FORM,
         metadata=job_metadata(call),
+        **more,
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Request, Response, request
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 from server.api.vidispine import (
@@ -24,12 +26,13 @@ from server.api.vidispine.addressing import Address, Pattern, parse_path, parse_
 from server.api.vidispine.auth import Logins, is_cross_site
 from server.api.vidispine.endpoints import NEEDS, Answer, Call, Endpoint
 from server.api.vidispine.errors import Fault, fault_of, fault_of_problem, render_fault
+from server.api.vidispine.notices import FORM, notice
 from server.api.vidispine.openapi import document
 from server.api.vidispine.parameters import Parameters
 from server.api.vidispine.rendering import JSON, TEXT, XML, lines, negotiate, to_json, to_xml
-from server.core.errors import CoreError, DatabaseError, InvalidValue
-from server.core.permissions import require
-from server.problems import INTERNAL, Problem
+from server.core.errors import CoreError, DatabaseError, InvalidValue, NotAllowed
+from server.core.permissions import may
+from server.problems import INTERNAL, Problem, from_status
 from server.streaming import ClientGone, body_of
 from server.work.essence import Essence
 
@@ -42,12 +45,13 @@ if TYPE_CHECKING:
     from server.core import Core
     from server.core.permissions import Actor
 
-__all__ = ["ENDPOINTS", "VidispineFace", "is_streamed", "openapi"]
+__all__ = ["ENDPOINTS", "VidispineFace", "is_streamed", "openapi", "refusal"]
 
 log = logging.getLogger(__name__)
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 _FAULTS = (XML, JSON, TEXT)
+_OWN_PATH = re.compile(rb"/(API|storage)(?=[/;]|\Z)")
 _CROSS_SITE = Problem(403, "cross-site", "the request comes from another site's page", "")
 
 # The one list of what the face answers; the order is that of the page and of OpenAPI.
@@ -119,6 +123,16 @@ def is_streamed(scope: Scope) -> bool:
     return endpoint is not None and endpoint.streams
 
 
+def refusal(scope: Scope, problem: Problem) -> tuple[bytes, str] | None:
+    """The body and content type of a refusal that a request for this face meets on its way; None
+    when it is for another face."""
+    if _OWN_PATH.match(scope["raw_path"]) is None:
+        return None
+    accept = b",".join(value for name, value in scope["headers"] if name.lower() == b"accept")
+    kind = negotiate(accept.decode("latin-1"), _FAULTS) or XML
+    return render_fault(fault_of_problem(problem), kind), _content_type(kind)
+
+
 def openapi() -> dict[str, Any]:
     """The face's OpenAPI document."""
     return document(ENDPOINTS)
@@ -133,6 +147,7 @@ class VidispineFace:
         """The face's routes, bound to ``core``."""
         blueprint = Blueprint(self.name, __name__)
         desk = _Desk(core)
+        core.message_forms[FORM] = notice
         # The framework only sees decoded paths, in which a file's path is not one segment any
         # more; so it hands over everything below these, and the raw path is taken apart here.
         blueprint.record(_add_converter)
@@ -187,8 +202,12 @@ class _Desk:
                 response.headers["Retry-After"] = str(wait)
             return response
         except ClientGone:
-            # Nobody reads this; whoever looks at the log sees what became of the request.
-            return _refuse(fault_of(InvalidValue("Content-Length", "the body ended early")), kind)
+            # It may have closed its sending side only; and the log tells what became of it.
+            return _refuse(fault_of(InvalidValue("content-length", "the body ended early")), kind)
+        except HTTPException as error:
+            # The framework's: a body that does not come, or is more than it takes.
+            problem = from_status(error.code or 500, error.description or error.name)
+            return _refuse(fault_of_problem(problem), kind)
         except Exception:
             log.exception("%s %r failed", request.method, request.path[:200])
             return _refuse(fault_of_problem(INTERNAL), kind)
@@ -202,7 +221,8 @@ class _Desk:
         actor = await self._logins.find(request)
         if endpoint.method != "GET" and is_cross_site(request):
             return _refuse(fault_of_problem(_CROSS_SITE), kind)
-        require(actor, NEEDS[endpoint.role])
+        if not may(actor.role, NEEDS[endpoint.role]):
+            raise NotAllowed(f"this needs the role {endpoint.role}")
         answer = await endpoint.handler(self._call(request, actor, address, path))
         return _response(endpoint, answer, request)
 

@@ -16,8 +16,9 @@ from server.api.vidispine.endpoints import (
 )
 from server.api.vidispine.ids import number_of
 from server.api.vidispine.resources import find_file, job_options
-from server.api.vidispine.views import PRIORITIES, job_document, job_row
-from server.core.catalog import TransferOptions
+from server.api.vidispine.views import job_document, job_row
+from server.api.vidispine.words import PRIORITIES
+from server.core.catalog import JobOptions, TransferOptions
 
 __all__ = ["ENDPOINTS", "JOB"]
 
@@ -50,12 +51,9 @@ JOB: tuple[Parameter, ...] = (
 async def copy_file(call: Call) -> Answer:
     """Create a file move/copy job."""
     given = call.parameters
-    common = job_options(call)
-    options = TransferOptions(
-        priority=common.priority,
-        notification=common.notification,
-        notification_data=common.notification_data,
-        metadata=common.metadata,
+    options = job_options(
+        call,
+        TransferOptions,
         move=given.flag("move", False),
         filename=given.text("filename") or "",
         use_original_filename=given.flag("useOriginalFilename", False),
@@ -79,7 +77,7 @@ async def copy_file(call: Call) -> Answer:
 )
 async def delete_file(call: Call) -> Answer:
     """Create a file delete job."""
-    options = job_options(call)
+    options = job_options(call, JobOptions)
     file = await find_file(call)
     job = await call.core.catalog.delete_file(call.actor, file.id, options)
     return Answer(job_document(job, call.core.catalog.job_data(job)), [job_row(job)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -22,9 +21,15 @@ from server.api.vidispine.documents import (
     StorageMethodDocument,
 )
 from server.api.vidispine.ids import vx
+from server.api.vidispine.words import (
+    JOB_STATES,
+    JOB_TYPES,
+    PRIORITIES,
+    priority_name,
+    task_word,
+)
 from server.core.catalog.uris import file_uri
 from server.core.errors import InvalidValue
-from server.core.jobs import JobKind, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,48 +42,19 @@ if TYPE_CHECKING:
     from server.work.files import Space
 
 __all__ = [
-    "JOB_STATES",
-    "JOB_TYPES",
-    "PRIORITIES",
     "UriChoice",
     "Views",
     "file_row",
     "job_document",
+    "job_pairs",
     "job_row",
     "method_document",
     "priority_number",
     "storage_document",
 ]
 
-JOB_TYPES: Mapping[JobKind, str] = MappingProxyType(
-    {kind: kind.name for kind in JobKind}
-    | {
-        JobKind.COPY: "COPY_FILE",
-        JobKind.MOVE: "MOVE_FILE",
-        JobKind.DELETE: "DELETE_FILE",
-        JobKind.IMPORT: "IMPORT",
-        JobKind.INDEX: "FILE_ANALYZE",
-    }
-)
-"""Those kinds of jobs that Vidispine does not know keep their names."""
-
-JOB_STATES: Mapping[JobState, str] = MappingProxyType(
-    {
-        JobState.WAITING: "READY",
-        JobState.RUNNING: "STARTED",
-        JobState.PAUSED: "HOLD",
-        JobState.SUCCEEDED: "FINISHED",
-        JobState.FAILED: "FAILED_TOTAL",
-        JobState.CANCELLED: "ABORTED",
-    }
-)
-
 # Data of a job that are numbers of the core, which clients know as ids.
 _NUMBERS = frozenset({"fileId", "targetFileId", "item"})
-
-PRIORITIES: Mapping[str, int] = MappingProxyType(
-    {"LOWEST": 10, "LOW": 30, "MEDIUM": 50, "HIGH": 70, "HIGHEST": 90, "IMMEDIATE": 100}
-)
 
 
 def priority_number(parameters: Parameters) -> int:
@@ -87,15 +63,6 @@ def priority_number(parameters: Parameters) -> int:
     if name not in PRIORITIES:
         raise InvalidValue("priority", f"one of {', '.join(PRIORITIES)}")
     return PRIORITIES[name]
-
-
-def _priority_name(number: int) -> str:
-    """The nearest of the names at or below a priority; the lowest for what is below all."""
-    return max(
-        (name for name, value in PRIORITIES.items() if value <= number),
-        key=PRIORITIES.__getitem__,
-        default="LOWEST",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +132,9 @@ class Views:
             timestamp=file.timestamp,
             refresh_flag=file.refresh_flag,
             storage=vx(file.storage_id),
-            item=tuple(
+            item=None
+            if file.items is None
+            else tuple(
                 Item(
                     id=vx(item.id),
                     shape=tuple(
@@ -176,7 +145,7 @@ class Views:
                         for shape in item.shapes
                     ),
                 )
-                for item in file.items or ()
+                for item in file.items
             ),
         )
 
@@ -246,8 +215,12 @@ def _metadata(values: Mapping[str, str]) -> FileMetadata | None:
     return FileMetadata(field=tuple(KeyValue(key=key, value=values[key]) for key in values))
 
 
-def job_document(job: Job, data: Mapping[str, str], *, whole: bool = False) -> JobDocument:
-    """A job; ``whole`` with its data and what it has done so far."""
+def job_document(
+    job: Job, data: Mapping[str, str] | None, *, whole: bool = False, error: str = ""
+) -> JobDocument:
+    """A job; ``whole`` with what it has done so far, and the ``error`` of the first of its files
+    that failed."""
+    error = job.message or error
     return JobDocument(
         job_id=vx(job.id),
         user=job.owner or "system",
@@ -256,18 +229,26 @@ def job_document(job: Job, data: Mapping[str, str], *, whole: bool = False) -> J
         finished=job.finished_at,
         status=JOB_STATES[job.state],
         type=JOB_TYPES[job.kind],
-        priority=_priority_name(job.priority),
-        data=tuple(KeyValue(key=key, value=_datum(key, value)) for key, value in data.items()),
+        priority=priority_name(job.priority),
+        data=None if data is None else job_pairs(data, error if whole else ""),
         total_steps=1 if whole else None,
-        log=JobLog(task=(_task(job),)) if whole else None,
+        log=JobLog(task=(_task(job, error),)) if whole else None,
     )
+
+
+def job_pairs(data: Mapping[str, str], error: str) -> tuple[KeyValue, ...]:
+    """A job's data as it is told, with why it failed where clients look for that."""
+    told = {key: _datum(key, value) for key, value in data.items()}
+    if error:
+        told["errorMessage"] = error
+    return tuple(KeyValue(key=key, value=value) for key, value in told.items())
 
 
 def _datum(key: str, value: str) -> str:
     return vx(int(value)) if key in _NUMBERS and value.isdecimal() else value
 
 
-def _task(job: Job) -> JobTask:
+def _task(job: Job, error: str) -> JobTask:
     if job.bytes_total:
         progress = JobProgress(
             total=job.bytes_total, unit="bytes", value=job.bytes_done + job.bytes_moving
@@ -281,14 +262,14 @@ def _task(job: Job) -> JobTask:
         attempts=1,
         status=JOB_STATES[job.state],
         timestamp=job.finished_at or job.started_at or job.created_at,
-        description=f"{job.kind} {job.label}".strip(),
+        description=f"{task_word(job.kind)} {job.label}".strip(),
         progress=progress,
-        error_message=job.message or None,
+        error_message=error or None,
         id=job.id,
     )
 
 
 def job_row(job: Job) -> tuple[object, ...]:
     """A job as text: id, state, type, priority, start."""
-    document = job_document(job, {})
+    document = job_document(job, None)
     return document.job_id, document.status, document.type, document.priority, document.started

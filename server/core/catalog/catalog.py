@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
+
 from server.core.catalog import entities, listing, storages, work
+from server.core.catalog.uris import root_of
 from server.core.permissions import Action, require
 from server.core.schema import utc_now
+from server.core.storages import StorageKind, refuse_private
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from server.core.catalog.model import (
@@ -41,11 +45,17 @@ class Catalog:
     """
 
     def __init__(
-        self, database: Database, jobs: Jobs, clock: Callable[[], datetime] = utc_now
+        self,
+        database: Database,
+        jobs: Jobs,
+        clock: Callable[[], datetime] = utc_now,
+        private: Sequence[str] = (),
     ) -> None:
+        """``private`` are the server's own directories and files: no method leads to them."""
         self._database = database
         self._jobs = jobs
         self._clock = clock
+        self._private = tuple(private)
 
     # Storages
 
@@ -62,6 +72,7 @@ class Catalog:
     async def add_storage(self, actor: Actor, wanted: StorageChange) -> CatalogStorage:
         """A new storage. NameTaken. Whether its root can be used is not looked at."""
         require(actor, Action.MANAGE_STORAGES)
+        await self._refuse_private(*wanted.methods)
         number = await self._database.write(storages.add, actor, wanted, self._clock())
         return await self.storage(actor, number)
 
@@ -70,17 +81,20 @@ class Catalog:
     ) -> CatalogStorage:
         """Changes what is not None; methods have calls of their own. NameTaken."""
         require(actor, Action.MANAGE_STORAGES)
+        await self._refuse_private(*wanted.methods)
         await self._database.write(storages.change, actor, storage_id, wanted, self._clock())
         return await self.storage(actor, storage_id)
 
     async def remove_storage(self, actor: Actor, storage_id: int) -> None:
-        """Forgets a storage and its entities; InUse while files belong to items."""
+        """Forgets a storage and its entities; InUse while files belong to items, or jobs that
+        have not ended work on it."""
         require(actor, Action.MANAGE_STORAGES)
         await self._database.write(storages.remove, actor, storage_id, self._clock())
 
     async def add_method(self, actor: Actor, storage_id: int, wanted: MethodChange) -> Method:
         """Another method; one with the same URI and type is changed instead."""
         require(actor, Action.MANAGE_STORAGES)
+        await self._refuse_private(wanted)
         return await self._database.write(
             storages.put_method, actor, storage_id, wanted, self._clock()
         )
@@ -90,6 +104,7 @@ class Catalog:
     ) -> Method:
         """Changes what is not None."""
         require(actor, Action.MANAGE_STORAGES)
+        await self._refuse_private(wanted)
         return await self._database.write(
             storages.put_method, actor, storage_id, wanted, self._clock(), method_id
         )
@@ -100,6 +115,14 @@ class Catalog:
         await self._database.write(
             storages.take_method, actor, storage_id, method_id, self._clock()
         )
+
+    async def _refuse_private(self, *wanted: MethodChange) -> None:
+        """Raise InvalidValue when a method leads to what is the server's own."""
+        for method in wanted:
+            if method.uri:
+                kind, root = root_of(method.uri)
+                if kind is not StorageKind.S3:
+                    await trio.to_thread.run_sync(refuse_private, root, self._private, "uri")
 
     # Files
 

@@ -112,8 +112,9 @@ def _check(query: FileQuery) -> None:
         raise InvalidValue("number", f"is a number from 0 to {MAX_PAGE}")
     if not 0 <= query.first <= 2**62:
         raise InvalidValue("first", "is a number from 0 on")
-    if len(query.ids) > _MOST_IDS or len(query.hashes) > _MOST_IDS:
-        raise InvalidValue("id", f"takes {_MOST_IDS} at most")
+    for name, given in (("id", query.ids), ("hash", query.hashes)):
+        if len(given) > _MOST_IDS:
+            raise InvalidValue(name, f"takes {_MOST_IDS} at most")
     if len(query.sort) > _MOST_KEYS:
         raise InvalidValue("sort", f"takes {_MOST_KEYS} keys at most")
 

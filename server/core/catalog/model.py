@@ -314,12 +314,14 @@ class JobOptions:
     Attributes:
         priority: 0 to 100.
         notification: an http(s) URL that is told of the end; "" for none.
+        notification_form: the face in whose words it is told (`Notify.form`).
         metadata: what a caller gives along and gets back, unread.
     """
 
     priority: int = 50
     notification: str = ""
     notification_data: str = ""
+    notification_form: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 

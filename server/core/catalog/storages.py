@@ -34,9 +34,9 @@ from server.core.catalog.tables import (
     storage_traits,
     uploads,
 )
-from server.core.errors import InUse, InvalidValue, NameTaken, NotFound
+from server.core.errors import InUse, InvalidValue, NameTaken, NotFound, Ref
 from server.core.events import record
-from server.core.storages import find_storage, list_storages
+from server.core.storages import find_storage, list_storages, require_idle
 from server.core.tables import storages, throttles, user_paths
 from server.core.values import check_name
 
@@ -218,9 +218,14 @@ def _require(connection: Connection, storage_id: int) -> Storage:
 def remove(connection: Connection, actor: Actor, storage_id: int, now: datetime) -> None:
     """Forgets a storage with its entities; nothing on it is touched. NotFound, InUse."""
     storage = _require(connection, storage_id)
+    require_idle(connection, storage_id)
     used = (files.c.storage_id == storage_id) & files.c.has_item
     if connection.execute(sa.select(files.c.id).where(used).limit(1)).first() is not None:
-        raise InUse("files of the storage belong to items", hint="abandon or move them first")
+        raise InUse(
+            "files of the storage belong to items",
+            hint="abandon or move them first",
+            about=Ref("Storage", storage_id),
+        )
     for table in (
         uploads,
         files,

@@ -14,7 +14,7 @@ from server.core.catalog import effects, entities, items, rows
 from server.core.catalog.model import FileState
 from server.core.catalog.storages import no_storage, visible
 from server.core.catalog.tables import files, import_queue
-from server.core.errors import InUse, InvalidValue, NotFound, WrongState
+from server.core.errors import InUse, InvalidValue, NotFound, Ref, WrongState
 from server.core.jobs import control
 from server.core.jobs.lifecycle import job_row
 from server.core.jobs.spec import JobRequest, Notify
@@ -181,7 +181,11 @@ def repeat(connection: Connection, actor: Actor, job_id: int, now: datetime) -> 
     if job is None:
         raise NotFound("there is no such job", kind="Job", id=job_id)
     if job.state != JobState.SUCCEEDED:
-        raise WrongState(f"a job that is {job.state} cannot be started anew")
+        raise WrongState(
+            "a job that is {state} cannot be started anew",
+            terms={"state": JobState(job.state)},
+            about=Ref("Job", job_id),
+        )
     about = dict(job.spec.get("catalog") or {})
     for result in ("new_file", "item"):
         about.pop(result, None)
@@ -223,10 +227,18 @@ def _entity(
 def _require_unused(connection: Connection, numbers: list[int]) -> None:
     used = sa.select(files.c.id).where(files.c.id.in_(numbers) & files.c.has_item)
     queued = sa.select(import_queue.c.file_id).where(import_queue.c.file_id.in_(numbers))
-    if connection.execute(used.limit(1)).first() is not None:
-        raise InUse("the file has been imported", hint="give allowReimport=true, or abandon it")
-    if connection.execute(queued.limit(1)).first() is not None:
-        raise InUse("the file is being imported", hint="wait for the job, or abort it")
+    if (number := connection.execute(used.limit(1)).scalar()) is not None:
+        raise InUse(
+            "the file has been imported",
+            hint="give allowReimport=true, or abandon it",
+            about=Ref("File", number),
+        )
+    if (number := connection.execute(queued.limit(1)).scalar()) is not None:
+        raise InUse(
+            "the file is being imported",
+            hint="wait for the job, or abort it",
+            about=Ref("File", number),
+        )
 
 
 def _storage(connection: Connection, actor: Actor, storage_id: int) -> Storage:
@@ -248,18 +260,21 @@ def _about(options: JobOptions) -> dict[str, Any]:
 def _common(options: JobOptions, row: AnyRow) -> dict[str, Any]:
     return {
         "priority": options.priority,
-        "notify": Notify(webhook=options.notification),
+        "notify": Notify(webhook=options.notification, form=options.notification_form),
         "quiet_s": 0.0 if row.state == FileState.CLOSED else _QUIET_S,
     }
 
 
 def job_data(spec: Mapping[str, Any]) -> dict[str, str]:
-    """What a job's spec tells whoever started it: its metadata as it was given, and the numbers
-    of the file, the new file and the item."""
+    """What a job's spec tells whoever started it: its metadata as it was given, what an import
+    was to be like, and the numbers of the file, the new file and the item."""
     about = spec.get("catalog")
     if not about:
         return {}
     told = {str(key): str(value) for key, value in about["data"].items()}
+    told |= {str(key): str(value) for key, value in about.get("options", {}).items()}
+    if about.get("names"):
+        told["externalId"] = ",".join(about["names"])
     for key, name in (
         ("file", "fileId"),
         ("new_file", "targetFileId"),

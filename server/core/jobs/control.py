@@ -5,11 +5,12 @@ Functions run inside a writing transaction.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from server.core.errors import InvalidValue, NotFound, WrongState
+from server.core.errors import InvalidValue, NotFound, Ref, WrongState
 from server.core.events import record
 from server.core.jobs.leases import clear_later
 from server.core.jobs.lifecycle import end_job, job_row
@@ -17,6 +18,7 @@ from server.core.jobs.states import Control, JobKind, JobState, allow
 from server.core.jobs.tables import job_errors, jobs, tasks
 from server.core.jobs.tasks import TaskFile, add_tasks, cut, task_values
 from server.core.tables import storages
+from server.core.values import check_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["cancel", "pause", "prioritise", "repeat", "resume", "retry", "submit"]
 
 _OPEN = (JobState.WAITING, JobState.PAUSED)
+_LONGEST_REASON = 1000
 
 
 def submit(
@@ -48,7 +51,7 @@ def submit(
         "source_id": source_id,
         "target_id": target_id,
         "spec": request.stored_spec(),
-        "notify": {"webhook": request.notify.webhook, "email": list(request.notify.email)},
+        "notify": asdict(request.notify) | {"email": list(request.notify.email)},
         "label": request.label,
     }
     return _enter(connection, actor, values, now)
@@ -97,8 +100,8 @@ def _enter(connection: Connection, actor: Actor, values: Mapping[str, Any], now:
 def _controlled(connection: Connection, job_id: int, control: Control) -> AnyRow:
     job = job_row(connection, job_id)
     if job is None:
-        raise NotFound("there is no such job")
-    allow(control, JobState(job.state))
+        raise NotFound("there is no such job", kind="Job", id=job_id)
+    allow(control, JobState(job.state), job_id)
     return job
 
 
@@ -132,8 +135,12 @@ def resume(connection: Connection, actor: Actor, job_id: int, now: datetime) -> 
     record(connection, actor, "job.resumed", now, job_id)
 
 
-def cancel(connection: Connection, actor: Actor, job_id: int, now: datetime) -> None:
-    """Ends the job; what was finished stays, what is under way stops and leaves nothing."""
+def cancel(
+    connection: Connection, actor: Actor, job_id: int, now: datetime, *, reason: str = ""
+) -> None:
+    """Ends the job; what was finished stays, what is under way stops and leaves nothing. The
+    reason, if there is one, becomes its message."""
+    reason = check_text("reason", reason, _LONGEST_REASON)
     _controlled(connection, job_id, Control.CANCEL)
     left = _of_job(job_id, *_OPEN) & (tasks.c.action != "clear")
     lost = [
@@ -145,7 +152,7 @@ def cancel(connection: Connection, actor: Actor, job_id: int, now: datetime) -> 
     for task_id in lost:
         clear_later(connection, task_id, now)
     record(connection, actor, "job.cancel-asked", now, job_id)
-    end_job(connection, job_id, JobState.CANCELLED, now)
+    end_job(connection, job_id, JobState.CANCELLED, now, reason or None)
 
 
 def retry(connection: Connection, actor: Actor, job_id: int, now: datetime) -> int:
@@ -188,12 +195,15 @@ def retry(connection: Connection, actor: Actor, job_id: int, now: datetime) -> i
 
 def _require_storages(connection: Connection, job: AnyRow) -> None:
     ids = [job.source_id] + ([job.target_id] if job.target_id is not None else [])
-    query = sa.select(storages.c.name).where(
+    query = sa.select(storages.c.id, storages.c.name).where(
         storages.c.id.in_(ids) & (storages.c.state == "removed")
     )
-    if (name := connection.execute(query.limit(1)).scalar()) is not None:
+    if (gone := connection.execute(query.limit(1)).first()) is not None:
         raise WrongState(
-            f"its storage {name} was removed", hint="submit a new job on a storage there is"
+            "its storage {storage} was removed",
+            hint="submit a new job on a storage there is",
+            terms={"storage": Ref("Storage", gone.id, gone.name)},
+            about=Ref("Job", job.id),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from server.core.access import access_of_actor
@@ -106,9 +107,9 @@ class Jobs:
         """Lets a paused job go on."""
         return await self._control(control.resume, actor, job_id)
 
-    async def cancel(self, actor: Actor, job_id: int) -> Job:
-        """Ends a job; what was finished stays."""
-        return await self._control(control.cancel, actor, job_id)
+    async def cancel(self, actor: Actor, job_id: int, reason: str = "") -> Job:
+        """Ends a job; what was finished stays. A reason becomes its message."""
+        return await self._control(partial(control.cancel, reason=reason), actor, job_id)
 
     async def retry(self, actor: Actor, job_id: int) -> Job:
         """Tries again what failed or was left."""

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from server.core.events import record
 from server.core.jobs.states import JobKind, JobState
 from server.core.jobs.tables import deliveries, job_errors, jobs, tasks
-from server.core.jobs.tasks import TaskFile, add_tasks, cut, task_values
+from server.core.jobs.tasks import TaskFile, add_tasks, cut, shown_path, task_values
 from server.core.permissions import SYSTEM
 from server.core.tables import storages, users
 
@@ -119,6 +119,9 @@ def end_job(
         from server.core.catalog.effects import job_ended
 
         job_ended(connection, job, now)
+        # With what has come of it.
+        job = job_row(connection, job_id)
+        assert job is not None
     record(
         connection,
         SYSTEM,
@@ -133,25 +136,9 @@ def end_job(
 
 def _tell(connection: Connection, job: AnyRow, now: datetime) -> None:
     """Puts what the job's people wanted to hear into the outbox."""
-    payload = {
-        "event": f"job.{job.state.lower()}",
-        "job": {
-            "id": job.id,
-            "kind": job.kind,
-            "state": job.state,
-            "label": job.label,
-            "message": job.message,
-            "files": {
-                "total": job.files_total,
-                "done": job.files_done,
-                "skipped": job.files_skipped,
-                "failed": job.files_failed,
-            },
-            "bytes": {"total": job.bytes_total, "done": job.bytes_done},
-            "created_at": job.created_at.isoformat(),
-            "finished_at": now.isoformat(),
-        },
-    }
+    payload = {"event": f"job.{job.state.lower()}", "job": _facts(connection, job, now)}
+    if form := job.notify.get("form"):
+        payload["form"] = form
     receivers = [("webhook", job.notify["webhook"])] if job.notify.get("webhook") else []
     addresses = [*job.notify.get("email", ()), *_owner_address(connection, job)]
     receivers += [("email", address) for address in dict.fromkeys(addresses)]
@@ -169,6 +156,45 @@ def _tell(connection: Connection, job: AnyRow, now: datetime) -> None:
                 created_at=now,
             )
         )
+
+
+def _facts(connection: Connection, job: AnyRow, now: datetime) -> dict[str, Any]:
+    """What a message tells of an ended job."""
+    # The catalogue is built on top of the jobs.
+    from server.core.catalog.work import job_data
+
+    owner = sa.select(users.c.name).where(users.c.id == job.owner_id)
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "state": job.state,
+        "priority": job.priority,
+        "owner": connection.execute(owner).scalar() or "",
+        "label": job.label,
+        "message": job.message,
+        "error": _first_error(connection, job.id),
+        "files": {
+            "total": job.files_total,
+            "done": job.files_done,
+            "skipped": job.files_skipped,
+            "failed": job.files_failed,
+        },
+        "bytes": {"total": job.bytes_total, "done": job.bytes_done},
+        "data": job_data(job.spec),
+        "created_at": job.created_at.isoformat(),
+        "started_at": job.started_at.isoformat() if job.started_at is not None else None,
+        "finished_at": now.isoformat(),
+    }
+
+
+def _first_error(connection: Connection, job_id: int) -> str:
+    """Why the first of a job's files that failed did, "" when none did."""
+    query = sa.select(job_errors.c.path, job_errors.c.reason).where(job_errors.c.job_id == job_id)
+    row = connection.execute(query.order_by(job_errors.c.number).limit(1)).first()
+    if row is None:
+        return ""
+    path = shown_path(row.path).encode("utf-8", "surrogateescape")
+    return f"{path.decode('utf-8', 'backslashreplace')}: {row.reason}"
 
 
 def _owner_address(connection: Connection, job: AnyRow) -> list[str]:

@@ -26,10 +26,12 @@ class Notify:
     Attributes:
         webhook: an http(s) URL that takes a POST; "" for none.
         email: addresses.
+        form: the face in whose words the webhook is told; "" for the server's own.
     """
 
     webhook: str = ""
     email: tuple[str, ...] = ()
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from server.core.errors import WrongState
+from server.core.errors import Ref, WrongState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +89,11 @@ CONTROLS: Mapping[Control, frozenset[JobState]] = MappingProxyType(
 """The states in which each may be asked for."""
 
 
-def allow(control: Control, state: JobState) -> None:
+def allow(control: Control, state: JobState, job_id: int | None = None) -> None:
     """Raise WrongState unless a job in this state takes this control."""
     if state not in CONTROLS[control]:
-        raise WrongState(f"a job that is {state} cannot be told to {control}")
+        raise WrongState(
+            "a job that is {state} cannot be told to {control}",
+            terms={"state": state, "control": control},
+            about=None if job_id is None else Ref("Job", job_id),
+        )
