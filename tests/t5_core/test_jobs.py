@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +183,46 @@ async def test_a_folder_that_is_being_written_to_waits(desk: Desk) -> None:
         dispatcher.wake()
         await desk.until(job, "SUCCEEDED")
     assert tree(desk.two) == tree(desk.one)
+
+
+async def test_a_job_tells_what_it_waits_for_and_how_long_yet(desk: Desk) -> None:
+    fill(desk.one)
+    young = desk.one / "shot" / os.fsdecode(b"f\xff.dpx")
+    young.write_bytes(b"still rendering")
+    later = desk.clock().timestamp() + 5
+    os.utime(young, (later, later))
+    job = await desk.submit("copy", "shot", quiet_s=100.0, quiet_timeout_s=1000.0)
+    other = await desk.submit("verify", "shot")
+    assert (job.message, job.waits_for) == ("", "")
+    async with desk.working() as dispatcher:
+        await until_task(desk, "plan", "WAITING", attempt=1)
+        await desk.until(other)
+        told = (await desk.get(job)).waits_for
+        assert told.startswith(
+            "waits until nothing has been written to its files for 100 s,"
+            " last to 'shot/f\\udcff.dpx': looks again in "
+        )
+        assert 0 < seconds(told, "looks again in") <= 100
+        assert 100 < seconds(told, "gives up in") <= 1000
+        desk.clock.advance(60)
+        page = await desk.jobs.page(SYSTEM, Filter())
+        assert [listed.id for listed in page.jobs] == [other.id, job.id]
+        assert page.jobs[0].waits_for == ""
+        later_told = page.jobs[1].waits_for
+        assert seconds(later_told, "looks again in") <= 40
+        assert seconds(later_told, "gives up in") <= seconds(told, "gives up in") - 60
+        assert (await desk.jobs.pause(SYSTEM, job.id)).waits_for == ""
+        assert (await desk.jobs.resume(SYSTEM, job.id)).waits_for != ""
+        desk.clock.advance(101)
+        dispatcher.wake()
+        job = await desk.until(job, "SUCCEEDED")
+    assert (job.message, job.waits_for) == ("", "")
+
+
+def seconds(told: str, of: str) -> int:
+    match = re.search(rf"{of} (\d+) s", told)
+    assert match is not None, told
+    return int(match[1])
 
 
 async def test_a_folder_that_never_rests_fails_the_job(desk: Desk) -> None:

@@ -104,7 +104,9 @@ class JobBody:
     destination: str = value("The folder they go into.", "shows/dune")
     limit_bps: int | None = value("Its own limit, null for none.", 50_000_000)
     label: str = value("As it was submitted.", "dailies")
-    message: str = value('Why it failed as a whole, "" otherwise.', "")
+    message: str = value(
+        'Why it failed as a whole, or what it waits for and how long yet; "" otherwise.', ""
+    )
     files_total: int = value("Files it is about; 0 until they have been looked for.", 240)
     files_done: int = value("Files that are done.", 120)
     files_skipped: int = value("Files that were right as they were, or were to be left.", 0)
@@ -392,7 +394,7 @@ def _render(job: Job) -> JobBody:
         destination=_text(job.spec["destination"]),
         limit_bps=job.spec.get("limit_bps"),
         label=job.label,
-        message=_text(job.message),
+        message=_text(job.message or job.waits_for),
         files_total=job.files_total,
         files_done=job.files_done,
         files_skipped=job.files_skipped,

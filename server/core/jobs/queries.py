@@ -53,6 +53,9 @@ class Job:
         files_moving, bytes_moving: bytes that batches under way have moved beyond bytes_done.
         bytes_per_s: over the time it has run, pauses left out; 0 when nothing is known.
         eta_s: seconds it will go on for at that speed, None when that cannot be told.
+        message: why it failed as a whole; "" otherwise.
+        waits_for: what has to happen before it goes on, and how long that is waited for; "" for
+            a job that works, has ended, or waits for nothing but its turn.
     """
 
     id: int
@@ -68,6 +71,7 @@ class Job:
     spec: Mapping[str, Any]
     label: str
     message: str
+    waits_for: str
     stage: int
     files_total: int
     files_done: int
@@ -145,8 +149,8 @@ def page(
     if before is not None:
         query = query.where(jobs.c.id < before)
     rows = connection.execute(query).all()
-    moving = _moving(connection)
-    return [_job(row, moving.get(row.id, (0, 0)), now) for row in rows]
+    moving, waits = _moving(connection), _waits(connection, rows, now)
+    return [_job(row, moving.get(row.id, (0, 0)), waits.get(row.id, ""), now) for row in rows]
 
 
 def _wanted(query: sa.Select[Any], wanted: Filter) -> sa.Select[Any]:
@@ -179,7 +183,8 @@ def get(connection: Connection, job_id: int, now: datetime) -> Job:
     row = connection.execute(_query().where(jobs.c.id == job_id)).first()
     if row is None:
         raise NotFound("there is no such job", kind="Job", id=job_id)
-    return _job(row, _moving(connection).get(job_id, (0, 0)), now)
+    moving = _moving(connection).get(job_id, (0, 0))
+    return _job(row, moving, _waits(connection, [row], now).get(job_id, ""), now)
 
 
 def open_on(connection: Connection, storage_id: int) -> list[int]:
@@ -212,7 +217,36 @@ def _moving(connection: Connection) -> dict[int, tuple[int, int]]:
     return {job_id: (count, int(moved)) for job_id, count, moved in connection.execute(query)}
 
 
-def _job(row: AnyRow, moving: tuple[int, int], now: datetime) -> Job:
+def _waits(connection: Connection, rows: Sequence[AnyRow], now: datetime) -> dict[int, str]:
+    """What those of some jobs wait for whose files are still being written to."""
+    planned = {row.id: row for row in rows if row.stage == 0 and row.state == JobState.RUNNING}
+    if not planned:
+        return {}
+    query = sa.select(tasks.c.job_id, tasks.c.results, tasks.c.not_before).where(
+        tasks.c.job_id.in_(planned)
+        & (tasks.c.action == "plan")
+        & (tasks.c.state == sa.literal_column("'WAITING'"))
+    )
+    return {
+        task.job_id: _until_quiet(task, planned[task.job_id].spec, now)
+        for task in connection.execute(query)
+        # Without an earlier look it only waits for its turn.
+        if task.results
+    }
+
+
+def _until_quiet(task: AnyRow, spec: Mapping[str, Any], now: datetime) -> str:
+    _, _, first_look, *youngest = task.results
+    last = f", last to {shown_path(youngest[0])!r}" if youngest else ""
+    again_s = max((task.not_before - now).total_seconds(), 0)
+    left_s = max(first_look + float(spec["quiet_timeout_s"]) - now.timestamp(), 0)
+    return (
+        f"waits until nothing has been written to its files for {spec['quiet_s']:g} s{last}:"
+        f" looks again in {again_s:.0f} s, gives up in {left_s:.0f} s"
+    )
+
+
+def _job(row: AnyRow, moving: tuple[int, int], waits_for: str, now: datetime) -> Job:
     tasks_running, moved = moving
     rate, eta_s = _speed(row, moved, now)
     return Job(
@@ -229,6 +263,7 @@ def _job(row: AnyRow, moving: tuple[int, int], now: datetime) -> Job:
         spec=row.spec,
         label=row.label,
         message=row.message,
+        waits_for=waits_for,
         stage=row.stage,
         files_total=row.files_total,
         files_done=row.files_done,
