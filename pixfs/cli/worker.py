@@ -40,8 +40,9 @@ def run(args: argparse.Namespace) -> int:
         print("pixfs worker: pip install 'pixfs[cluster]' first", file=sys.stderr)
         return 1
     # Everything a batch needs, before the first one waits for it.
-    import server.work.run
-    import server.work.s3.bucket  # noqa: F401
+    import server.work.engine
+    import server.work.s3.bucket
+    import server.work.station  # noqa: F401
 
     threads = args.threads or max(2, min(8, len(os.sched_getaffinity(0)) * 2))
     name = args.name or f"{socket.gethostname()}-{os.getpid()}"
