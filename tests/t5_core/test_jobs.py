@@ -385,6 +385,48 @@ async def test_a_paused_copy_that_is_cancelled_leaves_nothing(
     assert tree(desk.two) == {}
 
 
+async def test_what_is_left_of_a_cancelled_copy_goes_when_its_storage_is_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _, _ = await pause_in_a_large_file(desk, monkeypatch)
+    away = desk.base / "away"
+    desk.two.rename(away)
+    async with desk.working() as dispatcher:
+        await desk.jobs.cancel(SYSTEM, job.id)
+        await until_task(desk, "clear", "WAITING", attempt=1)
+        assert len(tree(away)) == 1
+        away.rename(desk.two)
+        desk.clock.advance(3)
+        dispatcher.wake()
+        await until_task(desk, "clear", "SUCCEEDED", attempt=2)
+    assert tree(desk.two) == {}
+    job = await desk.get(job)
+    assert (job.state, job.files_failed) == (JobState.CANCELLED, 0)
+
+
+async def test_what_cannot_be_cleared_away_is_given_up_in_the_end(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And does not meddle with the job: it can be retried as any other."""
+    job, data, _ = await pause_in_a_large_file(desk, monkeypatch)
+    away = desk.base / "away"
+    desk.two.rename(away)
+    monkeypatch.setattr("server.core.jobs.leases._MOST_CLEARS", 2)
+    async with desk.working() as dispatcher:
+        await desk.jobs.cancel(SYSTEM, job.id)
+        for attempt, state in ((1, "WAITING"), (2, "WAITING"), (3, "FAILED")):
+            await until_task(desk, "clear", state, attempt=attempt)
+            desk.clock.advance(3600)
+            dispatcher.wake()
+        found = await desk.get(job)
+        assert (found.state, found.files_failed) == (JobState.CANCELLED, 0)
+        assert await desk.jobs.errors(SYSTEM, job.id) == []
+        away.rename(desk.two)
+        await desk.jobs.retry(SYSTEM, job.id)
+        await desk.until(job, "SUCCEEDED")
+    assert tree(desk.two) == {"huge.mov": data}
+
+
 async def test_cancel_leaves_whole_files_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     files = fill(desk.one)
     gate, engine = Gate(monkeypatch), WatchedEngine()

@@ -216,7 +216,11 @@ def _finish_again(connection: Connection, job: AnyRow, now: datetime) -> None:
     """Nothing of an earlier stage is left to try: what failed was the last one."""
     task = connection.execute(
         sa.select(tasks)
-        .where((tasks.c.job_id == job.id) & (tasks.c.state == JobState.FAILED))
+        .where(
+            (tasks.c.job_id == job.id)
+            & (tasks.c.state == JobState.FAILED)
+            & (tasks.c.action != "clear")
+        )
         .order_by(tasks.c.id.desc())
         .limit(1)
     ).first()

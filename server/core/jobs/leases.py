@@ -42,7 +42,12 @@ __all__ = [
 _MOST_SETBACKS = 6
 _MOST_LOSSES = 5
 _MOST_TRIES = 2
+_MOST_CLEARS = 100
 _LOOKED_AT = 2000
+# Of so many tasks one goes to a lower priority.
+_OF_SO_MANY = 10
+# Literal: only then does a database see that the partial index serves.
+_WAITING = tasks.c.state == sa.literal_column("'WAITING'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +257,12 @@ def reclaim(connection: Connection, now: datetime | None) -> int:
 
 def _lose(connection: Connection, task: AnyRow, job: AnyRow, now: datetime) -> None:
     """Puts a task back whose attempt may have left something behind, or still goes on."""
+    if task.action == "clear":
+        # Two attempts at it do no harm.
+        _end_clear(connection, task, Report((), "storage"), now)
+        return
     setbacks = task.setbacks + 1
-    values = left_values(task, job)
+    values = left_values(job)
     values |= {"lost": [*task.lost, task.attempt], "setbacks": setbacks}
     connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
     if setbacks > _MOST_LOSSES:
@@ -265,10 +274,10 @@ def _lose(connection: Connection, task: AnyRow, job: AnyRow, now: datetime) -> N
         clear_later(connection, task.id, now)
 
 
-def left_values(task: AnyRow, job: AnyRow) -> dict[str, Any]:
+def left_values(job: AnyRow) -> dict[str, Any]:
     """A task that nobody works on any more: to be done, unless its job was paused or ended."""
     state = JobState.WAITING
-    if task.action != "clear" and job.state in (JobState.PAUSED, JobState.CANCELLED):
+    if job.state in (JobState.PAUSED, JobState.CANCELLED):
         state = JobState(job.state)
     return {"state": state, "token": "", "worker": "", "lease_until": None, "moved": 0}
 
@@ -282,6 +291,22 @@ def clear_later(connection: Connection, task_id: int, now: datetime) -> None:
     values = task_values(task.job_id, task.stage, "clear", files, priority=task.priority, now=now)
     # The hidden names carry the number of the task that wrote them.
     connection.execute(tasks.insert().values(values | {"lost": task.lost, "results": [task.id]}))
+
+
+def _end_clear(connection: Connection, task: AnyRow, brought: Report, now: datetime) -> None:
+    """What was left behind is gone, or is removed once its storage can be reached again; after
+    some days it is given up."""
+    values: dict[str, Any] = {"token": "", "worker": "", "lease_until": None, "moved": 0}
+    setbacks = task.setbacks + (brought.ended == "storage")
+    if brought.ended == "finished":
+        values |= {"state": JobState.SUCCEEDED, "finished_at": now}
+    elif setbacks > _MOST_CLEARS:
+        values |= {"state": JobState.FAILED, "finished_at": now}
+    else:
+        values |= {"state": JobState.WAITING, "setbacks": setbacks}
+        if brought.ended == "storage":
+            values["not_before"] = now + timedelta(seconds=min(2 ** min(setbacks, 12), 3600))
+    connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
 
 
 def report(connection: Connection, token: str, brought: Report, now: datetime) -> bool:
@@ -299,11 +324,7 @@ def report(connection: Connection, token: str, brought: Report, now: datetime) -
         _lose(connection, task, job, now)
         return True
     if task.action == "clear":
-        connection.execute(
-            tasks.update()
-            .where(tasks.c.id == task.id)
-            .values(left_values(task, job) | {"state": JobState.SUCCEEDED, "finished_at": now})
-        )
+        _end_clear(connection, task, brought, now)
         return True
     ended = _count(connection, task, job, brought.results, now)
     if ended < task.files_total or (brought.ended != "finished" and not task.files_total):
@@ -431,7 +452,7 @@ def _give_back(
     now: datetime,
 ) -> None:
     """Puts the rest of a task back, at once or after a while."""
-    values = left_values(task, job)
+    values = left_values(job)
     if brought.kept:
         values["lost"] = [*task.lost, task.attempt]
     if brought.ended == "storage":

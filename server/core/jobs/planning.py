@@ -130,7 +130,7 @@ def _look_again(
         tasks.update()
         .where(tasks.c.id == task.id)
         .values(
-            left_values(task, job)
+            left_values(job)
             | {
                 "results": [
                     looked.fingerprint,
