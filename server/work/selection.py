@@ -20,7 +20,7 @@ from server.work.beneath import normalise, split
 from server.work.errors import FileError, SelectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from server.work.storage import Entry, Storage
 
@@ -61,14 +61,20 @@ class Selection:
     refused: list[tuple[str, FileError]] = field(default_factory=list)
 
 
-def select(storage: Storage, sources: Sequence[str]) -> Selection:
-    """The files these sources name now. SelectionError when one names nothing, OSError."""
+def select(
+    storage: Storage, sources: Sequence[str], check: Callable[[], None] = lambda: None
+) -> Selection:
+    """The files these sources name now. SelectionError when one names nothing, OSError.
+
+    ``check`` is called before each file, and may raise what ends the search.
+    """
     selection = Selection()
     seen: set[str] = set()
     for text in sources:
         is_found = False
         missing_before = len(selection.missing)
         for chosen in _chosen(storage, text, selection):
+            check()
             is_found = True
             if chosen.entry.path not in seen:
                 seen.add(chosen.entry.path)

@@ -43,6 +43,7 @@ class ObjectTarget:
         self._parts: list[dict[str, Any]] = []
         self._size = 0
         self._reads_back = False
+        self._is_unanswered = False
 
     def holds(self, data: bytes) -> bool:
         """Parts are compared as wholes, when they would be sent."""
@@ -108,6 +109,7 @@ class ObjectTarget:
     def commit(self, *, replace: bool) -> None:
         """Completes the object under its name."""
         condition = {} if replace else {"IfNoneMatch": "*"}
+        self._is_unanswered = True
         with told():
             if self._upload is None:
                 self._bucket.client.put_object(
@@ -126,6 +128,7 @@ class ObjectTarget:
                     MultipartUpload={"Parts": self._parts},
                     **condition,
                 )
+        self._is_unanswered = False
         if self._upload is not None:
             self._upload = None
             self._bucket.unfinished.forget(self._key)
@@ -146,10 +149,11 @@ class ObjectTarget:
             raise FileError("verify-failed", "what landed is not what was read", is_transient=True)
 
     def keep(self) -> bool:
-        """Leaves the parts that were uploaded, and the note that finds them."""
+        """Leaves the parts that were uploaded, and the note that finds them; an object whose
+        completion was asked for and not answered may be there, too."""
         upload, self._upload = self._upload, None
         self._buffer.clear()
-        return upload is not None
+        return upload is not None or self._is_unanswered
 
     def abandon(self) -> None:
         """Gives the parts up that were not completed."""
