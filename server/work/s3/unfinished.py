@@ -53,6 +53,9 @@ class Unfinished:
             begun = self._client.create_multipart_upload(
                 Bucket=self._bucket, Key=key, Metadata=metadata, ChecksumAlgorithm="SHA256"
             )
+            if begun["ResponseMetadata"].get("RetryAttempts"):
+                # One that nobody heard of may have been begun before it.
+                self._give_up(key, but=begun["UploadId"])
             note = {"key": key, "upload": begun["UploadId"], "metadata": metadata}
             self._client.put_object(
                 Bucket=self._bucket, Key=self._note_key(key), Body=json.dumps(note).encode()
