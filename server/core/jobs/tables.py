@@ -107,7 +107,9 @@ tasks = sa.Table(
     sa.Index(
         "ix_tasks_next",
         "priority",
+        "not_before",
         "id",
+        "job_id",
         sqlite_where=sa.text("state = 'WAITING'"),
         postgresql_where=sa.text("state = 'WAITING'"),
     ),
