@@ -56,28 +56,10 @@ async def list_jobs(call: Call) -> Answer:
     first = given.number("first", "start", default=1) or 1
     many = min(given.number("number", default=100) or 0, _MAX_PAGE)
     rising = _is_rising(given.words("sort"))
-    hits = await call.core.jobs.count(call.actor, wanted)
-    skip = max(hits - first + 1 - many, 0) if rising else first - 1
-    take = max(min(many, hits - first + 1), 0) if rising else many
-    jobs = await _slice(call, wanted, skip, take)
-    if rising:
-        jobs.reverse()
-    documents = tuple(job_document(job, {}) for job in jobs)
-    return Answer(JobListDocument(hits=hits, job=documents), [job_row(job) for job in jobs])
-
-
-async def _slice(call: Call, wanted: Filter, skip: int, take: int) -> list[Job]:
-    """Some of the newest jobs, past the first ``skip``."""
-    found: list[Job] = []
-    before: int | None = None
-    while len(found) < take:
-        page = await call.core.jobs.page(call.actor, wanted, limit=_MAX_PAGE, before=before)
-        found += page.jobs[skip:]
-        skip = max(skip - len(page.jobs), 0)
-        before = page.next_before
-        if before is None:
-            break
-    return found[:take]
+    part = await call.core.jobs.part(call.actor, wanted, skip=first - 1, take=many, rising=rising)
+    documents = tuple(job_document(job, {}) for job in part.jobs)
+    rows = [job_row(job) for job in part.jobs]
+    return Answer(JobListDocument(hits=part.hits, job=documents), rows)
 
 
 @ENDPOINTS.add("GET", "/job/problem", role=Role.JOB_READ, gives=JobProblemListDocument)

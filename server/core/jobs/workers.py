@@ -187,9 +187,13 @@ class Workers:
 
 def list_workers(connection: Connection, now: datetime) -> list[Worker]:
     """Every worker there ever was, by name, with what it is at."""
-    query = sa.select(tasks).where(tasks.c.state == sa.literal_column("'RUNNING'"))
+    shown = (tasks.c.id, tasks.c.job_id, tasks.c.action, tasks.c.moved, tasks.c.worker)
+    query = sa.select(*shown, tasks.c.started_at).where(
+        tasks.c.state == sa.literal_column("'RUNNING'")
+    )
     current: dict[str, list[Current]] = {}
-    for row in connection.execute(query.order_by(tasks.c.id)):
+    # Sorted here: a database would go through all tasks ever in their order.
+    for row in sorted(connection.execute(query), key=lambda row: int(row.id)):
         since = row.started_at or now
         current.setdefault(row.worker, []).append(
             Current(row.id, row.job_id, row.action, row.moved, since)
