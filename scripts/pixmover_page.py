@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.api.contract import Nothing, example_of, facts_of, render
+from server.api.contract import MOST_NUMBER, Nothing, example_of, facts_of, render
 from server.api.pixmover.errors import STATUS
 from server.api.pixmover.routes import BASE, ENDPOINTS
 from server.core.permissions import ALLOWED, Role
@@ -42,7 +42,7 @@ def _call(endpoint: Endpoint[Any, Any]) -> Iterator[str]:
     yield f"### `{endpoint.method} {BASE}{endpoint.path}`\n"
     yield f"{endpoint.summary} {_roles(endpoint)}\n"
     rows = [(name, says, "yes") for name, (says, _) in endpoint.parameters.items()]
-    rows += [(f.name, f.says, "no" if f.optional else "yes") for f in facts_of(endpoint.takes)]
+    rows += [(f.name, _says(f), "no" if f.optional else "yes") for f in facts_of(endpoint.takes)]
     if rows:
         yield "| field | needed | meaning |\n|---|---|---|"
         for name, says, needed in rows:
@@ -54,6 +54,15 @@ def _call(endpoint: Endpoint[Any, Any]) -> Iterator[str]:
         codes = sorted({(STATUS[kind], kind.code) for kind in endpoint.errors})
         listed = ", ".join(f"{status} `{code}`" for status, code in codes)
         yield f"Refused besides what every call is: {listed}.\n"
+
+
+def _says(facts: FieldFacts) -> str:
+    """A field's sentence, and its range where the sentence is about something else."""
+    if facts.bounds is None:
+        return facts.says
+    least, most = facts.bounds
+    end = f"{least} to {most:,}" if most < MOST_NUMBER else f"at least {least}"
+    return f"{facts.says} A whole number, {end}."
 
 
 def _cell(text: str) -> str:

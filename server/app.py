@@ -10,7 +10,7 @@ from quart import Blueprint, Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from server.asgi import FACE, request_id
+from server.asgi import FACE, OPEN, request_id
 from server.problems import INTERNAL, Problem, from_status
 
 if TYPE_CHECKING:
@@ -39,12 +39,15 @@ class Limits:
         max_body_bytes: largest request body, counted as it arrives (``server.asgi``). A route
             that takes frames must raise it for itself.
         body_timeout_s: longest wait for a whole body.
+        max_open_body_bytes, open_body_timeout_s: the same for what needs no credentials.
         response_timeout_s: None, because a limit here cuts a long download off in the middle
             with status 200 and nothing in the log.
     """
 
     max_body_bytes: int = 1 << 20
     body_timeout_s: float | None = 60.0
+    max_open_body_bytes: int = 16 << 10
+    open_body_timeout_s: float = 15.0
     response_timeout_s: float | None = None
 
 
@@ -56,6 +59,9 @@ def create_app(core: Core, faces: Sequence[Face], limits: Limits | None = None) 
         MAX_CONTENT_LENGTH=limits.max_body_bytes,
         BODY_TIMEOUT=limits.body_timeout_s,
         RESPONSE_TIMEOUT=limits.response_timeout_s,
+        # No page of another site may ask anything of this server, so none need be told what
+        # it could ask.
+        PROVIDE_AUTOMATIC_OPTIONS=False,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
     )
@@ -63,8 +69,11 @@ def create_app(core: Core, faces: Sequence[Face], limits: Limits | None = None) 
     app.register_error_handler(Exception, _render_failure)
 
     @app.before_request
-    async def note_face() -> None:
-        cast("MutableMapping[str, Any]", request.scope)[FACE] = request.blueprint
+    async def prepare() -> None:
+        scope = cast("MutableMapping[str, Any]", request.scope)
+        scope[FACE] = request.blueprint
+        if scope.get(OPEN):
+            cast(Any, request).body_timeout = limits.open_body_timeout_s
 
     for face in faces:
         app.register_blueprint(face.blueprint(core))

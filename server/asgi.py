@@ -14,10 +14,11 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import trio
 
-from server.problems import BODY_TOO_LARGE, UNKNOWN_HOST, Problem
+from server.problems import BODY_TOO_LARGE, NO_PATH, UNKNOWN_HOST, Problem
 from server.streaming import BodyStream, StreamedBodies
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FACE",
+    "OPEN",
     "ASGIApp",
     "Message",
     "Receive",
@@ -48,10 +50,13 @@ log = logging.getLogger(__name__)
 
 # In the scope of a request: the face that answers it.
 FACE = "pixfs.face"
+# In the scope of a request that carries a body and needs no credentials: True.
+OPEN = "pixfs.open"
 # In the scope of a request: the other end of its connection, perhaps a proxy.
 _PEER = "pixfs.peer"
 _REQUEST_ID = "pixfs.request_id"
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
+_ABSOLUTE = re.compile(rb"(?i:https?)://(?P<host>[^/@]*)(?P<path>/.*)?", re.DOTALL)
 _ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -60,6 +65,8 @@ def wrap(
     *,
     hosts: Collection[str],
     max_body_bytes: int,
+    max_open_body_bytes: int = 0,
+    is_open: Callable[[Scope], bool] = lambda scope: False,
     trusted_proxies: Collection[str] = (),
     on_answered: Callable[[str, str, int, float], None] = lambda *_: None,
     readers: Readers | None = None,
@@ -69,16 +76,18 @@ def wrap(
     """Put the layers around ``app``.
 
     ``hosts`` are the names (no port, lower case) that a request's Host may carry;
-    ``trusted_proxies`` the addresses whose word on the client is taken; ``on_answered`` is called
-    after each request with its face ("none" where none took it), method, status (0 when the
-    client went first) and seconds. What is written is noted in ``readers``. ``is_streamed`` tells
-    the requests whose bodies may be of any size, and are read as they come
-    (``server.streaming``), unless nothing comes for as long as a client may read nothing.
-    ``said`` gives a refusal's body and content type for a face that has a form of its own.
+    ``max_open_body_bytes`` is the largest body where ``is_open`` says that a request needs no
+    credentials; ``trusted_proxies`` the addresses whose word on the client is taken;
+    ``on_answered`` is called after each request with its face ("none" where none took it),
+    method, status (0 when the client went first) and seconds. What is written is noted in
+    ``readers``. ``is_streamed`` tells the requests whose bodies may be of any size, and are read
+    as they come (``server.streaming``), unless nothing comes for as long as a client may read
+    nothing. ``said`` gives a refusal's body and content type for a face that has a form of its
+    own.
     """
     shielded = _ShieldedSend(app, readers)
     stall_s = math.inf if readers is None else readers.stall_s
-    limited = _BodyLimit(shielded, max_body_bytes, said)
+    limited = _BodyLimit(shielded, max_body_bytes, max_open_body_bytes, is_open, said)
     bodies = StreamedBodies(shielded, limited, is_streamed, stall_s=stall_s)
     allowed = _HostAllowlist(bodies, hosts, said)
     return _TrustedProxies(_RequestLog(allowed, on_answered), trusted_proxies)
@@ -150,19 +159,33 @@ class _ShieldedSend:
 class _BodyLimit:
     """Refuses bodies above the limit by what arrives, not only by what was announced.
 
-    A chunked body announces no length, so counting is the only check that holds.
+    A chunked body announces no length, so counting is the only check that holds. What strangers
+    may send is small: everything else refuses them before it reads a body.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, said: Said) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        max_open_bytes: int,
+        is_open: Callable[[Scope], bool],
+        said: Said,
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._max_open_bytes = max_open_bytes
+        self._is_open = is_open
         self._said = said
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if any(int(length) > self._max_bytes for length in _headers(scope, b"content-length")):
+        most = self._max_bytes
+        if self._is_open(scope):
+            scope[OPEN] = True
+            most = self._max_open_bytes
+        if any(int(length) > most for length in _headers(scope, b"content-length")):
             await self._refuse(scope, receive, send)
             return
         received = 0
@@ -170,12 +193,12 @@ class _BodyLimit:
 
         async def counted_receive() -> Message:
             nonlocal received
-            if received > self._max_bytes:
+            if received > most:
                 return {"type": "http.disconnect"}
             message = await receive()
             received += len(message.get("body", b""))
             # The application is told that the client has gone: it stops, and stores nothing.
-            return {"type": "http.disconnect"} if received > self._max_bytes else message
+            return {"type": "http.disconnect"} if received > most else message
 
         async def watched_send(message: Message) -> None:
             nonlocal answered
@@ -184,7 +207,7 @@ class _BodyLimit:
             await send(message)
 
         await self._app(scope, counted_receive, watched_send)
-        if received > self._max_bytes and not answered:
+        if received > most and not answered:
             await self._refuse(scope, receive, send, is_coming=True)
 
     async def _refuse(
@@ -204,7 +227,8 @@ class _BodyLimit:
 class _HostAllowlist:
     """Answers only to the server's own names, which stops DNS rebinding from a browser.
 
-    HTTP/1.0 without a Host is let through: no browser sends that, load balancers do.
+    HTTP/1.0 without a Host is let through: no browser sends that, load balancers do. A target may
+    name the server, too (``http://nas/healthz``); what is further in sees the path alone.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str], said: Said) -> None:
@@ -213,10 +237,25 @@ class _HostAllowlist:
         self._said = said
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not self._is_known(scope):
-            await _refuse(UNKNOWN_HOST, self._said, scope, send)
+        problem = self._problem(scope) if scope["type"] == "http" else None
+        if problem is not None:
+            await _refuse(problem, self._said, scope, send)
         else:
             await self._app(scope, receive, send)
+
+    def _problem(self, scope: Scope) -> Problem | None:
+        if not self._is_known(scope):
+            return UNKNOWN_HOST
+        if scope["raw_path"].startswith(b"/"):
+            return None
+        target = _ABSOLUTE.fullmatch(scope["raw_path"])
+        if target is None:
+            return NO_PATH
+        if host_name(target["host"].decode("ascii")) not in self._hosts:
+            return UNKNOWN_HOST
+        scope["raw_path"] = target["path"] or b"/"
+        scope["path"] = unquote(scope["raw_path"].decode("ascii"))
+        return None
 
     def _is_known(self, scope: Scope) -> bool:
         names = _headers(scope, b"host")

@@ -39,6 +39,12 @@ UNKNOWN_HOST = Problem(
     "this server does not answer to that Host",
     "use the address the server was started with, or start it with --allow-host NAME",
 )
+NO_PATH = Problem(
+    400,
+    "bad-request",
+    "the request's target is no path",
+    "begin the path with a slash",
+)
 BODY_TOO_LARGE = Problem(
     413,
     "body-too-large",

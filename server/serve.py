@@ -15,7 +15,7 @@ from hypercorn.config import Config
 
 from server.admission import Admission
 from server.api.operations import OperationsFace
-from server.api.pixmover import PixMoverFace
+from server.api.pixmover import PixMoverFace, is_open
 from server.api.vidispine import VidispineFace, is_streamed, refusal
 from server.app import Limits, create_app
 from server.asgi import ASGIApp, wrap
@@ -83,6 +83,8 @@ def build(
         cast(ASGIApp, app),
         hosts=hosts,
         max_body_bytes=limits.max_body_bytes,
+        max_open_body_bytes=limits.max_open_body_bytes,
+        is_open=is_open,
         trusted_proxies=trusted_proxies,
         on_answered=core.metrics.request,
         readers=readers,

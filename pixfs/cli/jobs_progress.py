@@ -86,9 +86,8 @@ def _show(update: Callable[..., None], bar: Any, job: dict[str, Any]) -> None:  
 
 def _facts(job: dict[str, Any]) -> str:
     if not job["files_total"] and job["state"] == "RUNNING":
-        # Its plan was put off: what it is to take is too young.
-        quiet = "waiting until nothing is written to the sources"
-        return "listing the sources" if job["batches_running"] else quiet
+        # What it is to take may be too young; then it says so.
+        return str(job["message"]) or "listing the sources"
     rate = f"{format_size(job['bytes_per_second'])}/s"
     return f"{count_ended(job)}/{job['files_total']} files, {rate}"
 

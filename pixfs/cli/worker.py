@@ -1,7 +1,7 @@
 """Do jobs for a server on this machine, as a worker of its dask.distributed scheduler.
 
-The storages must be here under the same paths as on the server. SIGTERM or Ctrl-C lets the
-batches under way end, and takes no more.
+The storages must be here under the same paths as on the server. SIGTERM or Ctrl-C ends the
+batches under way within a file, and takes no more.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
+    from distributed import Worker
+
 NAME = "worker"
 HELP = "do jobs for a server, on any machine"
 _RECONNECT_S = 5.0
+# How long batches that were told to stop are waited for; a storage may hang.
+_STOP_S = 15.0
+_FETCH_S, _FETCH_LOOKS = 5.0, 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
         print("pixfs worker: pip install 'pixfs[cluster]' first", file=sys.stderr)
         return 1
     # Everything a batch needs, before the first one waits for it.
-    import server.work.run
-    import server.work.s3.bucket  # noqa: F401
+    import server.work.engine
+    import server.work.s3.bucket
+    import server.work.station  # noqa: F401
 
     threads = args.threads or max(2, min(8, len(os.sched_getaffinity(0)) * 2))
     name = args.name or f"{socket.gethostname()}-{os.getpid()}"
@@ -72,12 +78,23 @@ async def _work(scheduler: str, name: str, threads: int, host: str | None) -> No
         is_first = False
 
 
+async def _fetched(worker: Worker) -> None:
+    """Returns when the server has fetched all results, or soon in any case: it may be gone."""
+    for _ in range(_FETCH_LOOKS):
+        if not worker.state.tasks:
+            return
+        await asyncio.sleep(_FETCH_S / _FETCH_LOOKS)
+
+
 async def _work_until_lost(
     scheduler: str, name: str, threads: int, host: str | None, stopped: asyncio.Event
 ) -> None:
     """Works until it is told to stop or the scheduler is gone: a worker that has lost its
     scheduler never finds it again by itself."""
     from distributed import Worker
+    from distributed.core import Status
+
+    from server.work.station import stop_here
 
     worker = Worker(
         scheduler,
@@ -94,6 +111,11 @@ async def _work_until_lost(
         finishing = asyncio.create_task(worker.finished())
         await asyncio.wait({stopping, finishing}, return_when=asyncio.FIRST_COMPLETED)
         if stopped.is_set():
+            # What is brought back now is not done again by somebody else.
+            worker.status = Status.paused
+            if not await asyncio.to_thread(stop_here, _STOP_S):
+                print(f"worker {name}: a storage does not answer", file=sys.stderr)
+            await _fetched(worker)
             await worker.close_gracefully(reason="told to stop")
         await finishing
         stopping.cancel()

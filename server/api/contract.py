@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from server.work.files import Files
 
 __all__ = [
+    "MOST_NUMBER",
     "Call",
     "Endpoint",
     "Endpoints",
@@ -40,7 +41,8 @@ __all__ = [
 F = TypeVar("F")
 G = TypeVar("G")
 
-_MAX_FIELDS = 1000
+MOST_NUMBER = 10**15
+"""The largest number where nothing else sets a limit; every JSON parser keeps it exactly."""
 
 
 def value(
@@ -50,13 +52,17 @@ def value(
     default: Any = MISSING,  # noqa: ANN401
     secret: bool = False,
     path: bool = False,
+    least: int | None = None,
+    most: int = MOST_NUMBER,
 ) -> Any:  # noqa: ANN401
     """A dataclass field with its sentence and an example.
 
     ``secret`` values are in no repr. A ``path`` may hold bytes that are no text, as file names
-    do; every other text is Unicode without NUL, which each database can hold.
+    do; every other text is Unicode without NUL, which each database can hold. A whole number that
+    is taken lies from ``least`` to ``most``.
     """
     facts = {"says": says, "example": example, "secret": secret, "path": path}
+    facts["bounds"] = None if least is None else (least, most)
     if default is MISSING:
         return field(metadata=facts, repr=not secret)
     return field(default=default, metadata=facts, repr=not secret)
@@ -172,6 +178,7 @@ class FieldFacts:
         many: a tuple: may be given several times.
         optional: None, or a default, stands for not given.
         has_none: may be null where it is given.
+        bounds: the least and the most of a whole number that is taken; None of all else.
     """
 
     name: str
@@ -183,6 +190,7 @@ class FieldFacts:
     example: Any
     secret: bool
     path: bool
+    bounds: tuple[int, int] | None
 
 
 def facts_of(kind: type[Any]) -> list[FieldFacts]:
@@ -203,6 +211,7 @@ def facts_of(kind: type[Any]) -> list[FieldFacts]:
                 example=each.metadata["example"],
                 secret=each.metadata["secret"],
                 path=each.metadata["path"],
+                bounds=each.metadata["bounds"],
             )
         )
     return found
@@ -265,12 +274,7 @@ def _value(facts: FieldFacts, text: str) -> object:
             return False
         raise InvalidValue(facts.name, "true or false")
     if facts.kind is int:
-        if facts.has_none and text == "none":
-            return None
-        digits = text[1:] if text[:1] == "-" else text
-        if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
-            raise InvalidValue(facts.name, "a whole number")
-        return int(text)
+        return _number(facts, text)
     if issubclass(facts.kind, StrEnum):
         try:
             return facts.kind(text)
@@ -278,6 +282,19 @@ def _value(facts: FieldFacts, text: str) -> object:
             choices = ", ".join(facts.kind)
             raise InvalidValue(facts.name, f"one of {choices}") from None
     raise TypeError(f"{facts.name}: a form cannot hold {facts.kind!r}")
+
+
+def _number(facts: FieldFacts, text: str) -> int | None:
+    if facts.has_none and text == "none":
+        return None
+    assert facts.bounds is not None, f"{facts.name} takes any number"
+    least, most = facts.bounds
+    digits = text[1:] if text[:1] == "-" else text
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= 18
+    if not is_number or not least <= int(text) <= most:
+        or_none = ", or none" if facts.has_none else ""
+        raise InvalidValue(facts.name, f"a whole number from {least} to {most}{or_none}")
+    return int(text)
 
 
 def render(answer: object) -> Any:  # noqa: ANN401

@@ -166,6 +166,8 @@ def _object(kind: type[Any], schemas: dict[str, Any]) -> dict[str, Any]:
 
 def _field(facts: FieldFacts, schemas: dict[str, Any]) -> dict[str, Any]:
     made = _kind(facts.kind, schemas)
+    if facts.bounds is not None:
+        made["minimum"], made["maximum"] = facts.bounds
     if facts.many:
         made = {"type": "array", "items": made}
     if facts.has_none:

@@ -20,7 +20,7 @@ from server.core.permissions import Action, Actor, require
 from server.core.schema import utc_now
 from server.core.storages import find_storage
 from server.core.tables import storages, throttle_windows, throttles
-from server.core.values import check_path, is_beneath
+from server.core.values import FASTEST_BPS, check_path, is_beneath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -213,9 +213,10 @@ def _check(limit_bps: int | None, time_zone: str, windows: tuple[Window, ...]) -
             raise InvalidValue("windows", "days are 0 (Monday) to 6 (Sunday), at least one")
         if not (0 <= window.start_minute < _DAY and 0 <= window.end_minute <= _DAY):
             raise InvalidValue("windows", "times are minutes of the day, 0 to 1440")
-    for limit in (limit_bps, *(window.limit_bps for window in windows)):
-        if limit is not None and not 0 <= limit < 1 << 50:
-            raise InvalidValue("limit_bps", "bytes a second, 0 to pause")
+    limits = [("limit_bps", limit_bps), *(("windows", each.limit_bps) for each in windows)]
+    for field, limit in limits:
+        if limit is not None and not 0 <= limit <= FASTEST_BPS:
+            raise InvalidValue(field, f"bytes a second, 0 (to pause) to {FASTEST_BPS}")
 
 
 def list_throttles(connection: Connection) -> list[Throttle]:

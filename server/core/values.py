@@ -8,6 +8,7 @@ import unicodedata
 from server.core.errors import InvalidValue
 
 __all__ = [
+    "FASTEST_BPS",
     "PathProblem",
     "check_email",
     "check_name",
@@ -16,6 +17,9 @@ __all__ = [
     "clean_path",
     "is_beneath",
 ]
+
+FASTEST_BPS = (1 << 50) - 1
+"""The highest limit on bandwidth, in bytes a second; beyond it lies what no machine moves."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Deliberately loose: whether an address exists only a mail to it can tell.

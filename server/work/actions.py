@@ -15,6 +15,7 @@ from server.work.overlap import refuse_own_backing
 from server.work.transfer import copy, failed
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
 
     from server.work.batch import Batch, File, StorageSpec
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["clear", "open_storage", "run"]
 
 
-def open_storage(spec: StorageSpec) -> Storage:
-    """The storage, open for one batch. StorageError when it cannot be reached."""
+def open_storage(spec: StorageSpec, stop: threading.Event | None = None) -> Storage:
+    """The storage, open for one batch. StorageError when it cannot be reached.
+
+    Where it is far away its calls raise StoppedError once ``stop`` is set.
+    """
     if spec.kind == "directory":
         return Directory(spec.root, spec.reach)
     if spec.kind == "pixfs":
@@ -33,7 +37,7 @@ def open_storage(spec: StorageSpec) -> Storage:
     # Only who uses buckets waits for boto3.
     from server.work.s3.bucket import Bucket
 
-    return Bucket(spec.root, spec.settings)
+    return Bucket(spec.root, spec.settings, stop)
 
 
 def run(batch: Batch, flow: Flow) -> Iterator[Outcome]:
@@ -43,13 +47,13 @@ def run(batch: Batch, flow: Flow) -> Iterator[Outcome]:
     the files not told of have not been finished, and can be tried again.
     """
     with ExitStack() as storages:
-        source = open_storage(batch.source)
+        source = open_storage(batch.source, flow.stop)
         storages.callback(source.close)
         if batch.action == "copy":
             if batch.target is None:
                 raise StorageError("a copy without a destination")
             refuse_own_backing(batch.source, batch.target)
-            target = open_storage(batch.target)
+            target = open_storage(batch.target, flow.stop)
             storages.callback(target.close)
             yield from copy(batch, source, target, flow)
             return
@@ -206,16 +210,17 @@ def _remove(batch: Batch, source: Storage, file: File, *, check_version: bool) -
     return Outcome(file.number, "done", size=file.size)
 
 
-def clear(batch: Batch) -> None:
+def clear(batch: Batch, flow: Flow) -> None:
     """Removes what attempts at the batch's files have left, when none will follow.
 
-    OSError, FileError and StorageError: something may be left.
+    OSError, FileError, StorageError and StoppedError: something may be left.
     """
     if batch.target is None:
         return
-    target = open_storage(batch.target)
+    target = open_storage(batch.target, flow.stop)
     try:
         for file in batch.files:
+            flow.check()
             for attempt in batch.lost:
                 target.clear_part(file.target, batch.part(file, attempt), resumes=False)
     finally:

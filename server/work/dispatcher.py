@@ -94,6 +94,8 @@ class Dispatcher:
         self._on_ended = on_ended
         self._on_counted = on_counted
         self._wake = trio.Event()
+        # Since the start; it only decides whose turn it is.
+        self._given_out = 0
         self._send, self._receive = trio.open_memory_channel[Result](math.inf)
         self._token: trio.lowlevel.TrioToken | None = None
 
@@ -143,8 +145,13 @@ class Dispatcher:
             return 0
         seen = await trio.to_thread.run_sync(self._engine.seen)
         given, rows, reaches = await self._database.write(
-            _lease, seen, self._clock(), timedelta(seconds=self._timing.lease_s)
+            _lease,
+            seen,
+            self._clock(),
+            timedelta(seconds=self._timing.lease_s),
+            self._given_out,
         )
+        self._given_out += len(given)
         for lease in given:
             try:
                 assignment = await self._assignment(lease, rows, reaches[lease.owner_id])
@@ -269,12 +276,16 @@ class _StorageRow:
 
 
 def _lease(
-    connection: Connection, seen: list[workers.Seen], now: datetime, valid: timedelta
+    connection: Connection,
+    seen: list[workers.Seen],
+    now: datetime,
+    valid: timedelta,
+    given_out: int,
 ) -> tuple[list[Lease], dict[int, _StorageRow], dict[int | None, Access]]:
     """What is given out, the storages there are, and what each job's owner may reach now."""
     workers.note_seen(connection, seen, now)
     slots = workers.free_slots(connection, seen)
-    given = leases.lease(connection, slots, now, valid)
+    given = leases.lease(connection, slots, now, valid, given_out)
     if not given:
         return [], {}, {}
     query = sa.select(storages, s3_endpoints.c.name.label("endpoint")).join(

@@ -159,9 +159,9 @@ def _names_in_bucket(bucket: Bucket, path: str) -> Iterator[Name]:
     # A key is the storage's prefix and the path; less the last letter it is the folder's prefix.
     prefix = bucket.key(f"{path}/x" if path else "x")[:-1]
     known = set(bucket.names(path))
-    pages = bucket.client.get_paginator("list_objects_v2")
+    pages = bucket.client.pages("list_objects_v2", Bucket=bucket.name, Prefix=prefix, Delimiter="/")
     try:
-        for page in pages.paginate(Bucket=bucket.name, Prefix=prefix, Delimiter="/"):
+        for page in pages:
             for found in page.get("CommonPrefixes", []):
                 name = found["Prefix"][len(prefix) :].rstrip("/")
                 if name in known:

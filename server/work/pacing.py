@@ -21,7 +21,7 @@ from pixfs.fuse.mountinfo import mount_of
 from pixfs.throttle import Limiter, Ticket, format_rate
 from pixfs.throttle.limiter import Priority
 from server.core.errors import DatabaseError
-from server.core.jobs.queries import open_jobs
+from server.core.jobs.queries import open_among
 from server.core.schema import utc_now
 from server.core.storages import StorageKind, list_storages
 from server.core.throttles import Direction, Throttle, list_throttles
@@ -222,7 +222,9 @@ class Pacing:
 
     async def refresh(self) -> None:
         """One look at the tables."""
-        throttles, storages, open_jobs = await self._database.read(_look)
+        with self._lock:
+            limited = list(self._jobs)
+        throttles, storages, still_open = await self._database.read(_look, limited)
         now = self._clock()
         with self._lock:
             present = {throttle.id for throttle in throttles}
@@ -230,7 +232,7 @@ class Pacing:
             if present != self._throttles.keys():
                 self.version += 1
             released = [self._throttles.pop(number)[1] for number in gone]
-            for number in self._jobs.keys() - open_jobs:
+            for number in set(limited) - still_open:
                 del self._jobs[number]
             for throttle in throttles:
                 _, limiter = self._throttles.get(throttle.id, (throttle, None))
@@ -296,5 +298,9 @@ def demand_of(limiter: Limiter) -> Demand:
     return Demand(shown["rate"] or 0, bool(shown["waiting"]))
 
 
-def _look(connection: Connection) -> tuple[list[Throttle], list[Storage], set[int]]:
-    return list_throttles(connection), list_storages(connection), open_jobs(connection)
+def _look(
+    connection: Connection, limited: list[int]
+) -> tuple[list[Throttle], list[Storage], set[int]]:
+    """The throttles, the storages, and which of these jobs have not ended."""
+    still_open = open_among(connection, limited)
+    return list_throttles(connection), list_storages(connection), still_open

@@ -91,7 +91,7 @@ class _OfBucket:
             self._body = self._place.get_from(self.entry, offset)
             self._at = offset
         with told():
-            data: bytes = self._body.read(length)
+            data = self._place.client.read(self._body, length)
         self._at += len(data)
         return data
 
@@ -99,7 +99,7 @@ class _OfBucket:
         body, self._body = self._body, None
         if body is not None:
             with suppress(Exception):
-                body.close()
+                self._place.client.release(body)
 
 
 class _OfContainer:

@@ -111,11 +111,11 @@ def run_assignment(assignment: Assignment, flow: Flow) -> Result:
 
     try:
         if assignment.action == "plan":
-            return _plan(assignment)
+            return _plan(assignment, flow)
         if assignment.action == "finish":
             return _finish(assignment, flow)
         if assignment.action == "clear":
-            clear(assignment.batch())
+            clear(assignment.batch(), flow)
             return Result(assignment.token, Report())
     except StorageError as error:
         return Result(assignment.token, Report((), "storage", str(error)))
@@ -160,14 +160,14 @@ def _files(assignment: Assignment, flow: Flow) -> Result:
     return Result(assignment.token, Report(tuple(results), ended, message, kept))
 
 
-def _plan(assignment: Assignment) -> Result:
+def _plan(assignment: Assignment, flow: Flow) -> Result:
     from server.work.engine import Result
 
     try:
-        storage = open_storage(assignment.source)
+        storage = open_storage(assignment.source, flow.stop)
         try:
-            found = _found(assignment, storage)
-            _refuse_overlap(assignment, storage, found)
+            found = _found(assignment, storage, flow)
+            _refuse_overlap(assignment, storage, found, flow)
         finally:
             storage.close()
     except (SelectionError, OverlapError) as error:
@@ -180,15 +180,15 @@ def _plan(assignment: Assignment) -> Result:
     return Result(assignment.token, Report(), looked=_looked(assignment, found))
 
 
-def _found(assignment: Assignment, storage: Storage) -> Selection:
+def _found(assignment: Assignment, storage: Storage, flow: Flow) -> Selection:
     sources = assignment.spec["sources"]
     if not assignment.spec.get("exact"):
-        return select(storage, sources)
+        return select(storage, sources, flow.check)
     # What is gone already needs no deletion.
     return select_exactly(storage, sources, may_be_gone=assignment.kind is JobKind.DELETE)
 
 
-def _refuse_overlap(assignment: Assignment, source: Storage, found: Selection) -> None:
+def _refuse_overlap(assignment: Assignment, source: Storage, found: Selection, flow: Flow) -> None:
     """OverlapError when the job would put something into itself."""
     if assignment.target is None or not may_overlap(assignment.source, assignment.target):
         return
@@ -200,7 +200,7 @@ def _refuse_overlap(assignment: Assignment, source: Storage, found: Selection) -
     if not folders:
         return
     try:
-        target = open_storage(assignment.target)
+        target = open_storage(assignment.target, flow.stop)
     except (StorageError, OSError):
         # It is waited for when files go there; each is compared with its source then.
         return
@@ -257,11 +257,11 @@ def _finish(assignment: Assignment, flow: Flow) -> Result:
 
     with ExitStack() as storages:
         if assignment.target is not None:
-            target = open_storage(assignment.target)
+            target = open_storage(assignment.target, flow.stop)
             storages.callback(target.close)
             _make_folders(target, assignment.folders, flow)
         if assignment.kind is not JobKind.COPY:
-            source = open_storage(assignment.source)
+            source = open_storage(assignment.source, flow.stop)
             storages.callback(source.close)
             for path, *_ in reversed(assignment.folders):
                 flow.check()

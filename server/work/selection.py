@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pixfs.sequences import parse_frame_range
@@ -20,7 +21,7 @@ from server.work.beneath import normalise, split
 from server.work.errors import FileError, SelectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from server.work.storage import Entry, Storage
 
@@ -61,14 +62,20 @@ class Selection:
     refused: list[tuple[str, FileError]] = field(default_factory=list)
 
 
-def select(storage: Storage, sources: Sequence[str]) -> Selection:
-    """The files these sources name now. SelectionError when one names nothing, OSError."""
+def select(
+    storage: Storage, sources: Sequence[str], check: Callable[[], None] = lambda: None
+) -> Selection:
+    """The files these sources name now. SelectionError when one names nothing, OSError.
+
+    ``check`` is called before each file, and may raise what ends the search.
+    """
     selection = Selection()
     seen: set[str] = set()
     for text in sources:
         is_found = False
         missing_before = len(selection.missing)
         for chosen in _chosen(storage, text, selection):
+            check()
             is_found = True
             if chosen.entry.path not in seen:
                 seen.add(chosen.entry.path)
@@ -265,25 +272,26 @@ def _below(path: str, base: str) -> str:
 def matches(name: str, pattern: str) -> bool:
     """Whether one name matches a glob of ``*``, ``?`` and ``[abc]``.
 
-    Never more than name times pattern steps: a star that fails is only ever moved on, no
-    earlier one is tried again.
+    Never more than name times pattern steps: what stands between two stars is taken where it is
+    first found, and no other place is tried again.
     """
-    tokens = _tokens(pattern)
-    at = token = 0
-    star, after_star = -1, 0
-    while at < len(name):
-        if token < len(tokens) and tokens[token] == "*":
-            star, after_star = token, at
-            token += 1
-        elif token < len(tokens) and _fits(name[at], tokens[token]):
-            at += 1
-            token += 1
-        elif star >= 0:
-            after_star += 1
-            at, token = after_star, star + 1
+    return _compiled(pattern).fullmatch(name) is not None
+
+
+@lru_cache(maxsize=128)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = [""]
+    for token in _tokens(pattern):
+        if token == "*":
+            parts.append("")
         else:
-            return False
-    return all(one == "*" for one in tokens[token:])
+            parts[-1] += _expression(token)
+    first, *others = parts
+    if others:
+        *middle, last = others
+        # An atomic group gives nothing back once it has matched.
+        first += "".join(f"(?>.*?{part})" for part in middle) + f".*{last}"
+    return re.compile(first, re.DOTALL)
 
 
 def _tokens(pattern: str) -> list[str]:
@@ -305,28 +313,29 @@ def _tokens(pattern: str) -> list[str]:
     return tokens
 
 
-def _fits(character: str, token: str) -> bool:
+def _expression(token: str) -> str:
+    """One character's regular expression."""
     if token == "?":
-        return True
+        return "."
     if token[0] == "=":
-        return character == token[1:]
-    if token == "*":
-        return False
+        return re.escape(token[1:])
     members = token[1:-1]
-    negated = members[0] in "!^"
-    members = members[1:] if negated else members
-    return _in_set(character, members) != negated
+    is_negated = members[0] in "!^"
+    chosen = "".join(_members(members[1:] if is_negated else members))
+    if not chosen:
+        return "." if is_negated else "(?!)"
+    return f"[{'^' if is_negated else ''}{chosen}]"
 
 
-def _in_set(character: str, members: str) -> bool:
+def _members(members: str) -> Iterator[str]:
+    """What stands in a set; a range that runs backwards holds nothing."""
     at = 0
     while at < len(members):
         if at + 2 < len(members) and members[at + 1] == "-":
-            if members[at] <= character <= members[at + 2]:
-                return True
+            low, high = members[at], members[at + 2]
+            if low <= high:
+                yield f"{re.escape(low)}-{re.escape(high)}"
             at += 3
         else:
-            if members[at] == character:
-                return True
+            yield re.escape(members[at])
             at += 1
-    return False

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from server.work.run import Assignment
     from server.work.shares import Demand
 
-__all__ = ["Answer", "Message", "exchange", "run_here"]
+__all__ = ["Answer", "Message", "exchange", "run_here", "stop_here"]
 
 _REMEMBERED = 10_000
 
@@ -75,6 +75,8 @@ class Station:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        # Told of each batch that ends.
+        self._ended = threading.Condition(self._lock)
         self._running: dict[str, _Running] = {}
         # A batch may be told to stop before its thread has begun it.
         self._stopped: deque[str] = deque(maxlen=_REMEMBERED)
@@ -96,6 +98,15 @@ class Station:
             with self._lock:
                 del self._running[assignment.token]
                 self._drop_limiters()
+                self._ended.notify_all()
+
+    def stop(self, patience_s: float) -> bool:
+        """Tells every batch under way to stop; whether all have ended within that time."""
+        with self._lock:
+            for running in self._running.values():
+                running.flow.stop.set()
+            left = set(self._running)
+            return self._ended.wait_for(lambda: left.isdisjoint(self._running), timeout=patience_s)
 
     def _limit(self, running: _Running, limits: tuple[Limits, Limits]) -> None:
         """Puts a batch below the limits of these names; with the lock."""
@@ -165,6 +176,12 @@ _station = Station()
 def run_here(assignment: Assignment) -> Result:
     """In a worker's thread: runs an assignment."""
     return _station.run(assignment)
+
+
+def stop_here(patience_s: float) -> bool:
+    """In any thread of a worker: has the batches under way stop, within a file, and waits for
+    them; False when some are still at it after ``patience_s``."""
+    return _station.stop(patience_s)
 
 
 def exchange(message: Message) -> Answer:

@@ -35,6 +35,8 @@ _MODE = Attributes(mode=0o644)
 # A file in pieces is hashed at its end only while that takes no time to speak of; the hash of a
 # larger one comes with its re-indexing.
 _HASHED_AT_ONCE = 256 << 20
+# The server's own disk is never filled up: its database is there, too.
+_KEPT_FREE = 1 << 30
 
 
 class Incoming(Protocol):
@@ -85,14 +87,18 @@ class PieceOfFile:
 
     def __init__(self, place: Place, upload: Announced, offset: int, spool: Path) -> None:
         self._fd = _open_part(place, upload, spool)
+        self._is_spooled = not isinstance(place, Directory)
         self._offset = offset
         self._end = upload.size
         self.size = 0
 
     def write(self, data: bytes) -> None:
-        """Appends to the piece. SizeMismatch beyond the file's end."""
+        """Appends to the piece. SizeMismatch beyond the file's end; FileError ("no-space") when
+        the server has no room to gather a bucket's pieces in."""
         if self._offset + self.size + len(data) > self._end:
             raise SizeMismatch("size", "the piece goes beyond the end of the file")
+        if self._is_spooled and not _has_room(self._fd, len(data)):
+            raise FileError("no-space", "the server has no room to gather the file's pieces")
         view = memoryview(data)
         while view:
             written = os.pwrite(self._fd, view, self._offset + self.size)
@@ -119,6 +125,13 @@ def _open_part(place: Place, upload: Announced, spool: Path) -> int:
     folder = split(upload.path)[0]
     place.make_folder(folder)
     return place.root.open(_part_path(upload), flags, 0o600)
+
+
+def _has_room(fd: int, size: int) -> bool:
+    """Whether so many bytes leave enough of the disk they are on."""
+    disk = os.fstatvfs(fd)
+    kept = min(_KEPT_FREE, disk.f_blocks * disk.f_frsize // 20)
+    return disk.f_bavail * disk.f_frsize - size >= kept
 
 
 def _part_path(upload: Announced) -> str:

@@ -11,6 +11,7 @@ import pytest
 from server.work.actions import clear, open_storage
 from server.work.batch import Batch, File, Options, StorageSpec
 from server.work.errors import StorageError
+from server.work.flow import Flow
 from server.work.s3.bucket import Bucket
 from server.work.s3.target import ObjectTarget
 from tests.s3 import s3_server, settings
@@ -167,7 +168,8 @@ def test_an_upload_of_another_file_is_given_up(source: Path, bucket: Bucket, end
 
 def test_cancelling_leaves_no_parts(source: Path, bucket: Bucket, endpoint: str) -> None:
     bucket.unfinished.resume("shows/big.bin", {})
-    clear(planned("copy", directory(source), spec_of(bucket, endpoint), "shot/big.bin", lost=(1,)))
+    batch = planned("copy", directory(source), spec_of(bucket, endpoint), "shot/big.bin", lost=(1,))
+    clear(batch, Flow())
     assert (uploads(bucket), notes(bucket)) == ([], 0)
 
 

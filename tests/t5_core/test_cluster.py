@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import queue
 import re
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
 from server.core.jobs import WorkerState
+from server.core.jobs.leases import Report
 from server.core.permissions import SYSTEM
 from server.core.throttles import Direction, Throttles
 from server.work.cluster import ClusterEngine
 from server.work.dispatcher import Dispatcher, Timing
 from server.work.pacing import Pacing
-from tests.t5_core.desk import Desk
+from tests.t5_core.desk import PATIENCE_S, Desk
+from tests.t5_core.test_bucket_stop import assignment, bucket, silence
 from tests.t5_core.work import tree
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from server.core.database import Database
+    from server.work.engine import Result
 
 pytestmark = [
     pytest.mark.slow,
@@ -224,3 +229,25 @@ async def test_a_new_throttle_holds_what_workers_are_at(
         job = await desk.until(job)
         nursery.cancel_scope.cancel()
     assert (job.state, job.files_done, job.files_failed) == ("SUCCEEDED", 2, 0)
+
+
+def test_a_worker_that_is_told_to_stop_brings_back_what_it_is_at(cluster: Cluster) -> None:
+    """Also where that waits for a bucket that does not answer."""
+    results: queue.Queue[Result] = queue.Queue()
+    cluster.add_worker("one")
+    engine = ClusterEngine(cluster.address)
+    try:
+        engine.start(results.put)
+        engine.extend(10**6)
+        deadline = time.monotonic() + PATIENCE_S
+        while not engine.seen():
+            assert time.monotonic() < deadline, "the worker does not come"
+        with silence() as server:
+            engine.submit("one", assignment("verify", bucket(server)))
+            server.requests.get(timeout=PATIENCE_S)
+            assert results.empty()
+            cluster.processes["one"].terminate()
+            assert results.get(timeout=PATIENCE_S).report == Report((), "stopped")
+            assert cluster.processes["one"].wait(PATIENCE_S) == 0
+    finally:
+        engine.close()

@@ -22,6 +22,7 @@ from server.core.errors import (
     InvalidValue,
     NotFound,
     SizeMismatch,
+    StorageFull,
     StorageUnavailable,
     WrongState,
 )
@@ -368,10 +369,8 @@ def endpoint() -> Iterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_a_bucket_takes_files_and_pieces_in_any_order(
-    desk: CatalogDesk, endpoint: str
-) -> None:
+async def storage_in_a_bucket(desk: CatalogDesk, endpoint: str, name: str) -> int:
+    """A storage in a bucket that is made for it; its number."""
     import boto3
 
     known = settings(endpoint)
@@ -382,7 +381,7 @@ async def test_a_bucket_takes_files_and_pieces_in_any_order(
         aws_access_key_id=known["access_key"],
         aws_secret_access_key=known["secret_key"],
     )
-    client.create_bucket(Bucket="catalogued")
+    client.create_bucket(Bucket=name)
     await desk.core.s3_endpoints.add(
         SYSTEM,
         "moto",
@@ -392,7 +391,15 @@ async def test_a_bucket_takes_files_and_pieces_in_any_order(
         secret_key=known["secret_key"],
         addressing=Addressing.PATH,
     )
-    storage = await desk.add_storage("s3://catalogued/shows", endpoint="moto")
+    client.close()
+    return await desk.add_storage(f"s3://{name}/shows", endpoint="moto")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_bucket_takes_files_and_pieces_in_any_order(
+    desk: CatalogDesk, endpoint: str
+) -> None:
+    storage = await storage_in_a_bucket(desk, endpoint, "catalogued")
     file = await desk.upload(storage, "a/x.dpx", DATA)
     assert await desk.read(file) == DATA
     async with desk.essence.open(SYSTEM, file.id) as found:
@@ -418,4 +425,24 @@ async def test_a_bucket_takes_files_and_pieces_in_any_order(
         (file.id, "a/x.dpx", len(DATA), FileState.CLOSED),
         (sent[2].id, "a/y.mov", len(DATA), FileState.CLOSED),
     ]
-    client.close()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_pieces_for_a_bucket_do_not_fill_the_server_s_own_disk(
+    desk: CatalogDesk, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is there, too: some of it is kept free."""
+    storage = await storage_in_a_bucket(desk, endpoint, "large")
+    real = os.fstatvfs
+
+    def nearly_full(fd: int) -> os.statvfs_result:
+        disk = list(real(fd))
+        disk[4] = (1 << 20) // disk[1]  # f_bavail, in units of f_frsize
+        return os.statvfs_result(disk)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstatvfs", nearly_full)
+        with pytest.raises(StorageFull, match="no room to gather"):
+            await desk.send_piece(storage, "a/y.mov", "t", 0, DATA, len(DATA))
+    assert is_clean(desk)
+    assert await desk.send_piece(storage, "a/y.mov", "t", 0, DATA, len(DATA)) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +185,46 @@ async def test_a_folder_that_is_being_written_to_waits(desk: Desk) -> None:
     assert tree(desk.two) == tree(desk.one)
 
 
+async def test_a_job_tells_what_it_waits_for_and_how_long_yet(desk: Desk) -> None:
+    fill(desk.one)
+    young = desk.one / "shot" / os.fsdecode(b"f\xff.dpx")
+    young.write_bytes(b"still rendering")
+    later = desk.clock().timestamp() + 5
+    os.utime(young, (later, later))
+    job = await desk.submit("copy", "shot", quiet_s=100.0, quiet_timeout_s=1000.0)
+    other = await desk.submit("verify", "shot")
+    assert (job.message, job.waits_for) == ("", "")
+    async with desk.working() as dispatcher:
+        await until_task(desk, "plan", "WAITING", attempt=1)
+        await desk.until(other)
+        told = (await desk.get(job)).waits_for
+        assert told.startswith(
+            "waits until nothing has been written to its files for 100 s,"
+            " last to 'shot/f\\udcff.dpx': looks again in "
+        )
+        assert 0 < seconds(told, "looks again in") <= 100
+        assert 100 < seconds(told, "gives up in") <= 1000
+        desk.clock.advance(60)
+        page = await desk.jobs.page(SYSTEM, Filter())
+        assert [listed.id for listed in page.jobs] == [other.id, job.id]
+        assert page.jobs[0].waits_for == ""
+        later_told = page.jobs[1].waits_for
+        assert seconds(later_told, "looks again in") <= 40
+        assert seconds(later_told, "gives up in") <= seconds(told, "gives up in") - 60
+        assert (await desk.jobs.pause(SYSTEM, job.id)).waits_for == ""
+        assert (await desk.jobs.resume(SYSTEM, job.id)).waits_for != ""
+        desk.clock.advance(101)
+        dispatcher.wake()
+        job = await desk.until(job, "SUCCEEDED")
+    assert (job.message, job.waits_for) == ("", "")
+
+
+def seconds(told: str, of: str) -> int:
+    match = re.search(rf"{of} (\d+) s", told)
+    assert match is not None, told
+    return int(match[1])
+
+
 async def test_a_folder_that_never_rests_fails_the_job(desk: Desk) -> None:
     fill(desk.one)
     future = desk.clock().timestamp() + 10**6
@@ -342,6 +383,48 @@ async def test_a_paused_copy_that_is_cancelled_leaves_nothing(
         await desk.jobs.cancel(SYSTEM, job.id)
         await until_task(desk, "clear", "SUCCEEDED", attempt=1)
     assert tree(desk.two) == {}
+
+
+async def test_what_is_left_of_a_cancelled_copy_goes_when_its_storage_is_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _, _ = await pause_in_a_large_file(desk, monkeypatch)
+    away = desk.base / "away"
+    desk.two.rename(away)
+    async with desk.working() as dispatcher:
+        await desk.jobs.cancel(SYSTEM, job.id)
+        await until_task(desk, "clear", "WAITING", attempt=1)
+        assert len(tree(away)) == 1
+        away.rename(desk.two)
+        desk.clock.advance(3)
+        dispatcher.wake()
+        await until_task(desk, "clear", "SUCCEEDED", attempt=2)
+    assert tree(desk.two) == {}
+    job = await desk.get(job)
+    assert (job.state, job.files_failed) == (JobState.CANCELLED, 0)
+
+
+async def test_what_cannot_be_cleared_away_is_given_up_in_the_end(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And does not meddle with the job: it can be retried as any other."""
+    job, data, _ = await pause_in_a_large_file(desk, monkeypatch)
+    away = desk.base / "away"
+    desk.two.rename(away)
+    monkeypatch.setattr("server.core.jobs.leases._MOST_CLEARS", 2)
+    async with desk.working() as dispatcher:
+        await desk.jobs.cancel(SYSTEM, job.id)
+        for attempt, state in ((1, "WAITING"), (2, "WAITING"), (3, "FAILED")):
+            await until_task(desk, "clear", state, attempt=attempt)
+            desk.clock.advance(3600)
+            dispatcher.wake()
+        found = await desk.get(job)
+        assert (found.state, found.files_failed) == (JobState.CANCELLED, 0)
+        assert await desk.jobs.errors(SYSTEM, job.id) == []
+        away.rename(desk.two)
+        await desk.jobs.retry(SYSTEM, job.id)
+        await desk.until(job, "SUCCEEDED")
+    assert tree(desk.two) == {"huge.mov": data}
 
 
 async def test_cancel_leaves_whole_files_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

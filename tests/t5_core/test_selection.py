@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pixfs.sequences import frame_range, parse_frame_range
@@ -135,6 +135,41 @@ def test_globs_match_as_in_the_shell(pattern: str, name: str) -> None:
         matches(name, pattern)
         return
     assert matches(name, pattern) == fnmatch.fnmatchcase(name, pattern)
+
+
+@given(st.text("ab*?[]!^-", max_size=12), st.text("ab[]!^-", max_size=12))
+@example("[b-a]", "a")
+@example("[!b-a]", "a")
+@example("[!]a", "ba")
+@example("*[a-b]*b", "xab")
+def test_globs_with_any_set_match_as_the_naive_way_says(pattern: str, name: str) -> None:
+    assert matches(name, pattern) == naive(name, pattern)
+
+
+def naive(name: str, pattern: str) -> bool:
+    """Tries everything."""
+    if not pattern:
+        return not name
+    if pattern[0] == "*":
+        return any(naive(name[at:], pattern[1:]) for at in range(len(name) + 1))
+    end = pattern.find("]", 2) if pattern[0] == "[" else -1
+    token = pattern[: max(end + 1, 1)]
+    return bool(name) and fits(name[0], token) and naive(name[1:], pattern[len(token) :])
+
+
+def fits(character: str, token: str) -> bool:
+    if len(token) == 1:
+        return token in ("?", character)
+    is_negated = token[1] in "!^"
+    members = list(token[2:-1] if is_negated else token[1:-1])
+    is_in = False
+    while members:
+        if len(members) > 2 and members[1] == "-":
+            is_in |= members[0] <= character <= members[2]
+            del members[:3]
+        else:
+            is_in |= members.pop(0) == character
+    return is_in != is_negated
 
 
 def test_a_glob_of_many_stars_does_not_backtrack() -> None:

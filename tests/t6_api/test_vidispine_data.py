@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 import itertools
+import json
 import os
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,12 +17,12 @@ import trio
 from server.core.access import AllowedPath
 from server.core.permissions import SYSTEM
 from server.work.directory import DirectoryTarget
-from tests.pixmover import PASSWORD
-from tests.serving import parse, read_to_eof
+from tests.pixmover import PASSWORD, PixMover
+from tests.serving import exchange, parse, read_to_eof
 from tests.vidispine import JSON, TEXT, XML, Vidispine, one_segment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     import httpx
@@ -165,8 +168,6 @@ async def test_a_file_that_is_there_is_not_overwritten_by_an_upload(
 
 
 def head(storage: str, length: str, path: str = "a.dpx", accept: str = JSON) -> bytes:
-    import base64
-
     credentials = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
     return (
         f"POST /API/storage/{storage}/file/data?path={path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -487,3 +488,103 @@ async def test_a_link_leads_nobody_out_of_the_folders_that_are_allowed(
         assert (await wrangler.call("GET", f"/file/{made['id']}/data")).content == b"own"
     assert sorted(path.name for path in (root / "theirs").iterdir()) == ["ASSETMAP.xml", "secret"]
     assert leftovers(root) == []
+
+
+def multipart(parts: int) -> bytes:
+    """A form of very many parts, as a browser sends files; in the middle one form in another."""
+    lines = []
+    for number in range(parts):
+        name = "../../evil" if number % 2 else "a.dpx"
+        kind = "multipart/mixed; boundary=x" if number == parts // 2 else "image/x-dpx"
+        lines.append(
+            f'--x\r\nContent-Disposition: form-data; name="f{number}"; filename="{name}"\r\n'
+            f"Content-Type: {kind}\r\n\r\n--x--x\r\n"
+        )
+    return "".join([*lines, "--x--\r\n"]).encode()
+
+
+async def test_a_form_of_ten_thousand_parts_is_bytes_or_refused(
+    admin: Vidispine, storage: str, root: Path, server: Served
+) -> None:
+    """Nothing takes one apart, so that nothing in it names a file."""
+    body = multipart(10_000)
+    assert len(body) > MIB
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    await admin.call(
+        "POST", f"/storage/{storage}/file/data", content=body, headers=kind, path="form"
+    )
+    assert (root / "form").read_bytes() == body
+    assert everything(root.parent / "one") == ["form"]
+    assert not list(root.parent.glob("**/evil"))
+    made = await admin.json("POST", f"/storage/{storage}/file", path="entity")
+    small = multipart(2000)
+    for method, address in (
+        ("POST", "/storage"),
+        ("PUT", f"/storage/{storage}"),
+        ("POST", f"/storage/{storage}/file"),
+        ("POST", f"/storage/{storage}/file/{made['id']}/import"),
+    ):
+        answer = await admin.call(method, address, content=small, headers=kind, status=None)
+        assert answer.status_code == 400, (address, answer.text)
+        announced = request_head(method, f"/API{address}", len(body), **kind)
+        assert parse(await exchange(server.port, announced))[0] == 413, address
+    async with PixMover(server.port) as client:
+        await client.login("admin")
+        cookie = f"pixfs_session={client.http.cookies['pixfs_session']}"
+    for path in ("/jobs", "/users", "/login"):
+        announced = request_head("POST", f"/pixmover/v1{path}", 10_000, Cookie=cookie, **kind)
+        status, _, told = parse(await exchange(server.port, announced))
+        assert (status, json.loads(told)["code"]) == (415, "unsupported-media-type")
+
+
+def request_head(method: str, path: str, length: int, **headers: str) -> bytes:
+    """What announces a body; a server that refuses it by that does not wait for it."""
+    credentials = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {length}"]
+    lines += [f"Authorization: Basic {credentials}"]
+    lines += [f"{name}: {text}" for name, text in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two MiB."""
+    path = tmp_path / "small"
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0777", "none", path]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+async def test_an_upload_that_fills_the_storage_leaves_nothing(
+    admin: Vidispine, small_disk: Path
+) -> None:
+    """Whether its length was announced or not, whole or in pieces; what was there stays."""
+    storage = await admin.make_storage(small_disk)
+    await admin.upload(storage, "before", b"x" * 1000)
+    free = os.statvfs(small_disk).f_bavail
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            yield b"x" * MIB
+
+    address = f"/storage/{storage}/file/data"
+    for content in (chunks(), b"x" * (8 * MIB)):
+        answer = await admin.http.post(address, params={"path": "large"}, content=content)
+        assert answer.status_code == 507, answer.text
+        assert everything(small_disk) == ["before"]
+        assert leftovers(small_disk) == []
+        assert os.statvfs(small_disk).f_bavail == free
+    answer = await send_piece(
+        admin, storage, b"x" * (8 * MIB), 0, 8 * MIB, path="pieces", transferId="t-9"
+    )
+    assert answer.status_code == 507, answer.text
+    await until(lambda: not leftovers(small_disk))
+    assert os.statvfs(small_disk).f_bavail == free
+    listed = await admin.json("GET", "/storage/file")
+    assert [file["path"] for file in listed["file"]] == ["before"]
+    assert (await admin.call("GET", f"/file/{listed['file'][0]['id']}/data")).content == b"x" * 1000

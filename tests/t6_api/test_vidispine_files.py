@@ -11,6 +11,7 @@ import xmlschema
 
 import server.api.vidispine
 from server.core.access import AllowedPath
+from server.core.catalog import MAX_PAGE, scans
 from server.core.permissions import SYSTEM
 from tests.vidispine import JSON, TEXT, XML, Vidispine, one_segment
 
@@ -200,6 +201,20 @@ async def test_each_key_sorts_both_ways(admin: Vidispine, storage: str) -> None:
 async def files(client: Vidispine, **query: object) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = (await client.json("GET", "/storage/file", **query))["file"]
     return found
+
+
+async def test_a_page_ends_however_many_are_asked_for(
+    core: Core, admin: Vidispine, storage: str
+) -> None:
+    names = [f"{number:05}.dpx" for number in range(MAX_PAGE + 200)]
+    found = scans.Listing("", 1, core.clock(), {name: scans.Seen(1, 1) for name in names}, ())
+    number = int(storage.removeprefix("VX-"))
+    await core.database.write(scans.record, number, [found], "")
+    for asked in (MAX_PAGE, MAX_PAGE + 1, 10**9, 10**15):
+        page = await admin.json("GET", "/storage/file", number=asked, sort="filename")
+        assert [file["path"] for file in page["file"]] == names[:MAX_PAGE]
+        assert page["hits"] == len(names)
+    await admin.call("GET", "/storage/file", number=10**15 + 1, status=400)
 
 
 async def test_several_keys_sort_one_after_another(admin: Vidispine, storage: str) -> None:

@@ -6,6 +6,6 @@ machinery below is one functional area. COVERAGE.md tells what of the interface 
 
 from __future__ import annotations
 
-from server.api.pixmover.routes import PixMoverFace
+from server.api.pixmover.routes import PixMoverFace, is_open
 
-__all__ = ["PixMoverFace"]
+__all__ = ["PixMoverFace", "is_open"]

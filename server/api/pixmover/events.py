@@ -8,7 +8,6 @@ from typing import Any
 
 from server.api.contract import Call, Endpoints, value
 from server.api.pixmover.schemas import AN_HOUR
-from server.core.errors import InvalidValue
 from server.core.events import MAX_PAGE
 from server.core.permissions import Action
 
@@ -22,10 +21,13 @@ class EventQuery:
     """Which events to list."""
 
     before: int | None = value(
-        "Only events older than this number: the last one of the page before.", 4711, default=None
+        "Only events older than this number: the last one of the page before.",
+        4711,
+        default=None,
+        least=1,
     )
     kind: str = value("Only this kind, or all of a noun: user.added, user.", "user", default="")
-    limit: int = value(f"How many, at most {MAX_PAGE}.", 100, default=100)
+    limit: int = value("How many at most.", 100, default=100, least=1, most=MAX_PAGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +54,6 @@ class EventList:
 @ENDPOINTS.add("GET", "/events", needs=Action.SEE_EVENTS, takes=EventQuery, gives=EventList)
 async def list_events(call: Call, query: EventQuery) -> EventList:
     """List what happened: logins, and every change somebody made."""
-    if query.limit < 1:
-        raise InvalidValue("limit", "at least 1")
     found = await call.core.events.list(
         call.actor, before=query.before, kind=query.kind, limit=query.limit
     )

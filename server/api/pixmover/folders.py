@@ -36,8 +36,8 @@ class FolderQuery:
         "The folder; empty is the storage's root.", "shows/dune/sh010", default="", path=True
     )
     group: bool = value("Whether numbered files form sequences.", True, default=True)
-    offset: int = value("How many lines to leave out.", 0, default=0)
-    limit: int = value(f"How many lines to give, at most {MAX_PAGE}.", 100, default=100)
+    offset: int = value("How many lines to leave out.", 0, default=0, least=0)
+    limit: int = value("How many lines to give.", 100, default=100, least=1, most=MAX_PAGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

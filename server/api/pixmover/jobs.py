@@ -11,7 +11,10 @@ from server.api.contract import Call, Endpoints, Nothing, value
 from server.api.pixmover.schemas import AN_HOUR
 from server.core.errors import InvalidValue, NotFound, WrongState
 from server.core.jobs import Filter, Job, JobKind, JobRequest, JobState, Notify
+from server.core.jobs.queries import MAX_PAGE
+from server.core.jobs.spec import LONGEST_QUIET_S, MOST_PRIORITY
 from server.core.permissions import Action
+from server.core.values import FASTEST_BPS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,12 +73,16 @@ class NewJob:
         "Seconds in which nothing may have been written to the files; 0 does not look.",
         5,
         default=5,
+        least=0,
+        most=LONGEST_QUIET_S,
     )
-    priority: int = value("0 to 100; the highest goes first.", 50, default=50)
+    priority: int = value("The highest goes first.", 50, default=50, least=0, most=MOST_PRIORITY)
     limit_bps: int | None = value(
         "Bytes a second it may move, on top of the throttles; none does not limit.",
         50_000_000,
         default=None,
+        least=1,
+        most=FASTEST_BPS,
     )
     label: str = value("Comes back with the job, and is not looked at.", "dailies", default="")
     webhook: str = value("Takes a POST when the job has ended.", "", default="")
@@ -97,7 +104,9 @@ class JobBody:
     destination: str = value("The folder they go into.", "shows/dune")
     limit_bps: int | None = value("Its own limit, null for none.", 50_000_000)
     label: str = value("As it was submitted.", "dailies")
-    message: str = value('Why it failed as a whole, "" otherwise.', "")
+    message: str = value(
+        'Why it failed as a whole, or what it waits for and how long yet; "" otherwise.', ""
+    )
     files_total: int = value("Files it is about; 0 until they have been looked for.", 240)
     files_done: int = value("Files that are done.", 120)
     files_skipped: int = value("Files that were right as they were, or were to be left.", 0)
@@ -121,8 +130,8 @@ class JobQuery:
     state: tuple[JobState, ...] = value("Only those in one of these.", (), default=())
     kind: tuple[JobKind, ...] = value("Only those of one of these.", (), default=())
     mine: bool = value("Only your own.", False, default=False)
-    limit: int = value("How many at most, up to 1000.", 100, default=100)
-    before: int | None = value("The last number of the page before.", None, default=None)
+    limit: int = value("How many at most.", 100, default=100, least=1, most=MAX_PAGE)
+    before: int | None = value("The last number of the page before.", None, default=None, least=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +146,10 @@ class JobList:
 class NumberedQuery:
     """Which part of a numbered list."""
 
-    limit: int = value("How many at most, up to 1000.", 100, default=100)
-    after: int = value("The last number of the page before.", -1, default=-1)
+    limit: int = value("How many at most.", 100, default=100, least=1, most=MAX_PAGE)
+    after: int = value(
+        "The last number of the page before; -1 is before the first.", -1, default=-1, least=-1
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +192,7 @@ class JobErrorList:
 class PriorityForm:
     """Another priority."""
 
-    priority: int = value("0 to 100; the highest goes first.", 80)
+    priority: int = value("The highest goes first.", 80, least=0, most=MOST_PRIORITY)
 
 
 @ENDPOINTS.add("POST", "/jobs", needs=Action.RUN_JOBS, takes=NewJob, gives=JobBody)
@@ -383,7 +394,7 @@ def _render(job: Job) -> JobBody:
         destination=_text(job.spec["destination"]),
         limit_bps=job.spec.get("limit_bps"),
         label=job.label,
-        message=_text(job.message),
+        message=_text(job.message or job.waits_for),
         files_total=job.files_total,
         files_done=job.files_done,
         files_skipped=job.files_skipped,

@@ -34,10 +34,11 @@ from server.work.files import Files
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from server.asgi import Scope
     from server.core import Core
     from server.problems import Problem
 
-__all__ = ["ABOUT", "BASE", "ENDPOINTS", "PixMoverFace", "openapi"]
+__all__ = ["ABOUT", "BASE", "ENDPOINTS", "PixMoverFace", "is_open", "openapi"]
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,15 @@ ENDPOINTS: tuple[Endpoint[Any, Any], ...] = tuple(
     )
     for endpoint in area.all
 )
+
+
+# None of these paths has variable parts, so that comparing them is enough.
+_OPEN = frozenset(BASE + each.path for each in ENDPOINTS if each.needs is None and each.changes)
+
+
+def is_open(scope: Scope) -> bool:
+    """Whether a request may carry a body though nobody is logged in."""
+    return scope["path"] in _OPEN
 
 
 def openapi() -> dict[str, Any]:

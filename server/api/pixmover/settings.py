@@ -37,7 +37,7 @@ class MailForm:
     """A mail account to set."""
 
     host: str = value('The SMTP server; "" sends no mail.', "smtp.example.com")
-    port: int = value("Its port.", 587, default=587)
+    port: int = value("Its port.", 587, default=587, least=1, most=65535)
     security: MailSecurity = value(
         "How the connection is secured.", MailSecurity.STARTTLS, default=MailSecurity.STARTTLS
     )

@@ -10,6 +10,7 @@ from server.api.pixmover.schemas import Done
 from server.core.errors import InvalidValue, NotFound
 from server.core.permissions import Action
 from server.core.throttles import Direction, Throttle, Window
+from server.core.values import FASTEST_BPS
 
 __all__ = ["ENDPOINTS"]
 
@@ -54,7 +55,11 @@ class ThrottleForm:
     path: str = value('A folder of it; "" is the whole storage.', "shows/dune", default="")
     direction: Direction = value("Which way, seen from the storage.", Direction.WRITE)
     limit_bps: int | None = value(
-        "Bytes a second; 0 pauses, none does not limit.", 100_000_000, default=None
+        "Bytes a second; 0 pauses, none does not limit.",
+        100_000_000,
+        default=None,
+        least=0,
+        most=FASTEST_BPS,
     )
     time_zone: str = value("What the windows' times are of.", "Europe/Paris", default="UTC")
     windows: tuple[str, ...] = value(

@@ -9,6 +9,7 @@ from server.api.contract import Call, Endpoints, Nothing, value
 from server.api.pixmover.schemas import AN_HOUR, Done
 from server.core.errors import NotFound
 from server.core.jobs import Worker, WorkerState
+from server.core.jobs.workers import MOST_CONCURRENT
 from server.core.permissions import Action
 
 __all__ = ["ENDPOINTS"]
@@ -54,7 +55,7 @@ class WorkerList:
 class ConcurrencyForm:
     """How many batches at once."""
 
-    concurrency: int | None = value("From 1 on; none for all it can.", 2)
+    concurrency: int | None = value("none for all it can.", 2, least=1, most=MOST_CONCURRENT)
 
 
 @ENDPOINTS.add("GET", "/workers", needs=Action.CONTROL_WORKERS, takes=Nothing, gives=WorkerList)

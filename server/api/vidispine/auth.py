@@ -146,7 +146,7 @@ def is_cross_site(request: Request) -> bool:
     site = request.headers.get("Sec-Fetch-Site")
     if site not in (None, "same-origin", "none"):
         return True
-    origin = request.headers.get("Origin")
+    origin = request.headers.get("Origin") or request.headers.get("Referer")
     if origin is None:
         return False
     try:

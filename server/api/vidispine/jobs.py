@@ -56,14 +56,10 @@ async def list_jobs(call: Call) -> Answer:
     wanted = _wanted(call)
     if wanted is None:
         return Answer(JobListDocument(hits=0), [])
-    hits = await call.core.jobs.count(call.actor, wanted)
-    skip = max(hits - first + 1 - many, 0) if rising else first - 1
-    take = max(min(many, hits - first + 1), 0) if rising else many
-    jobs = await _slice(call, wanted, skip, take)
-    if rising:
-        jobs.reverse()
-    documents = tuple(job_document(job, None) for job in jobs)
-    return Answer(JobListDocument(hits=hits, job=documents), [job_row(job) for job in jobs])
+    part = await call.core.jobs.part(call.actor, wanted, skip=first - 1, take=many, rising=rising)
+    documents = tuple(job_document(job, None) for job in part.jobs)
+    rows = [job_row(job) for job in part.jobs]
+    return Answer(JobListDocument(hits=part.hits, job=documents), rows)
 
 
 def _wanted(call: Call) -> Filter | None:
@@ -83,20 +79,6 @@ def _chosen(call: Call, name: str, known: Mapping[str, T]) -> tuple[T, ...] | No
         raise InvalidValue(name, f"one of {', '.join(known)}")
     found = tuple(dict.fromkeys(known[word] for word in words if word in known))
     return found if found or not words else None
-
-
-async def _slice(call: Call, wanted: Filter, skip: int, take: int) -> list[Job]:
-    """Some of the newest jobs, past the first ``skip``."""
-    found: list[Job] = []
-    before: int | None = None
-    while len(found) < take:
-        page = await call.core.jobs.page(call.actor, wanted, limit=_MAX_PAGE, before=before)
-        found += page.jobs[skip:]
-        skip = max(skip - len(page.jobs), 0)
-        before = page.next_before
-        if before is None:
-            break
-    return found[:take]
 
 
 @ENDPOINTS.add("GET", "/job/problem", role=Role.JOB_READ, gives=JobProblemListDocument)

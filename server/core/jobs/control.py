@@ -14,6 +14,7 @@ from server.core.errors import InvalidValue, NotFound, Ref, WrongState
 from server.core.events import record
 from server.core.jobs.leases import clear_later
 from server.core.jobs.lifecycle import end_job, job_row
+from server.core.jobs.spec import MOST_PRIORITY
 from server.core.jobs.states import Control, JobKind, JobState, allow
 from server.core.jobs.tables import job_errors, jobs, tasks
 from server.core.jobs.tasks import TaskFile, add_tasks, cut, task_values
@@ -225,7 +226,11 @@ def _finish_again(connection: Connection, job: AnyRow, now: datetime) -> None:
     """Nothing of an earlier stage is left to try: what failed was the last one."""
     task = connection.execute(
         sa.select(tasks)
-        .where((tasks.c.job_id == job.id) & (tasks.c.state == JobState.FAILED))
+        .where(
+            (tasks.c.job_id == job.id)
+            & (tasks.c.state == JobState.FAILED)
+            & (tasks.c.action != "clear")
+        )
         .order_by(tasks.c.id.desc())
         .limit(1)
     ).first()
@@ -274,8 +279,8 @@ def prioritise(
     connection: Connection, actor: Actor, job_id: int, priority: int, now: datetime
 ) -> None:
     """Gives a job another priority, from its next batch on."""
-    if not 0 <= priority <= 100:
-        raise InvalidValue("priority", "is a number from 0 to 100")
+    if not 0 <= priority <= MOST_PRIORITY:
+        raise InvalidValue("priority", f"is a number from 0 to {MOST_PRIORITY}")
     _controlled(connection, job_id, Control.PRIORITISE)
     _set_job(connection, job_id, priority=priority)
     connection.execute(tasks.update().where(_of_job(job_id, *_OPEN)).values(priority=priority))

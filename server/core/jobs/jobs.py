@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from server.core.jobs.spec import JobRequest
     from server.core.storages import Storage
 
-__all__ = ["Jobs", "Page"]
+__all__ = ["Jobs", "Page", "Part"]
 
 # A name with one of these may stand for others; what is above it is a folder.
 _PATTERN = frozenset("*?[#%")
@@ -37,6 +37,14 @@ class Page:
 
     jobs: list[Job]
     next_before: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some jobs, without what they were asked for, and how many there are in all."""
+
+    jobs: list[Job]
+    hits: int
 
 
 class Jobs:
@@ -80,10 +88,13 @@ class Jobs:
         require(actor, Action.SEE_JOBS)
         return await self._database.read(_list, actor, wanted, self._clock(), limit, before)
 
-    async def count(self, actor: Actor, wanted: Filter) -> int:
-        """How many jobs there are that the actor may see."""
+    async def part(
+        self, actor: Actor, wanted: Filter, *, skip: int, take: int, rising: bool = False
+    ) -> Part:
+        """Some of the jobs the actor may see, anywhere in the list: the newest first, unless
+        ``rising``."""
         require(actor, Action.SEE_JOBS)
-        return await self._database.read(_count, actor, wanted)
+        return await self._database.read(_part, actor, wanted, self._clock(), skip, take, rising)
 
     async def errors(
         self, actor: Actor, job_id: int, *, limit: int = 100, after: int = -1
@@ -198,15 +209,30 @@ def _find(connection: Connection, field: str, name: str) -> Storage:
         raise InvalidValue(field, f"there is no storage {name!r}") from None
 
 
-def _count(connection: Connection, actor: Actor, wanted: Filter) -> int:
+def _part(
+    connection: Connection,
+    actor: Actor,
+    wanted: Filter,
+    now: datetime,
+    skip: int,
+    take: int,
+    rising: bool,
+) -> Part:
+    take = max(0, min(take, queries.MAX_PAGE))
     access = access_of_actor(connection, actor)
     if access.everything:
-        return queries.count(connection, wanted)
-    return sum(
-        owner_id == actor.user_id
-        or all(access.includes(source_id, _base(path)) for path in sources)
-        for owner_id, source_id, sources in queries.places(connection, wanted)
-    )
+        hits = queries.count(connection, wanted)
+        numbers = queries.part(connection, wanted, skip=skip, take=take, rising=rising)
+    else:
+        seen = [
+            job_id
+            for job_id, owner_id, source_id, sources in queries.places(connection, wanted)
+            if owner_id == actor.user_id
+            or all(access.includes(source_id, _base(path)) for path in sources)
+        ]
+        hits = len(seen)
+        numbers = (seen[::-1] if rising else seen)[skip : skip + take]
+    return Part(queries.some(connection, numbers, now), hits)
 
 
 def _may_see(connection: Connection, actor: Actor, jobs: list[Job]) -> list[Job]:
@@ -236,6 +262,5 @@ def _list(
     limit: int,
     before: int | None,
 ) -> Page:
-    found = queries.page(connection, wanted, now, limit=limit, before=before)
-    is_full = len(found) >= max(1, min(limit, queries.MAX_PAGE))
-    return Page(_may_see(connection, actor, found), found[-1].id if is_full else None)
+    found, goes_on = queries.page(connection, wanted, now, limit=limit, before=before)
+    return Page(_may_see(connection, actor, found), found[-1].id if goes_on else None)

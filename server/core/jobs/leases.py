@@ -8,6 +8,7 @@ doing it twice does it once. Functions run inside a writing transaction.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +21,7 @@ from server.core.jobs.tables import jobs, tasks
 from server.core.jobs.tasks import TaskFile, add_tasks, task_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
@@ -42,7 +43,12 @@ __all__ = [
 _MOST_SETBACKS = 6
 _MOST_LOSSES = 5
 _MOST_TRIES = 2
+_MOST_CLEARS = 100
 _LOOKED_AT = 2000
+# Of so many tasks one goes to a lower priority.
+_OF_SO_MANY = 10
+# Literal: only then does a database see that the partial index serves.
+_WAITING = tasks.c.state == sa.literal_column("'WAITING'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +116,18 @@ class Report:
 
 
 def lease(
-    connection: Connection, slots: Sequence[str], now: datetime, valid: timedelta
+    connection: Connection, slots: Sequence[str], now: datetime, valid: timedelta, turn: int = 0
 ) -> list[Lease]:
     """Gives out as many tasks as there are slots (names of workers, once for each free thread).
 
     The highest priority goes first; among equals the job with the fewest tasks running, so that
-    no large job keeps a small one waiting.
+    no large job keeps a small one waiting. Of ten tasks one goes to a lower priority, each in its
+    turn, so that none waits for ever; ``turn`` is how many tasks were given out before.
     """
     given: list[Lease] = []
     running = _running(connection)
-    for worker in slots:
-        task_id = _next(connection, running, now)
+    for number, worker in enumerate(slots, turn + 1):
+        task_id = _next(connection, running, number, now)
         if task_id is None:
             break
         made = _give(connection, task_id, worker, now, valid)
@@ -131,39 +138,54 @@ def lease(
 
 def is_any_ready(connection: Connection, now: datetime) -> bool:
     """Whether a task could be given out; the transaction may be a reading one."""
-    ready = (tasks.c.state == sa.literal_column("'WAITING'")) & (tasks.c.not_before <= now)
-    return connection.execute(sa.select(tasks.c.id).where(ready).limit(1)).first() is not None
+    return next(_levels(connection, now), None) is not None
 
 
 def _running(connection: Connection) -> dict[int, int]:
-    query = (
-        sa.select(tasks.c.job_id, sa.func.count())
-        .where(tasks.c.state == sa.literal_column("'RUNNING'"))
-        .group_by(tasks.c.job_id)
-    )
-    return {row[0]: row[1] for row in connection.execute(query)}
+    query = sa.select(tasks.c.job_id).where(tasks.c.state == sa.literal_column("'RUNNING'"))
+    # Counted here: a database would group by job in the order of an index over all tasks ever.
+    return Counter(connection.execute(query).scalars())
 
 
-def _next(connection: Connection, running: Mapping[int, int], now: datetime) -> int | None:
-    # Literal: only then does the database see that the partial index serves.
-    ready = (tasks.c.state == sa.literal_column("'WAITING'")) & (tasks.c.not_before <= now)
-    top = connection.execute(
-        sa.select(tasks.c.priority).where(ready).order_by(tasks.c.priority.desc()).limit(1)
-    ).scalar()
-    if top is None:
+def _levels(connection: Connection, now: datetime) -> Iterator[int]:
+    """The priorities of tasks that could be given out, the highest first."""
+    priority = connection.execute(sa.select(sa.func.max(tasks.c.priority)).where(_WAITING)).scalar()
+    while priority is not None:
+        of_it = _WAITING & (tasks.c.priority == priority)
+        first = connection.execute(sa.select(sa.func.min(tasks.c.not_before)).where(of_it)).scalar()
+        if first is not None and first <= now:
+            yield priority
+        lower = _WAITING & (tasks.c.priority < priority)
+        priority = connection.execute(
+            sa.select(sa.func.max(tasks.c.priority)).where(lower)
+        ).scalar()
+
+
+def _next(
+    connection: Connection, running: Mapping[int, int], number: int, now: datetime
+) -> int | None:
+    """The task to be given out as the ``number``-th of all."""
+    levels = _levels(connection, now)
+    priority = next(levels, None)
+    if priority is None:
         return None
-    first = (
-        sa.select(tasks.c.id, tasks.c.job_id)
-        .where(ready & (tasks.c.priority == top))
-        .order_by(tasks.c.id)
-        .limit(_LOOKED_AT)
-        .subquery()
+    if number % _OF_SO_MANY == 0 and (lower := list(levels)):
+        priority = lower[number // _OF_SO_MANY % len(lower)]
+    ready = _WAITING & (tasks.c.priority == priority) & (tasks.c.not_before <= now)
+    in_order = (
+        sa.select(tasks.c.id, tasks.c.job_id).where(ready).order_by(tasks.c.not_before, tasks.c.id)
     )
-    query = sa.select(first.c.job_id, sa.func.min(first.c.id)).group_by(first.c.job_id)
-    return min(
-        ((running.get(job_id, 0), task_id) for job_id, task_id in connection.execute(query)),
-        default=(0, None),
-    )[1]
+    looked_at = in_order.limit(_LOOKED_AT).subquery()
+    firsts = connection.execute(
+        sa.select(looked_at.c.job_id, sa.func.min(looked_at.c.id)).group_by(looked_at.c.job_id)
+    ).all()
+    if all(running.get(job_id) for job_id, _ in firsts):
+        # Large jobs may take all the room there; somebody behind them has nothing yet.
+        at_work = {job_id for job_id, _ in firsts} | running.keys()
+        others = in_order.where(tasks.c.job_id.not_in(at_work)).limit(1)
+        if (other := connection.execute(others).first()) is not None:
+            return int(other.id)
+    return min((running.get(job_id, 0), int(task_id)) for job_id, task_id in firsts)[1]
 
 
 def _give(
@@ -252,8 +274,12 @@ def reclaim(connection: Connection, now: datetime | None) -> int:
 
 def _lose(connection: Connection, task: AnyRow, job: AnyRow, now: datetime) -> None:
     """Puts a task back whose attempt may have left something behind, or still goes on."""
+    if task.action == "clear":
+        # Two attempts at it do no harm.
+        _end_clear(connection, task, Report((), "storage"), now)
+        return
     setbacks = task.setbacks + 1
-    values = left_values(task, job)
+    values = left_values(job)
     values |= {"lost": [*task.lost, task.attempt], "setbacks": setbacks}
     connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
     if setbacks > _MOST_LOSSES:
@@ -265,10 +291,10 @@ def _lose(connection: Connection, task: AnyRow, job: AnyRow, now: datetime) -> N
         clear_later(connection, task.id, now)
 
 
-def left_values(task: AnyRow, job: AnyRow) -> dict[str, Any]:
+def left_values(job: AnyRow) -> dict[str, Any]:
     """A task that nobody works on any more: to be done, unless its job was paused or ended."""
     state = JobState.WAITING
-    if task.action != "clear" and job.state in (JobState.PAUSED, JobState.CANCELLED):
+    if job.state in (JobState.PAUSED, JobState.CANCELLED):
         state = JobState(job.state)
     return {"state": state, "token": "", "worker": "", "lease_until": None, "moved": 0}
 
@@ -282,6 +308,22 @@ def clear_later(connection: Connection, task_id: int, now: datetime) -> None:
     values = task_values(task.job_id, task.stage, "clear", files, priority=task.priority, now=now)
     # The hidden names carry the number of the task that wrote them.
     connection.execute(tasks.insert().values(values | {"lost": task.lost, "results": [task.id]}))
+
+
+def _end_clear(connection: Connection, task: AnyRow, brought: Report, now: datetime) -> None:
+    """What was left behind is gone, or is removed once its storage can be reached again; after
+    some days it is given up."""
+    values: dict[str, Any] = {"token": "", "worker": "", "lease_until": None, "moved": 0}
+    setbacks = task.setbacks + (brought.ended == "storage")
+    if brought.ended == "finished":
+        values |= {"state": JobState.SUCCEEDED, "finished_at": now}
+    elif setbacks > _MOST_CLEARS:
+        values |= {"state": JobState.FAILED, "finished_at": now}
+    else:
+        values |= {"state": JobState.WAITING, "setbacks": setbacks}
+        if brought.ended == "storage":
+            values["not_before"] = now + timedelta(seconds=min(2 ** min(setbacks, 12), 3600))
+    connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
 
 
 def report(connection: Connection, token: str, brought: Report, now: datetime) -> bool:
@@ -299,11 +341,7 @@ def report(connection: Connection, token: str, brought: Report, now: datetime) -
         _lose(connection, task, job, now)
         return True
     if task.action == "clear":
-        connection.execute(
-            tasks.update()
-            .where(tasks.c.id == task.id)
-            .values(left_values(task, job) | {"state": JobState.SUCCEEDED, "finished_at": now})
-        )
+        _end_clear(connection, task, brought, now)
         return True
     ended = _count(connection, task, job, brought.results, now)
     if ended < task.files_total or (brought.ended != "finished" and not task.files_total):
@@ -431,7 +469,7 @@ def _give_back(
     now: datetime,
 ) -> None:
     """Puts the rest of a task back, at once or after a while."""
-    values = left_values(task, job)
+    values = left_values(job)
     if brought.kept:
         values["lost"] = [*task.lost, task.attempt]
     if brought.ended == "storage":

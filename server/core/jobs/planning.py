@@ -15,7 +15,7 @@ from server.core.jobs.leases import close_task, finish_task, left_values
 from server.core.jobs.lifecycle import add_error, job_row, stages
 from server.core.jobs.states import JobState
 from server.core.jobs.tables import jobs, tasks
-from server.core.jobs.tasks import TaskFile, add_tasks, cut, task_values
+from server.core.jobs.tasks import TaskFile, add_tasks, cut, kept_path, task_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,7 +114,7 @@ def _is_quiet(task: AnyRow, job: AnyRow, looked: Looked, now: datetime) -> bool:
         return True
     if not task.results:
         return False
-    fingerprint, seen_at, _ = task.results
+    fingerprint, seen_at = task.results[:2]
     return bool(fingerprint == looked.fingerprint and now.timestamp() - seen_at >= quiet_s)
 
 
@@ -130,9 +130,14 @@ def _look_again(
         tasks.update()
         .where(tasks.c.id == task.id)
         .values(
-            left_values(task, job)
+            left_values(job)
             | {
-                "results": [looked.fingerprint, now.timestamp(), first],
+                "results": [
+                    looked.fingerprint,
+                    now.timestamp(),
+                    first,
+                    kept_path(looked.youngest),
+                ],
                 "not_before": now + delay,
             }
         )

@@ -35,13 +35,19 @@ __all__ = [
     "errors",
     "files",
     "get",
-    "open_jobs",
+    "open_among",
     "open_on",
     "page",
+    "part",
     "places",
+    "some",
 ]
 
 MAX_PAGE = 1000
+# A page of jobs that name very many sources ends when these are so long all together.
+_MOST_CHARACTERS = 4 << 20
+# Rows that are fetched at a time where each may be large, or there may be very many.
+_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,9 @@ class Job:
         files_moving, bytes_moving: bytes that batches under way have moved beyond bytes_done.
         bytes_per_s: over the time it has run, pauses left out; 0 when nothing is known.
         eta_s: seconds it will go on for at that speed, None when that cannot be told.
+        message: why it failed as a whole; "" otherwise.
+        waits_for: what has to happen before it goes on, and how long that is waited for; "" for
+            a job that works, has ended, or waits for nothing but its turn.
     """
 
     id: int
@@ -68,6 +77,7 @@ class Job:
     spec: Mapping[str, Any]
     label: str
     message: str
+    waits_for: str
     stage: int
     files_total: int
     files_done: int
@@ -118,14 +128,15 @@ class FileState:
 
 _source = storages.alias("source")
 _target = storages.alias("target")
-# All columns but those that may be long.
-_COLUMNS = [column for column in jobs.c if column.name not in ("folders", "notify")]
+# All columns but those that may be long, apart from what was asked for.
+_COLUMNS = [column for column in jobs.c if column.name not in ("folders", "notify", "spec")]
 
 
-def _query() -> sa.Select[Any]:
+def _query(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:
     return (
         sa.select(
             *_COLUMNS,
+            *more,
             users.c.name.label("owner"),
             _source.c.name.label("source"),
             _target.c.name.label("target"),
@@ -138,15 +149,63 @@ def _query() -> sa.Select[Any]:
 
 def page(
     connection: Connection, wanted: Filter, now: datetime, *, limit: int, before: int | None = None
-) -> list[Job]:
-    """The newest jobs first; ``before`` is the number of the last one of the page before."""
-    query = _wanted(_query(), wanted).order_by(jobs.c.id.desc())
-    query = query.limit(max(1, min(limit, MAX_PAGE)))
-    if before is not None:
-        query = query.where(jobs.c.id < before)
-    rows = connection.execute(query).all()
+) -> tuple[list[Job], bool]:
+    """The newest jobs first, and whether there may be more; ``before`` is the number of the last
+    one of the page before. A page of jobs that name very many sources is shorter."""
+    limit = max(1, min(limit, MAX_PAGE))
+    numbers = list(connection.execute(_newest(wanted, limit, before)).scalars())
+    query = _query(jobs.c.spec).where(jobs.c.id.in_(numbers)).order_by(jobs.c.id.desc())
+    rows: list[AnyRow] = []
+    characters = 0
+    with connection.execute(query.execution_options(yield_per=_AT_ONCE)) as found:
+        for row in found:
+            rows.append(row)
+            characters += sum(map(len, row.spec["sources"]))
+            if characters > _MOST_CHARACTERS:
+                break
+    moving, waits = _moving(connection), _waits(connection, rows, now)
+    listed = [_job(row, moving.get(row.id, (0, 0)), waits.get(row.id, ""), now) for row in rows]
+    return listed, len(rows) == limit or characters > _MOST_CHARACTERS
+
+
+def _newest(wanted: Filter, limit: int, before: int | None) -> sa.Select[Any]:
+    """The numbers of the newest jobs. Of each state or kind that is asked for so many are found
+    by an index: all of several together would have to be sorted."""
+    older = sa.true() if before is None else jobs.c.id < before
+    alone = [
+        sa.select(jobs.c.id).where(older, *kind).order_by(jobs.c.id.desc()).limit(limit)
+        for kind in _apart(wanted)
+    ]
+    if len(alone) == 1:
+        return alone[0]
+    found = sa.union_all(*(sa.select(each.subquery().c.id) for each in alone)).subquery()
+    return sa.select(found.c.id).order_by(found.c.id.desc()).limit(limit)
+
+
+def _apart(wanted: Filter) -> Iterator[list[sa.ColumnElement[bool]]]:
+    """Conditions of which no two hold for one job, and which together are the filter."""
+    owned = [] if wanted.owner_id is None else [jobs.c.owner_id == wanted.owner_id]
+    for state in dict.fromkeys(wanted.states or (None,)):
+        for kind in dict.fromkeys(wanted.kinds or (None,)):
+            chosen = [] if state is None else [jobs.c.state == state]
+            chosen += [] if kind is None else [jobs.c.kind == kind]
+            yield [*owned, *chosen]
+
+
+def part(
+    connection: Connection, wanted: Filter, *, skip: int, take: int, rising: bool
+) -> list[int]:
+    """The numbers of some jobs anywhere in the list, the newest first unless ``rising``."""
+    order = jobs.c.id.asc() if rising else jobs.c.id.desc()
+    query = _wanted(sa.select(jobs.c.id), wanted).order_by(order).limit(take).offset(skip)
+    return list(connection.execute(query).scalars())
+
+
+def some(connection: Connection, job_ids: Sequence[int], now: datetime) -> list[Job]:
+    """These jobs in this order, without what they were asked for: their spec is empty."""
+    rows = {row.id: row for row in connection.execute(_query().where(jobs.c.id.in_(job_ids)))}
     moving = _moving(connection)
-    return [_job(row, moving.get(row.id, (0, 0)), now) for row in rows]
+    return [_job(rows[number], moving.get(number, (0, 0)), "", now) for number in job_ids]
 
 
 def _wanted(query: sa.Select[Any], wanted: Filter) -> sa.Select[Any]:
@@ -167,19 +226,22 @@ def count(connection: Connection, wanted: Filter) -> int:
 
 def places(
     connection: Connection, wanted: Filter
-) -> Iterator[tuple[int | None, int, Sequence[str]]]:
-    """Of each job its owner, its source storage and what it takes from there."""
-    query = _wanted(sa.select(jobs.c.owner_id, jobs.c.source_id, jobs.c.spec), wanted)
-    for owner_id, source_id, spec in connection.execute(query):
-        yield owner_id, source_id, spec["sources"]
+) -> Iterator[tuple[int, int | None, int, Sequence[str]]]:
+    """Of each job, the newest first: its number, its owner, its source storage and what it takes
+    from there."""
+    query = _wanted(sa.select(jobs.c.id, jobs.c.owner_id, jobs.c.source_id, jobs.c.spec), wanted)
+    query = query.order_by(jobs.c.id.desc()).execution_options(yield_per=_AT_ONCE)
+    for job_id, owner_id, source_id, spec in connection.execute(query):
+        yield job_id, owner_id, source_id, spec["sources"]
 
 
 def get(connection: Connection, job_id: int, now: datetime) -> Job:
     """One job; NotFound."""
-    row = connection.execute(_query().where(jobs.c.id == job_id)).first()
+    row = connection.execute(_query(jobs.c.spec).where(jobs.c.id == job_id)).first()
     if row is None:
         raise NotFound("there is no such job", kind="Job", id=job_id)
-    return _job(row, _moving(connection).get(job_id, (0, 0)), now)
+    moving = _moving(connection).get(job_id, (0, 0))
+    return _job(row, moving, _waits(connection, [row], now).get(job_id, ""), now)
 
 
 def open_on(connection: Connection, storage_id: int) -> list[int]:
@@ -196,23 +258,56 @@ def open_on(connection: Connection, storage_id: int) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
-def open_jobs(connection: Connection) -> set[int]:
-    """The numbers of all jobs that have not ended."""
+def open_among(connection: Connection, job_ids: Sequence[int]) -> set[int]:
+    """Those of these jobs that have not ended."""
     is_open = jobs.c.state.in_((JobState.WAITING, JobState.RUNNING, JobState.PAUSED))
-    return set(connection.execute(sa.select(jobs.c.id).where(is_open)).scalars())
+    query = sa.select(jobs.c.id).where(jobs.c.id.in_(job_ids) & is_open)
+    return set(connection.execute(query).scalars())
 
 
 def _moving(connection: Connection) -> dict[int, tuple[int, int]]:
     """(tasks, bytes) under way of each job that has any."""
-    query = (
-        sa.select(tasks.c.job_id, sa.func.count(), sa.func.sum(tasks.c.moved))
-        .where(tasks.c.state == sa.literal_column("'RUNNING'"))
-        .group_by(tasks.c.job_id)
+    query = sa.select(tasks.c.job_id, tasks.c.moved).where(
+        tasks.c.state == sa.literal_column("'RUNNING'")
     )
-    return {job_id: (count, int(moved)) for job_id, count, moved in connection.execute(query)}
+    moving: dict[int, tuple[int, int]] = {}
+    # Summed here: a database would group by job in the order of an index over all tasks ever.
+    for job_id, moved in connection.execute(query):
+        count, bytes_moved = moving.get(job_id, (0, 0))
+        moving[job_id] = (count + 1, bytes_moved + moved)
+    return moving
 
 
-def _job(row: AnyRow, moving: tuple[int, int], now: datetime) -> Job:
+def _waits(connection: Connection, rows: Sequence[AnyRow], now: datetime) -> dict[int, str]:
+    """What those of some jobs wait for whose files are still being written to."""
+    planned = {row.id: row for row in rows if row.stage == 0 and row.state == JobState.RUNNING}
+    if not planned:
+        return {}
+    query = sa.select(tasks.c.job_id, tasks.c.results, tasks.c.not_before).where(
+        tasks.c.job_id.in_(planned)
+        & (tasks.c.action == "plan")
+        & (tasks.c.state == sa.literal_column("'WAITING'"))
+    )
+    return {
+        task.job_id: _until_quiet(task, planned[task.job_id].spec, now)
+        for task in connection.execute(query)
+        # Without an earlier look it only waits for its turn.
+        if task.results
+    }
+
+
+def _until_quiet(task: AnyRow, spec: Mapping[str, Any], now: datetime) -> str:
+    _, _, first_look, *youngest = task.results
+    last = f", last to {shown_path(youngest[0])!r}" if youngest else ""
+    again_s = max((task.not_before - now).total_seconds(), 0)
+    left_s = max(first_look + float(spec["quiet_timeout_s"]) - now.timestamp(), 0)
+    return (
+        f"waits until nothing has been written to its files for {spec['quiet_s']:g} s{last}:"
+        f" looks again in {again_s:.0f} s, gives up in {left_s:.0f} s"
+    )
+
+
+def _job(row: AnyRow, moving: tuple[int, int], waits_for: str, now: datetime) -> Job:
     tasks_running, moved = moving
     rate, eta_s = _speed(row, moved, now)
     return Job(
@@ -226,9 +321,10 @@ def _job(row: AnyRow, moving: tuple[int, int], now: datetime) -> Job:
         target=row.target or "",
         source_id=row.source_id,
         target_id=row.target_id,
-        spec=row.spec,
+        spec=row._mapping.get("spec", {}),
         label=row.label,
         message=row.message,
+        waits_for=waits_for,
         stage=row.stage,
         files_total=row.files_total,
         files_done=row.files_done,
@@ -281,20 +377,30 @@ def files(connection: Connection, job_id: int, *, limit: int, after: int = -1) -
     query = (
         sa.select(tasks.c.files, tasks.c.files_ended, tasks.c.state, tasks.c.files_total)
         .where((tasks.c.job_id == job_id) & tasks.c.action.not_in(("plan", "finish", "clear")))
-        .where(tasks.c.action != "unlink-source")
+        .where((tasks.c.action != "unlink-source") & (_last_number(connection) > after))
         .order_by(tasks.c.id)
+        .execution_options(yield_per=_AT_ONCE)
     )
-    for row in connection.execute(query):
-        if len(found) >= limit and row.files[0][0] > max(found):
-            break
-        for index, values in enumerate(row.files):
-            if values[0] > after:
-                file = TaskFile.of(values)
-                state = _state(row, index, file.number in failed)
-                found[file.number] = FileState(
-                    file.number, file.path, file.target, file.size, state
-                )
+    with connection.execute(query) as rows:
+        for row in rows:
+            if len(found) >= limit and row.files[0][0] > max(found):
+                break
+            for index, values in enumerate(row.files):
+                if values[0] > after:
+                    file = TaskFile.of(values)
+                    state = _state(row, index, file.number in failed)
+                    found[file.number] = FileState(
+                        file.number, file.path, file.target, file.size, state
+                    )
     return [found[number] for number in sorted(found)[:limit]]
+
+
+def _last_number(connection: Connection) -> sa.ColumnElement[Any]:
+    """The number of a task's last file, found by the database: rows need not be brought here."""
+    if connection.dialect.name == "sqlite":
+        return sa.func.json_extract(tasks.c.files, sa.literal_column("'$[#-1][0]'"))
+    last = tasks.c.files.op("->")(sa.literal_column("-1"))
+    return sa.cast(last.op("->>")(sa.literal_column("0")), sa.BigInteger)
 
 
 def _state(row: AnyRow, index: int, has_failed: bool) -> str:

@@ -8,11 +8,15 @@ from urllib.parse import urlsplit
 
 from server.core.errors import InvalidValue
 from server.core.jobs.states import JobKind
+from server.core.values import FASTEST_BPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["JobRequest", "Notify"]
+__all__ = ["LONGEST_QUIET_S", "MOST_PRIORITY", "JobRequest", "Notify"]
+
+MOST_PRIORITY = 100
+LONGEST_QUIET_S = 3600
 
 _MOST_SOURCES = 10_000
 _LONGEST_PATH = 4096
@@ -91,13 +95,13 @@ class JobRequest:
             raise InvalidValue("verify", "is hash or size")
         if self.kind is JobKind.MOVE and self.verify != "hash":
             raise InvalidValue("verify", "a move deletes its source and always verifies by hash")
-        if not 0 <= self.priority <= 100:
-            raise InvalidValue("priority", "is a number from 0 to 100")
-        if not 0 <= self.quiet_s <= 3600:
-            raise InvalidValue("quiet_s", "is a number of seconds up to 3600")
+        if not 0 <= self.priority <= MOST_PRIORITY:
+            raise InvalidValue("priority", f"is a number from 0 to {MOST_PRIORITY}")
+        if not 0 <= self.quiet_s <= LONGEST_QUIET_S:
+            raise InvalidValue("quiet_s", f"is a number of seconds up to {LONGEST_QUIET_S}")
         if not 0 <= self.quiet_timeout_s <= 7 * 86400:
             raise InvalidValue("quiet_timeout_s", "is a number of seconds up to a week")
-        if self.limit_bps is not None and not 1 <= self.limit_bps < 1 << 50:
+        if self.limit_bps is not None and not 1 <= self.limit_bps <= FASTEST_BPS:
             raise InvalidValue("limit_bps", "is a number of bytes a second, at least 1")
         if self.rename and not (self.exact and len(self.sources) == 1 and self.kind.has_target):
             raise InvalidValue("filename", "only a single file that is copied gets another name")

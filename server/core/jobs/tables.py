@@ -48,7 +48,7 @@ jobs = sa.Table(
     sa.Column("bytes_done", sa.BigInteger, nullable=False),
     # That really moved.
     sa.Column("bytes_stored", sa.BigInteger, nullable=False),
-    # Why the job as a whole failed, or what it waits for; "" otherwise.
+    # Why the job as a whole failed; "" otherwise.
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("started_at", UtcDateTime, nullable=True),
@@ -91,8 +91,9 @@ tasks = sa.Table(
     sa.Column("files_ended", sa.Integer, nullable=False),
     sa.Column("files_failed", sa.Integer, nullable=False),
     # Of a move's copies: [number, size, mtime_ns, version] of each source that may go. Of files
-    # that were indexed: [number, size, mtime_ns, SHA-1]. Of a plan: what an earlier look at the
-    # sources saw.
+    # that were indexed: [number, size, mtime_ns, SHA-1]. Of a plan that was put off: what the
+    # last look at the sources saw, when that was and when the first one was (seconds since 1970),
+    # and the path of the file written last.
     sa.Column("results", sa.JSON, nullable=False),
     # Who works on it and until when that counts; "" and NULL when nobody does.
     sa.Column("token", sa.String(32), nullable=False),
@@ -106,7 +107,9 @@ tasks = sa.Table(
     sa.Index(
         "ix_tasks_next",
         "priority",
+        "not_before",
         "id",
+        "job_id",
         sqlite_where=sa.text("state = 'WAITING'"),
         postgresql_where=sa.text("state = 'WAITING'"),
     ),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-__all__ = ["TaskFile", "add_tasks", "cut", "shown_path", "task_values"]
+__all__ = ["TaskFile", "add_tasks", "cut", "kept_path", "shown_path", "task_values"]
 
 # What one worker takes at a time. It works for two seconds and brings back the rest, so these
 # only bound what a row holds and how finely a job spreads over workers.
@@ -45,8 +45,8 @@ class TaskFile:
         """As it stands in the tasks' files column."""
         return [
             self.number,
-            _kept(self.path),
-            _kept(self.target),
+            kept_path(self.path),
+            kept_path(self.target),
             self.size,
             self.mtime_ns,
             self.kind,
@@ -63,7 +63,7 @@ class TaskFile:
         )
 
 
-def _kept(path: str) -> str:
+def kept_path(path: str) -> str:
     """A path as JSON can hold it in every database: no name's bytes that are not UTF-8."""
     if path.isascii() or not _has_escapes(path):
         return path

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from server.core.database import Database
 
 __all__ = [
+    "MOST_CONCURRENT",
     "Current",
     "Seen",
     "Worker",
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 _GONE_AFTER_S = 30.0
-_MOST_CONCURRENT = 1024
+MOST_CONCURRENT = 1024
 
 
 class WorkerState(StrEnum):
@@ -170,8 +171,8 @@ class Workers:
     async def set_concurrency(self, actor: Actor, name: str, concurrency: int | None) -> Worker:
         """How many tasks at once; None for as many as it has threads."""
         require(actor, Action.CONTROL_WORKERS)
-        if concurrency is not None and not 1 <= concurrency <= _MOST_CONCURRENT:
-            raise InvalidValue("concurrency", f"is a number from 1 to {_MOST_CONCURRENT}")
+        if concurrency is not None and not 1 <= concurrency <= MOST_CONCURRENT:
+            raise InvalidValue("concurrency", f"is a number from 1 to {MOST_CONCURRENT}")
         await self._database.write(
             _change, actor, name, self._clock(), {"concurrency": concurrency}
         )
@@ -186,9 +187,13 @@ class Workers:
 
 def list_workers(connection: Connection, now: datetime) -> list[Worker]:
     """Every worker there ever was, by name, with what it is at."""
-    query = sa.select(tasks).where(tasks.c.state == sa.literal_column("'RUNNING'"))
+    shown = (tasks.c.id, tasks.c.job_id, tasks.c.action, tasks.c.moved, tasks.c.worker)
+    query = sa.select(*shown, tasks.c.started_at).where(
+        tasks.c.state == sa.literal_column("'RUNNING'")
+    )
     current: dict[str, list[Current]] = {}
-    for row in connection.execute(query.order_by(tasks.c.id)):
+    # Sorted here: a database would go through all tasks ever in their order.
+    for row in sorted(connection.execute(query), key=lambda row: int(row.id)):
         since = row.started_at or now
         current.setdefault(row.worker, []).append(
             Current(row.id, row.job_id, row.action, row.moved, since)

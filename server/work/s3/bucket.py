@@ -21,6 +21,7 @@ from server.work.s3.unfinished import NOTES, Unfinished
 from server.work.storage import Entry
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterable, Iterator, Sequence
 
     from pixfs.transfer.attributes import Attributes
@@ -38,16 +39,19 @@ class Bucket:
         """An object may be a container; its metadata says so."""
         return True
 
-    def __init__(self, root: str, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, root: str, settings: dict[str, Any], stop: threading.Event | None = None
+    ) -> None:
         """Makes a client; the first request is the first to reach the bucket. StorageError.
 
         ``settings``: endpoint, region, access_key, secret_key, addressing, part_size; boto3's
-        own sources where they are missing.
+        own sources where they are missing. When ``stop`` is set nothing waits long for the
+        bucket any more: StoppedError.
         """
         self.name, self._prefix = parse_root(root)
         self.part_size = int(settings.get("part_size") or PART_SIZE)
         try:
-            self.client = connect(settings)
+            self.client = connect(settings, stop)
         except (BotoCoreError, ValueError) as error:
             raise StorageError(f"the bucket's settings cannot be used: {error}") from error
         self.unfinished = Unfinished(self.client, self.name, self._prefix)
@@ -122,9 +126,8 @@ class Bucket:
         return f"{self._prefix}{path}/" if path else self._prefix
 
     def _pages(self, **request: str) -> Iterator[dict[str, Any]]:
-        paginator = self.client.get_paginator("list_objects_v2")
         with told():
-            yield from paginator.paginate(Bucket=self.name, **request)
+            yield from self.client.pages("list_objects_v2", Bucket=self.name, **request)
 
     def walk(self, path: str) -> Iterator[Entry]:
         """Everything below a folder. Sizes and times are the objects' own: what files they hold

@@ -15,8 +15,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from server.work.beneath import normalise
 from server.work.errors import FileError, StorageError
+from server.work.s3.calls import Calls, StoppableClient
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
 
 _GONE = frozenset({"404", "NoSuchKey", "NotFound"})
@@ -62,14 +64,14 @@ def parse_root(root: str) -> tuple[str, str]:
     return bucket, f"{prefix}/" if prefix else ""
 
 
-def connect(settings: dict[str, Any]) -> Any:  # noqa: ANN401
+def connect(settings: dict[str, Any], stop: threading.Event | None = None) -> StoppableClient:
     """A client, which makes no request yet. BotoCoreError, ValueError: unusable settings.
 
     ``settings``: endpoint, region, access_key, secret_key, addressing; boto3's own sources where
-    they are missing.
+    they are missing. Its calls raise StoppedError when no answer comes after ``stop`` was set.
     """
     session = boto3.session.Session()
-    return session.client(
+    client = session.client(
         "s3",
         endpoint_url=settings.get("endpoint") or None,
         region_name=settings.get("region") or "us-east-1",
@@ -82,3 +84,4 @@ def connect(settings: dict[str, Any]) -> Any:  # noqa: ANN401
             s3={"addressing_style": settings.get("addressing") or "auto"},
         ),
     )
+    return StoppableClient(client, Calls(stop))

@@ -6,9 +6,10 @@ import tempfile
 from typing import IO, TYPE_CHECKING
 
 import xxhash
+from botocore.exceptions import FlexibleChecksumError
 
 import codec
-from server.work.errors import FileError, StorageError
+from server.work.errors import FileError, StoppedError
 from server.work.s3 import objects
 from server.work.s3.client import told
 from server.work.storage import Source
@@ -60,11 +61,15 @@ class ObjectSource(Source):
     def _fetch(self, size: int) -> bytes:
         """The object's next bytes; at its end they must have been those that were stored."""
         try:
-            with told():
-                data: bytes = self._body.read(size)
-        except (OSError, StorageError):
+            data = self._bucket.client.read(self._body, size)
+        except (OSError, StoppedError):
             raise
-        except Exception as error:  # urllib3 raises its own
+        except FlexibleChecksumError as error:
+            # On its way or where it lies; the next attempt tells.
+            reason = "the object is not what its checksum says"
+            raise FileError("damaged", reason, is_transient=True) from error
+        except Exception as error:
+            # Boto3's own and urllib3's: this object alone, or else the next request says so.
             raise FileError("io", "the download broke off", is_transient=True) from error
         self._digest.update(data)
         if not data and self._expected and self._digest.hexdigest() != self._expected:
@@ -101,6 +106,6 @@ class ObjectSource(Source):
 
     def close(self) -> None:
         """Lets the connection go."""
-        self._body.close()
+        self._bucket.client.release(self._body)
         if self._spool is not None:
             self._spool.close()

@@ -43,6 +43,7 @@ class ObjectTarget:
         self._parts: list[dict[str, Any]] = []
         self._size = 0
         self._reads_back = False
+        self._is_unanswered = False
 
     def holds(self, data: bytes) -> bool:
         """Parts are compared as wholes, when they would be sent."""
@@ -108,29 +109,61 @@ class ObjectTarget:
     def commit(self, *, replace: bool) -> None:
         """Completes the object under its name."""
         condition = {} if replace else {"IfNoneMatch": "*"}
-        with told():
-            if self._upload is None:
-                self._bucket.client.put_object(
-                    Bucket=self._bucket.name,
-                    Key=self._key,
-                    Body=bytes(self._buffer),
-                    Metadata=self._metadata | objects.metadata_of_bytes(self._digest.hexdigest()),
-                    ChecksumAlgorithm="SHA256",
-                    **condition,
-                )
-            else:
-                self._bucket.client.complete_multipart_upload(
-                    Bucket=self._bucket.name,
-                    Key=self._key,
-                    UploadId=self._upload,
-                    MultipartUpload={"Parts": self._parts},
-                    **condition,
-                )
+        if self._upload is None:
+            self._metadata |= objects.metadata_of_bytes(self._digest.hexdigest())
+        self._is_unanswered = True
+        try:
+            with told():
+                self._complete(condition)
+        except (OSError, FileError):
+            # Of requests that were tried again, one that was not heard of may have done it.
+            if not self._has_landed():
+                raise
+        self._is_unanswered = False
         if self._upload is not None:
             self._upload = None
             self._bucket.unfinished.forget(self._key)
         self._buffer.clear()
         self._check_landed()
+
+    def _complete(self, condition: dict[str, str]) -> None:
+        client, place = self._bucket.client, {"Bucket": self._bucket.name, "Key": self._key}
+        if self._upload is None:
+            client.put_object(
+                **place,
+                Body=bytes(self._buffer),
+                Metadata=self._metadata,
+                ChecksumAlgorithm="SHA256",
+                **condition,
+            )
+        else:
+            client.complete_multipart_upload(
+                **place,
+                UploadId=self._upload,
+                MultipartUpload={"Parts": self._parts},
+                **condition,
+            )
+
+    def _has_landed(self) -> bool:
+        """Whether the object that is there is the one that was sent."""
+        try:
+            found = self._bucket.head(self.path)
+        except (OSError, FileError):
+            return False
+        if int(found["ContentLength"]) != self._size:
+            return False
+        if self._upload is not None and found["ETag"].strip('"') != self._etag():
+            return False
+        kept: dict[str, str] = found.get("Metadata", {})
+        return self._metadata.items() <= kept.items()
+
+    def _etag(self) -> str:
+        """What S3 calls an object of these parts; "" where it calls them by other than MD5."""
+        try:
+            digests = [bytes.fromhex(part["ETag"].strip('"')) for part in self._parts]
+        except ValueError:
+            return ""
+        return f"{hashlib.md5(b''.join(digests)).hexdigest()}-{len(digests)}"
 
     def _check_landed(self) -> None:
         if not self._reads_back:
@@ -146,10 +179,11 @@ class ObjectTarget:
             raise FileError("verify-failed", "what landed is not what was read", is_transient=True)
 
     def keep(self) -> bool:
-        """Leaves the parts that were uploaded, and the note that finds them."""
+        """Leaves the parts that were uploaded, and the note that finds them; an object whose
+        completion was asked for and not answered may be there, too."""
         upload, self._upload = self._upload, None
         self._buffer.clear()
-        return upload is not None
+        return upload is not None or self._is_unanswered
 
     def abandon(self) -> None:
         """Gives the parts up that were not completed."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
 from server.work.errors import FileError
 from server.work.s3.client import told
+
+if TYPE_CHECKING:
+    from server.work.s3.calls import StoppableClient
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +26,7 @@ NOTES = ".pixfs/uploads/"
 class Unfinished:
     """The unfinished uploads of a storage; blocks."""
 
-    def __init__(self, client: Any, bucket: str, prefix: str) -> None:  # noqa: ANN401
+    def __init__(self, client: StoppableClient, bucket: str, prefix: str) -> None:
         """``prefix``: of the storage's keys."""
         self._client = client
         self._bucket = bucket
@@ -38,11 +41,10 @@ class Unfinished:
         if noted is not None and noted["metadata"] == metadata:
             try:
                 with told():
-                    paginator = self._client.get_paginator("list_parts")
-                    pages = list(
-                        paginator.paginate(Bucket=self._bucket, Key=key, UploadId=noted["upload"])
+                    pages = self._client.pages(
+                        "list_parts", Bucket=self._bucket, Key=key, UploadId=noted["upload"]
                     )
-                parts = [part for page in pages for part in page.get("Parts", [])]
+                    parts = [part for page in pages for part in page.get("Parts", [])]
                 return noted["upload"], {p["PartNumber"]: (p["Size"], p["ETag"]) for p in parts}
             except (OSError, FileError) as error:
                 log.debug("an upload that was cut off cannot be gone on with: %s", error)
@@ -51,6 +53,9 @@ class Unfinished:
             begun = self._client.create_multipart_upload(
                 Bucket=self._bucket, Key=key, Metadata=metadata, ChecksumAlgorithm="SHA256"
             )
+            if begun["ResponseMetadata"].get("RetryAttempts"):
+                # One that nobody heard of may have been begun before it.
+                self._give_up(key, but=begun["UploadId"])
             note = {"key": key, "upload": begun["UploadId"], "metadata": metadata}
             self._client.put_object(
                 Bucket=self._bucket, Key=self._note_key(key), Body=json.dumps(note).encode()
@@ -65,7 +70,7 @@ class Unfinished:
         try:
             with told():
                 body = self._client.get_object(Bucket=self._bucket, Key=self._note_key(key))["Body"]
-                note = json.loads(body.read(1 << 16))
+                note = json.loads(self._client.read(body, 1 << 16))
         except (FileNotFoundError, ValueError):
             return None
         is_ours = isinstance(note, dict) and note.get("key") == key and "upload" in note

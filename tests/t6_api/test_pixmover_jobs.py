@@ -1,0 +1,41 @@
+"""Jobs as PixMover's clients see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from tests.vidispine import working
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.core import Core
+    from tests.pixmover import PixMover
+
+
+async def test_a_job_that_waits_for_a_folder_to_be_quiet_says_so(
+    core: Core, as_admin: PixMover, tmp_path: Path
+) -> None:
+    folder = tmp_path / "one" / "sh010"
+    folder.mkdir(parents=True)
+    (folder / "bg.1001.dpx").write_bytes(b"just written")
+    made = {"name": "one", "kind": "directory", "root": str(tmp_path / "one")}
+    assert (await as_admin.post("/storages", **made)).status_code == 200
+    form = {"kind": "verify", "source": "one", "sources": "sh010", "quiet_s": "3600"}
+    job = (await as_admin.post("/jobs", **form)).json()
+    assert job["message"] == ""
+    async with working(core):
+        with trio.fail_after(120):
+            while not job["message"]:
+                job = (await as_admin.get(f"/jobs/{job['id']}")).json()
+        (listed,) = (await as_admin.get("/jobs")).json()["jobs"]
+        cancelled = (await as_admin.post(f"/jobs/{job['id']}/cancel")).json()
+    for told in (job, listed):
+        assert told["state"] == "RUNNING"
+        assert told["message"].startswith(
+            "waits until nothing has been written to its files for 3600 s, last to"
+            " 'sh010/bg.1001.dpx': looks again in "
+        )
+    assert (cancelled["state"], cancelled["message"]) == ("CANCELLED", "")
