@@ -17,7 +17,14 @@ from server.core.catalog import (
     StorageChange,
     TransferOptions,
 )
-from server.core.errors import InUse, InvalidValue, NameTaken, NotFound, PackageError
+from server.core.errors import (
+    InUse,
+    InvalidValue,
+    NameTaken,
+    NotFound,
+    PackageError,
+    StorageRefused,
+)
 from server.core.jobs import JobKind, JobRequest, JobState
 from server.core.permissions import SYSTEM
 from tests.t5_core.catalog_desk import CatalogDesk
@@ -187,10 +194,10 @@ async def test_nothing_is_moved_from_or_to_a_closed_storage(desk: CatalogDesk) -
     file = await desk.upload(one, "a.dpx", DATA)
     names = [(await desk.catalog.storage(SYSTEM, n)).storage.name for n in (one, two)]
     await desk.core.storages.change(SYSTEM, names[1], read_only=True)
-    with pytest.raises(InvalidValue, match="read-only"):
+    with pytest.raises(StorageRefused, match="read-only"):
         await desk.catalog.copy_file(SYSTEM, file.id, two, TransferOptions())
     await desk.core.storages.change(SYSTEM, names[0], read_only=True)
-    with pytest.raises(InvalidValue, match="read-only"):
+    with pytest.raises(StorageRefused, match="read-only"):
         await desk.catalog.delete_file(SYSTEM, file.id, JobOptions())
     await desk.catalog.change_storage(SYSTEM, one, StorageChange(capacity=1))
 

@@ -111,6 +111,37 @@ async def test_a_deleted_file_is_gone_with_its_entity(
     await admin.call("GET", f"/file/{made['id']}", status=404)
 
 
+async def test_a_storage_that_is_closed_gives_and_takes_nothing_back(
+    admin: Vidispine, storages: tuple[str, str]
+) -> None:
+    """Whatever would change it is refused alike; a copy only takes from it."""
+    one, two = storages
+    made = await admin.upload(one, "a.dpx", b"frame")
+    other = await admin.upload(two, "b.dpx", b"frame")
+    method = (await admin.json("GET", f"/storage/{one}"))["method"][0]
+    await admin.json("PUT", f"/storage/{one}/method/{method['id']}", write="false")
+    for verb, address in (
+        ("POST", f"/file/{made['id']}/storage/{two}?move=true"),
+        ("POST", f"/file/{other['id']}/storage/{one}"),
+        ("DELETE", f"/file/{made['id']}"),
+        ("POST", f"/storage/{one}/file/data?path=c.dpx"),
+        ("POST", f"/file/{made['id']}/data"),
+    ):
+        content = b"x" if address.endswith(("data", "c.dpx")) else None
+        told = await admin.json(verb, address, content=content, status=403)
+        assert told["forbidden"] == {
+            "context": "storage",
+            "id": one,
+            "explanation": f"the storage {one} is read-only",
+        }, address
+    text = await admin.call("DELETE", f"/file/{made['id']}", status=403, accept=TEXT)
+    assert text.text == (
+        f"403 The operation is not allowed\r\nContext: storage\r\nID: {one}\r\n"
+        f"Reason: the storage {one} is read-only\r\n"
+    )
+    assert (await admin.copy(made["id"], two))["status"] == "READY"
+
+
 async def test_jobs_do_not_follow_links_that_lead_out(
     core: Core, admin: Vidispine, storages: tuple[str, str], tmp_path: Path
 ) -> None:

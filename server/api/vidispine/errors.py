@@ -61,18 +61,23 @@ def _invalid(error: core.CoreError) -> ExceptionDocument:
 
 
 def _forbidden(error: core.CoreError) -> ExceptionDocument:
-    return ExceptionDocument(forbidden=Forbidden(explanation=error.told(word)))
+    context, number = _about(error)
+    return ExceptionDocument(
+        forbidden=Forbidden(context=context, id=number, explanation=error.told(word))
+    )
 
 
 def _conflict(error: core.CoreError) -> ExceptionDocument:
-    about = error.about
+    context, number = _about(error)
     return ExceptionDocument(
-        conflict=Conflict(
-            context=None if about is None else about.kind.lower(),
-            id=None if about is None else vx(about.id),
-            explanation=error.told(word),
-        )
+        conflict=Conflict(context=context, id=number, explanation=error.told(word))
     )
+
+
+def _about(error: core.CoreError) -> tuple[str | None, str | None]:
+    """What a refusal is about: its kind and id."""
+    about = error.about
+    return (None, None) if about is None else (about.kind.lower(), vx(about.id))
 
 
 def _file_exists(error: core.CoreError) -> ExceptionDocument:
@@ -173,7 +178,11 @@ def _to_text(fault: Fault) -> bytes:
         ]
     elif (forbidden := document.forbidden) is not None:
         title = "The operation is not allowed"
-        said = [("Context", forbidden.context), ("Reason", forbidden.explanation)]
+        said = [
+            ("Context", forbidden.context),
+            ("ID", forbidden.id),
+            ("Reason", forbidden.explanation),
+        ]
     elif (unknown := document.not_authorized) is not None:
         title = "Not authorized"
         said = [("Reason", unknown.message)]

@@ -158,6 +158,9 @@ def _refusals(endpoint: Endpoint) -> dict[str, Any]:
     refused = dict(_REFUSED)
     if endpoint.conflicts:
         refused["409"] = "It does not go with what there is."
+    if endpoint.takes:
+        refused["408"] = "The body did not come."
+        refused["413"] = "The body is larger than any document."
     if endpoint.method == "POST":
         refused["507"] = "There is no room left on the storage."
     content = {

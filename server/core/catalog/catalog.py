@@ -228,12 +228,12 @@ class Catalog:
     async def copy_file(
         self, actor: Actor, file_id: int, target_id: int, options: TransferOptions
     ) -> Job:
-        """Starts a copy, or a move, to another storage."""
+        """Starts a copy, or a move, to another storage; StorageRefused when it is closed."""
         require(actor, Action.CHANGE_FILES)
         return await self._submit(actor, work.copy_file, file_id, target_id, options)
 
     async def delete_file(self, actor: Actor, file_id: int, options: JobOptions) -> Job:
-        """Starts the deletion of a file; its entity goes with it."""
+        """Starts the deletion of a file; its entity goes with it. StorageRefused."""
         require(actor, Action.CHANGE_FILES)
         return await self._submit(actor, work.delete_file, file_id, options)
 
