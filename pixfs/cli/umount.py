@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NAME = "umount"
 HELP = "unmount, leaving what waits for compression to the next mount"
 
-# The daemon's heartbeat holds the mount for an instant every other second.
+# Who looks at a mount (df, a file browser) holds it for an instant.
 _BUSY_RETRIES = 20
 _BUSY_PAUSE_S = 0.05
 # A daemon that takes no longer to end is not worth a word.

@@ -42,7 +42,11 @@ R = TypeVar("R")
 
 
 class Operations(pyfuse3.Operations):
-    """One volume's request handlers; the session owns it and closes the volume after it."""
+    """One volume's request handlers; the session owns it and closes the volume after it.
+
+    Attributes:
+        taken: how many requests have been taken up.
+    """
 
     # With a write-back cache the kernel would own size and mtime of open files, and a conversion
     # could not tell a settled file from one with dirty pages.
@@ -59,6 +63,7 @@ class Operations(pyfuse3.Operations):
         self._directories: HandleTable[OpenDirectory] = HandleTable()
         self._released = trio.lowlevel.ParkingLot()
         self.initialized = trio.Event()
+        self.taken = 0
         self.pacing = Pacing()
 
     def init(self) -> None:

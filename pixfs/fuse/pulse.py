@@ -1,8 +1,10 @@
-"""The heartbeat's process: asks the mount for an attribute, over and over, and says so.
+"""The heartbeat's process: asks the mount for an attribute when its daemon has fallen silent.
 
-    python -I -S pulse.py MOUNTPOINT ATTRIBUTE INTERVAL_S DAEMON_PID
+    python -I -S pulse.py MOUNTPOINT ATTRIBUTE INTERVAL_S DAEMON_PID DEVICE
 
-Each answer of the mount, an error too, becomes one byte on standard output. SIGTERM ends it.
+Standard input brings a byte whenever the daemon's request loop has gone round. When none comes for
+so long, the loop may be waiting for a request, which is then made. SIGTERM ends it. DEVICE is the
+mount's, as major:minor; empty if it is not known.
 
 It is a process of its own because whoever waits for an answer of the mount cannot be killed once
 the request has been read: the kernel waits for the daemon, and for nothing else. Were that a
@@ -37,8 +39,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(arguments: list[str]) -> int:
-    """Beat until SIGTERM or until the daemon is gone; 0."""
-    mountpoint, attribute, interval_s, daemon = arguments
+    """Attend to the daemon until SIGTERM or until it is gone; 0."""
+    mountpoint, attribute, interval_s, daemon, device = arguments
     # The terminal's signals are for the daemon alone.
     ours = {signal.SIGTERM, ORPHANED}
     signal.pthread_sigmask(signal.SIG_BLOCK, ours | {signal.SIGINT, signal.SIGQUIT})
@@ -46,35 +48,36 @@ def main(arguments: list[str]) -> int:
     if os.getppid() != int(daemon):
         return 0
     gone = os.pidfd_open(int(daemon))
-    device = _Device()
-    beating = (mountpoint, attribute, float(interval_s), device)
-    threading.Thread(target=_beat, args=beating, daemon=True).start()
+    attending = (0, float(interval_s), mountpoint, attribute)
+    threading.Thread(target=attend, args=attending, daemon=True).start()
     if signal.sigwait(ours) == ORPHANED:
-        see_out(gone, mountpoint, device.number)
+        see_out(gone, mountpoint, _number(device))
     # Not by way of the interpreter's end, which would wait for a thread that waits for the mount.
     os._exit(0)
 
 
-class _Device:
-    """The mount's device number, once the mount has told it."""
-
-    number: int | None = None
-
-
-def _beat(mountpoint: str, attribute: str, interval_s: float, device: _Device) -> None:
-    pause = threading.Event()
+def attend(told: int, interval_s: float, mountpoint: str, attribute: str) -> None:
+    """Ask whenever a pipe has brought nothing for so long; return when its other end is closed."""
+    poll = select.poll()
+    poll.register(told, select.POLLIN)
     while True:
-        with suppress(OSError):
-            # Also the answer of the directory underneath will do, once the mount has been
-            # detached while files are open: the loop is then kept going by their requests.
-            os.getxattr(mountpoint, attribute)
-            if device.number is None:
-                device.number = os.stat(mountpoint).st_dev
-        try:
-            os.write(1, b".")
-        except OSError:
+        if not poll.poll(interval_s * 1000):
+            ask(mountpoint, attribute)
+        elif not os.read(told, 4096):
             return
-        pause.wait(interval_s)
+
+
+def ask(mountpoint: str, attribute: str) -> None:
+    """Make a request of the mount; its answer does not matter."""
+    # Also the answer of the directory underneath will do, once the mount has been detached while
+    # files are open: the loop is then kept going by their requests.
+    with suppress(OSError):
+        os.getxattr(mountpoint, attribute)
+
+
+def _number(device: str) -> int | None:
+    major, _, minor = device.partition(":")
+    return os.makedev(int(major), int(minor)) if minor else None
 
 
 def see_out(daemon: int, mountpoint: str, device: int | None) -> None:

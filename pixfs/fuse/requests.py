@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import pyfuse3
 
@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-S = TypeVar("S")
+
+class Taking(Protocol):
+    """Whoever has handlers.
+
+    Attributes:
+        taken: how many requests its handlers have taken up.
+    """
+
+    taken: int
+
+
+S = TypeVar("S", bound=Taking)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -23,10 +34,12 @@ R = TypeVar("R")
 def answered(
     handler: Callable[Concatenate[S, P], Awaitable[R]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
-    """Turn whatever a handler raises into an errno: any other exception would end the mount."""
+    """Count the request, and turn whatever its handler raises into an errno: any other exception
+    would end the mount."""
 
     @functools.wraps(handler)
     async def guarded(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
+        self.taken += 1
         try:
             return await handler(self, *args, **kwargs)
         except pyfuse3.FUSEError:

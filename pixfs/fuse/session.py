@@ -146,6 +146,7 @@ class Session:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._announce, operations, heartbeat)
+                nursery.start_soon(beat, operations, connection, heartbeat)
                 if self._settings.policy.mode == "on-close":
                     nursery.start_soon(self._warm_kernels)
                 nursery.start_soon(self._give_memory_back)
@@ -205,7 +206,8 @@ class Session:
     async def _announce(self, operations: Operations, heartbeat: Heartbeat) -> None:
         await operations.initialized.wait()
         await trio.to_thread.run_sync(self._tune_kernel)
-        await trio.to_thread.run_sync(heartbeat.start)
+        mount = await trio.to_thread.run_sync(mountinfo.mount_at, self._mountpoint)
+        await trio.to_thread.run_sync(heartbeat.start, mount.device if mount else "")
         log.info("%s is mounted at %s", self._settings.backing, self._mountpoint)
         self._manager.notify("READY=1", f"STATUS=serving {self._mountpoint}")
         self._on_ready()
@@ -247,6 +249,16 @@ class Session:
         log.info("what is still being converted is left to the next mount")
         self._volume.abandon()
         closing.join()
+
+
+async def beat(operations: Operations, connection: Connection, heartbeat: Heartbeat) -> None:
+    """Tell the heartbeat that the loop goes round, and that requests are taken up if there are
+    any."""
+    while True:
+        before = operations.taken
+        await trio.sleep(heartbeat.every_s)
+        if operations.taken != before or not connection.has_request():
+            heartbeat.beat()
 
 
 def serve(settings: MountSettings, on_ready: Callable[[], None] | None = None) -> None:

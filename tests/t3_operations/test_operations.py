@@ -74,6 +74,15 @@ async def test_each_way_to_find_a_file_counts_one_lookup(
     assert caught.value.errno == errno.ESTALE
 
 
+async def test_every_request_that_is_taken_up_is_counted(operations: Operations) -> None:
+    """Those that fail, too: the heartbeat tells by it that somebody takes them up."""
+    before = operations.taken
+    await operations.getattr(ROOT_NUMBER, CTX)
+    with pytest.raises(pyfuse3.FUSEError):
+        await operations.lookup(ROOT_NUMBER, b"none", CTX)
+    assert operations.taken == before + 2
+
+
 @pytest.mark.usefixtures("readdir_replies")
 async def test_readdir_counts_exactly_what_it_answered(
     operations: Operations, volume: Volume

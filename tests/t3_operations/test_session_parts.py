@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import signal
 import socket
@@ -11,12 +12,16 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import trio
+import trio.testing
 
 from pixfs import runfiles
 from pixfs.errors import MountError
-from pixfs.fuse import mountinfo, mountpoint
+from pixfs.fuse import mountinfo, mountpoint, pulse
+from pixfs.fuse.connection import Connection
 from pixfs.fuse.heartbeat import Heartbeat
 from pixfs.fuse.readahead import (
     READ_AHEAD_KIB,
@@ -25,8 +30,12 @@ from pixfs.fuse.readahead import (
     window_kib,
 )
 from pixfs.fuse.sdnotify import ServiceManager, watchdog_interval_s
+from pixfs.fuse.session import beat
 from pixfs.fuse.signals import NUMBERS, StopSignals
 from tests.checklogs import ExpectLogs, LogCheck, lines_to_act_on
+
+if TYPE_CHECKING:
+    from pixfs.fuse.operations import Operations
 
 MOUNTINFO = r"""22 1 254:0 / / rw,relatime - ext4 /dev/root rw
 40 22 0:39 / /mnt/a\040b rw,nosuid - fuse.pixfs /data/a\040b rw
@@ -317,17 +326,105 @@ def test_the_heartbeat_has_begun_when_start_returns(
     returned = threading.Event()
     popen = subprocess.Popen
 
-    def slow(command: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+    def slow(command: list[str], *, stdin: int, bufsize: int) -> subprocess.Popen[bytes]:
         returned.wait(0.2)
-        process = popen(command, stdin=stdin, stdout=stdout)
+        process = popen(command, stdin=stdin, bufsize=bufsize)
         order.append("the process runs")
         return process
 
     monkeypatch.setattr("pixfs.fuse.heartbeat.subprocess.Popen", slow)
     heartbeat = Heartbeat(str(tmp_path), b"user.pid", ServiceManager(None), None)
-    heartbeat.start()
+    heartbeat.start("0:0")
     order.append("started")
     returned.set()
     heartbeat.ask_to_stop()
     heartbeat.join()
     assert order == ["the process runs", "started"]
+
+
+def test_a_heartbeat_that_nobody_listens_to_blocks_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def noted(command: list[str], *, stdin: int, bufsize: int) -> subprocess.Popen[bytes]:
+        started.append(popen(command, stdin=stdin, bufsize=bufsize))
+        return started[-1]
+
+    monkeypatch.setattr("pixfs.fuse.heartbeat.subprocess.Popen", noted)
+    heartbeat = Heartbeat(str(tmp_path), b"user.pid", ServiceManager(None), None)
+    heartbeat.beat()
+    heartbeat.start("0:0")
+    (process,) = started
+    process.send_signal(signal.SIGSTOP)
+    assert process.stdin is not None
+    for _ in range(fcntl.fcntl(process.stdin, fcntl.F_GETPIPE_SZ) + 1):
+        heartbeat.beat()
+    process.kill()
+    heartbeat.ask_to_stop()
+    heartbeat.join()
+    heartbeat.beat()
+
+
+class Beats(Heartbeat):
+    """Counts what the loop says."""
+
+    def __init__(self) -> None:
+        super().__init__("/mount", b"user.pid", ServiceManager(None), None)
+        self.count = 0
+
+    def beat(self) -> None:
+        self.count += 1
+
+
+@pytest.mark.parametrize(
+    ("is_request_there", "are_taken_up", "is_said"),
+    [(False, False, True), (True, True, True), (False, True, True), (True, False, False)],
+)
+async def test_the_loop_says_that_it_goes_round_unless_it_leaves_requests_lying(
+    operations: Operations,
+    autojump_clock: trio.testing.MockClock,
+    is_request_there: bool,
+    are_taken_up: bool,
+    is_said: bool,
+) -> None:
+    connection, heartbeat = Connection(), Beats()
+    connection.has_request = lambda: is_request_there  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(beat, operations, connection, heartbeat)
+        await trio.sleep(heartbeat.every_s / 2)
+        for _ in range(3):
+            operations.taken += are_taken_up
+            await trio.sleep(heartbeat.every_s)
+        nursery.cancel_scope.cancel()
+    assert heartbeat.count == (3 if is_said else 0)
+
+
+def test_umount_never_meets_the_heartbeat_of_a_loop_that_goes_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Asking keeps the mount busy for as long as the answer takes: umount was refused then."""
+    asked: list[str] = []
+    monkeypatch.setattr(pulse, "ask", lambda mountpoint, _: asked.append(mountpoint))
+    told, tell = os.pipe()
+    os.write(tell, b"...")
+    os.close(tell)
+    pulse.attend(told, 0, "/mount", "user.pid")
+    os.close(told)
+    assert asked == []
+
+
+def test_the_heartbeat_asks_when_the_loop_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, tell = os.pipe()
+    asked: list[str] = []
+
+    def ask(mountpoint: str, attribute: str) -> None:
+        asked.append(f"{mountpoint} {attribute}")
+        if len(asked) == 2:
+            os.close(tell)
+
+    monkeypatch.setattr(pulse, "ask", ask)
+    pulse.attend(told, 0, "/mount", "user.pid")
+    os.close(told)
+    assert asked == ["/mount user.pid"] * 2

@@ -292,9 +292,10 @@ def test_a_daemon_killed_in_the_middle_of_its_heartbeat_dies(mount: Mounted) -> 
     getxattr, writev = SYSTEM_CALLS[platform.machine()]
     trace = mount.backing.parent / "trace"
     command = [strace, "-f", "-qq", "-o", str(trace), "-p", str(mount.pid)]
-    # The daemon reads the heartbeat's request and is held at its answer.
+    # The daemon is held at an answer: its loop falls silent, and the heartbeat asks.
     command += ["-e", "trace=writev", "-e", "inject=writev:delay_enter=600000000"]
     tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    user: subprocess.Popen[bytes] | None = None
     try:
         deadline = time.monotonic() + TIMEOUT_S
         waiting = False
@@ -303,12 +304,16 @@ def test_a_daemon_killed_in_the_middle_of_its_heartbeat_dies(mount: Mounted) -> 
                 assert tracer.stderr is not None
                 pytest.skip(f"nothing can be traced here: {tracer.stderr.read()}")
             assert time.monotonic() < deadline, "no heartbeat came"
+            if user is None or user.poll() is not None:
+                command = ["cat", str(mount.path / "none")]
+                user = subprocess.Popen(command, stderr=subprocess.DEVNULL)
             asking = getxattr in system_calls_of(wait_for_pulse(mount))
             waiting = asking and writev in system_calls_of(mount.pid)
         os.kill(mount.pid, signal.SIGKILL)
     finally:
         tracer.kill()
         tracer.communicate()
+    assert user.wait() != 0
     assert is_gone(mount.pid)
     mount.kill()
     with pytest.raises(OSError, match="not connected"):
