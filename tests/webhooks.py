@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,10 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["Receiver", "receiving"]
+__all__ = ["DRIPS", "NEVER", "Receiver", "receiving"]
+
+# What is no answer but a way not to answer.
+NEVER, DRIPS = b"never", b"drips"
 
 
 @dataclass
@@ -34,9 +37,18 @@ class Receiver:
                 body += await stream.receive_some(65536)
             self.requests.append((headers, body))
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-            if answer == b"never":
+            if answer == NEVER:
                 await trio.sleep_forever()
-            await stream.send_all(answer)
+            if answer == DRIPS:
+                # Always something, and never an answer.
+                with suppress(trio.BrokenResourceError):
+                    await stream.send_all(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                    while True:
+                        await stream.send_all(b"x")
+                        await trio.sleep(0.05)
+                return
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(answer)
 
 
 @asynccontextmanager

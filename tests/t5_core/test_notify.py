@@ -20,7 +20,7 @@ from server.notify.errors import DeliveryError
 from server.notify.outbox import MOST_ATTEMPTS, Outbox
 from server.notify.webhook import Webhook, signature
 from tests.t5_core.desk import Desk
-from tests.webhooks import receiving
+from tests.webhooks import DRIPS, NEVER, receiving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,16 +102,21 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
     [
         b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n",
         b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"x-%d: y\r\n" % n for n in range(100_000)) + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * (1 << 20) + b"\r\n\r\n",
         b"nonsense",
         b"",
-        b"never",
+        NEVER,
+        DRIPS,
     ],
+    ids=["500", "redirect", "headers", "header", "nonsense", "nothing", "never", "drips"],
 )
 async def test_what_is_not_taken_is_sent_again(desk: Desk, answer: bytes) -> None:
     async with receiving(answer, OK) as receiver:
         await ended_job(desk, Notify(receiver.url))
         # Only who never answers is waited for in vain.
-        await outbox_of(desk, patience_s=1 if answer == b"never" else 60).send_due()
+        is_slow = answer in (NEVER, DRIPS)
+        await outbox_of(desk, patience_s=1 if is_slow else 60).send_due()
         assert await states(desk) == [("WAITING", 1)]
         outbox = outbox_of(desk)
         assert await outbox.send_due() == 0
@@ -120,7 +125,7 @@ async def test_what_is_not_taken_is_sent_again(desk: Desk, answer: bytes) -> Non
     assert await states(desk) == [("SENT", 2)]
     numbers = {headers["x-pixfs-delivery"] for headers, _ in receiver.requests}
     # One that never answers may not even have been reached in time.
-    assert len(receiver.requests) == 2 or answer == b"never"
+    assert len(receiver.requests) == 2 or is_slow
     assert len(numbers) == 1
 
 
@@ -182,6 +187,11 @@ async def test_killed_before_it_is_noted_it_is_sent_again(
         "100.64.0.1",
         "224.0.0.1",
         "localhost",
+        "localhost.",
+        "LOCALHOST",
+        "127\u30020\u30020\u30021",
+        "0177.0.0.1",
+        "127.0.0.1\r\nX-Evil: 1",
         "user@93.184.216.34",
     ],
 )
@@ -189,6 +199,46 @@ async def test_inner_addresses_are_not_connected_to(host: str) -> None:
     with pytest.raises(DeliveryError) as caught:
         await Egress().resolve(f"http://{host}/x")
     assert caught.value.is_final or "not known" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ["10.0.0.1"],  # as of 10.0.0.1.nip.io
+        ["93.184.216.34", "127.0.0.1"],
+        ["2606:2800:220:1:248:1893:25c8:1946", "fd00::1"],
+    ],
+)
+async def test_a_name_of_an_inner_address_is_not_connected_to(
+    addresses: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when another of its addresses is public."""
+    known_as(monkeypatch, addresses)
+    with pytest.raises(DeliveryError) as caught:
+        await Egress().resolve("http://hooks.example/x")
+    assert caught.value.is_final
+
+
+async def test_a_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it stands for a moment later, the connection goes to the address that was checked:
+    nothing is left in the URL that could be looked up again."""
+    asked = known_as(monkeypatch, ["93.184.216.34"], ["127.0.0.1"])
+    endpoint = await Egress().resolve("https://hooks.example/x?y=z")
+    assert endpoint.url == "https://93.184.216.34:443/x?y=z"
+    assert (endpoint.host, endpoint.authority) == ("hooks.example", "hooks.example")
+    assert asked == ["hooks.example"]
+
+
+def known_as(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
+    """Lets any name stand for these addresses, one look-up after the other; the names asked for."""
+    left, asked = list(answers), []
+
+    async def look_up(host: str, port: int, **more: object) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        return [(0, 0, 0, "", (address, port)) for address in left.pop(0)]
+
+    monkeypatch.setattr("trio.socket.getaddrinfo", look_up)
+    return asked
 
 
 async def test_what_is_allowed_is_pinned() -> None:

@@ -259,7 +259,7 @@ def test_leftovers_of_an_earlier_attempt_are_removed(source: Path, target: Path)
     left = [name for name in tree(target) if "pixfs-part" in name]
     assert left == [".8-1-1-0.pixfs-part"]
     (target / ".7-1-1-0.pixfs-part").write_bytes(b"half")
-    actions.clear(batch)
+    actions.clear(batch, Flow())
     assert [name for name in tree(target) if "pixfs-part" in name] == left
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import xmlschema
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import server.api.vidispine
@@ -111,6 +111,7 @@ def test_a_name_cannot_make_lines_or_elements_of_its_own() -> None:
 
 
 @given(text=st.text(alphabet=st.characters(codec=None)), at=st.datetimes())
+@example(text="\ud800", at=datetime(2026, 3, 1))
 def test_xml_is_valid_whatever_is_in_it(text: str, at: datetime) -> None:
     made = to_xml(
         d.FileDocument(id="VX-1", path=text, state="OPEN", timestamp=at.replace(tzinfo=UTC))

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
@@ -19,7 +20,7 @@ from aiosmtpd.controller import Controller
 from tests.serve_command import PIXFS, WAIT_S, Serve, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -146,6 +147,38 @@ def test_a_limit_is_the_jobs_own(terminal: Terminal) -> None:
     job = terminal.client.get(f"/jobs/{number(said)}").json()
     assert (job["limit_bps"], job["state"]) == (2 << 20, "SUCCEEDED")
     assert "1 done, 0 skipped, 0 failed; 5 B in " in said
+
+
+def test_a_cancelled_copy_leaves_whole_files_only(terminal: Terminal, tmp_path: Path) -> None:
+    """Cancelled in the middle of a file, between directories, with others copied already."""
+    for name in ("from", "to"):
+        (tmp_path / name).mkdir()
+        terminal.send(
+            "POST", "/storages", name=f"c-{name}", kind="directory", root=str(tmp_path / name)
+        )
+    files = {f"f.{number}.dpx": os.urandom(3 << 20) for number in range(1001, 1041)}
+    for name, data in files.items():
+        (tmp_path / "from" / name).write_bytes(data)
+    said = submit(terminal, "copy", "c-from:f.%d.dpx", "--to", "c-to:", "--limit", "4M")
+    to = tmp_path / "to"
+    until(lambda: len(list(to.glob("f.*.dpx"))) > 1 and list(to.glob(".*pixfs-part")))
+    assert "is CANCELLED" in terminal.type("cancel", number(said))
+    until(lambda: not list(to.glob(".*")))
+    left = {path.name: path.read_bytes() for path in to.iterdir()}
+    assert 1 < len(left) < len(files)
+    assert left.items() <= files.items()
+    job = terminal.client.get(f"/jobs/{number(said)}").json()
+    assert (job["state"], job["batches_running"]) == ("CANCELLED", 0)
+    assert "an ended job can only be retried" in terminal.type("cancel", number(said), status=1)
+    for name in ("from", "to"):
+        terminal.send("POST", f"/storages/c-{name}/remove")
+
+
+def until(is_true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("limit", ["0", "-5", "fast", "unlimited"])

@@ -49,7 +49,12 @@ def is_xml_text(text: str) -> bool:
 
 def shown(text: str) -> str:
     r"""Text that every form can carry: bytes of a name that are no UTF-8 are shown as ``\xNN``."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        # Half a character, which no file name and no text that is taken has.
+        raw = text.encode("utf-8", "backslashreplace")
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def text_time(at: datetime | None) -> str:
