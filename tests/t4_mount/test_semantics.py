@@ -196,6 +196,26 @@ def test_a_large_directory_is_listed_whole_and_once(manual_mount: Mounted) -> No
     assert raw.stdout.split()[:2] == [".", ".."]
 
 
+def test_a_directory_is_read_in_small_pieces_and_a_file_in_large_ones(
+    manual_mount: Mounted,
+) -> None:
+    """opendir takes st_blksize for its buffer's size: with that of a file, whoever sought in a
+    directory of thousands had all of them looked at for each entry."""
+    folder, file = manual_mount.path / "folder", manual_mount.path / "file"
+    folder.mkdir()
+    file.touch()
+
+    def sizes() -> list[int]:
+        return [path.stat().st_blksize for path in (manual_mount.path, folder, file)]
+
+    assert sizes() == [65536, 65536, 1048576]
+    # A listing tells them, too.
+    assert manual_mount.stop() == 0
+    manual_mount.start("--manual")
+    assert len(os.listdir(manual_mount.path)) == 2
+    assert sizes() == [65536, 65536, 1048576]
+
+
 def test_names_that_are_not_utf8(manual_mount: Mounted) -> None:
     name = os.fsencode(manual_mount.path) + b"/\xff\xfe frame.dpx"
     with open(name, "wb") as file:
