@@ -6,11 +6,10 @@ options) and the policy's fields by their own names, all optional.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from pixfs.configfile import read_table
+from pixfs.configfile import PATH_KEYS, read_table
 from pixfs.errors import ConfigError
 from pixfs.throttle import parse_rate
 from pixfs.volume import Policy
@@ -43,7 +42,6 @@ _POLICY_TYPES: dict[str, type] = {
 }
 RATE_KEYS = ("throttle_read", "throttle_write")
 POLICY_KEYS = tuple(f.name for f in fields(Policy))
-PATH_KEYS = ("backing", "mountpoint", "log")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _BOOLEANS = {"": True, "yes": True, "true": True, "1": True}
 _BOOLEANS |= {"no": False, "false": False, "0": False}
@@ -184,15 +182,3 @@ def _from_text(key: str, text: str, wanted: type) -> object:
         return int(text[:-1]) * unit if unit else int(text)
     except (KeyError, ValueError):
         raise ConfigError(f"{key}={text!r} is not a {wanted.__name__}") from None
-
-
-def default_log_path(mountpoint: str) -> str:
-    """Where a daemon in the background logs to; the directory is made when it is missing."""
-    if os.geteuid() == 0:
-        base = "/var/log/pixfs"
-    else:
-        state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-        base = os.path.join(state, "pixfs")
-    os.makedirs(base, mode=0o750, exist_ok=True)
-    name = mountpoint.strip("/").replace("/", "-")[-200:] or "root"
-    return os.path.join(base, f"{name}.log")

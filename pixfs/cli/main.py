@@ -11,15 +11,13 @@ import importlib
 import sys
 from typing import TYPE_CHECKING
 
+from pixfs.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from pixfs.cli.verbs import VERBS
 from pixfs.errors import ConfigError, PixfsError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 _EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
 
 

@@ -13,6 +13,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from pixfs.cli.exits import EXIT_USAGE
+from pixfs.configfile import default_log_path, paths_in
 from pixfs.errors import ConfigError, MountError, PixfsError
 
 if TYPE_CHECKING:
@@ -54,10 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Mount; 0 when the mount answers (or, in the foreground, after it was unmounted)."""
-    settings = read_settings(args)
     if args.foreground:
-        return _serve(args, settings)
-    return _start_daemon(args, settings)
+        return _serve(args)
+    return _start_daemon(args)
 
 
 def read_settings(args: argparse.Namespace) -> MountSettings:
@@ -79,21 +80,27 @@ def read_settings(args: argparse.Namespace) -> MountSettings:
     }
     values |= {key: value for key, value in flags.items() if value is not None}
     settings = settings.merged(values, options)
-    if not settings.backing or not settings.mountpoint:
-        missing = "mountpoint" if settings.backing else "backing"
-        raise ConfigError(f"no {missing}: give BACKING and MOUNTPOINT, or a --config that has both")
+    _check_named(settings.backing, settings.mountpoint)
     return settings
 
 
-def _serve(args: argparse.Namespace, settings: MountSettings) -> int:
+def _check_named(backing: str, mountpoint: str) -> None:
+    if not backing or not mountpoint:
+        missing = "mountpoint" if backing else "backing"
+        raise ConfigError(f"no {missing}: give BACKING and MOUNTPOINT, or a --config that has both")
+
+
+def _serve(args: argparse.Namespace) -> int:
+    settings = read_settings(args)
     # What is loaded stays: looking through it for garbage would take a tenth of the start.
     gc.disable()
     from pixfs.cli.logs import log_to_stderr, redirect_to_file
+
+    if settings.log:
+        redirect_to_file(settings.log)
     from pixfs.fuse.session import serve
 
     gc.enable()
-    if settings.log:
-        redirect_to_file(settings.log)
     log_to_stderr(debug=args.debug)
     report = _Report(args.ready_fd)
     try:
@@ -127,11 +134,15 @@ class _Report:
             self._fd = None
 
 
-def _start_daemon(args: argparse.Namespace, settings: MountSettings) -> int:
-    from pixfs.config import default_log_path
-
-    _tell_of_former(settings.mountpoint)
-    log_path = os.path.abspath(settings.log or default_log_path(settings.mountpoint))
+def _start_daemon(args: argparse.Namespace) -> int:
+    # The daemon reads all that it is told. Its paths are enough here: the rest would have the
+    # volume and the codec loaded twice.
+    paths = paths_in(args.config, args.options)
+    backing = args.backing or paths.get("backing", "")
+    mountpoint = args.mountpoint or paths.get("mountpoint", "")
+    _check_named(backing, mountpoint)
+    _tell_of_former(mountpoint)
+    log_path = os.path.abspath(args.log or paths.get("log") or default_log_path(mountpoint))
     reading, writing = os.pipe()
     command = [sys.executable, "-m", "pixfs.cli", *args.argv]
     command += ["--foreground", "--log", log_path, "--ready-fd", str(writing)]
@@ -141,7 +152,7 @@ def _start_daemon(args: argparse.Namespace, settings: MountSettings) -> int:
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                # It says itself what is wrong with its settings, before it turns to its log.
                 start_new_session=True,
                 pass_fds=(writing,),
             )
@@ -149,13 +160,13 @@ def _start_daemon(args: argparse.Namespace, settings: MountSettings) -> int:
             os.close(writing)
         said = report.read()
     if said != _READY:
-        child.wait()
+        status = child.wait()
+        if not said and status == EXIT_USAGE:
+            return EXIT_USAGE
         reason = said or "the daemon ended before it could say why"
         raise MountError(f"{reason} (log: {log_path})")
-    _check_answers(settings.mountpoint)
-    print(
-        f"{settings.backing} is mounted at {settings.mountpoint} (pid {child.pid}, log {log_path})"
-    )
+    _check_answers(mountpoint)
+    print(f"{backing} is mounted at {mountpoint} (pid {child.pid}, log {log_path})")
     # The daemon outlives us on purpose; this keeps subprocess from warning about it.
     child.returncode = 0
     return 0

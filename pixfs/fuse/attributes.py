@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyfuse3
 
-from pixfs.volume.attributes import BLKSIZE
+from pixfs.volume.attributes import blksize
 
 if TYPE_CHECKING:
     import os
@@ -50,7 +50,6 @@ class ListedAttributes:
         self._entry = pyfuse3.EntryAttributes()
         self._entry.entry_timeout = ENTRY_TIMEOUT_S
         self._entry.attr_timeout = ATTR_TIMEOUT_S
-        self._entry.st_blksize = BLKSIZE
 
     def of(self, inode: Inode, st: os.stat_result, length: int) -> pyfuse3.EntryAttributes:
         """Attributes of an inode whose backing shows ``st``; good until the next call."""
@@ -63,6 +62,7 @@ class ListedAttributes:
         entry.st_gid = st.st_gid
         entry.st_rdev = st.st_rdev
         entry.st_size = length
+        entry.st_blksize = blksize(st.st_mode)
         entry.st_blocks = st.st_blocks
         entry.st_atime_ns = st.st_atime_ns
         entry.st_mtime_ns = st.st_mtime_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -10,8 +11,15 @@ if TYPE_CHECKING:
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-BLKSIZE = 1 << 20
-"""st_blksize of everything: large requests are what cp and dd are asked to make."""
+_FILE_BLKSIZE = 1 << 20
+# opendir's buffer, and so what a reply to readdir holds: some 400 entries. With more a listing is
+# hardly any quicker, and whoever seeks in a directory has all of them looked at for one.
+_DIRECTORY_BLKSIZE = 1 << 16
+
+
+def blksize(mode: int) -> int:
+    """st_blksize: how much a program had better ask for at once."""
+    return _DIRECTORY_BLKSIZE if stat.S_ISDIR(mode) else _FILE_BLKSIZE
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class Stat:
             rdev=st.st_rdev,
             size=st.st_size if size is None else size,
             blocks=st.st_blocks,
-            blksize=BLKSIZE,
+            blksize=blksize(st.st_mode),
             atime_ns=st.st_atime_ns,
             mtime_ns=st.st_mtime_ns,
             ctime_ns=st.st_ctime_ns,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _DOTS = 2
 # What is looked at beyond as many entries as fitted the last reply: names differ in length.
 _FEW = 8
+# What is told whoever comes from elsewhere in the directory: he may want one entry and seek again.
+_AFTER_SEEK = 16
 _SEQUENTIAL_READS = 2
 # The kernel's own read-ahead asks for the pieces of a sequence in any order.
 _REORDERED_BYTES = 1 << 20
@@ -150,29 +152,34 @@ class DirHandle:
         self._fd = backing.reopen(node.fd, os.O_RDONLY | os.O_DIRECTORY)
         self._found: list[backing.Found] | None = None
         self._fitting = sys.maxsize
+        self._told = 0
 
     def entries(self, start: int) -> Iterator[Entry]:
         """The entries from cookie ``start`` on (0: the beginning, read anew).
 
         "." and ".." come first, without a node. Each other node carries one lookup more, which
         is then the caller's to release; an entry is looked at shortly before it is asked for,
-        and left out if it has gone meanwhile.
+        and left out if it has gone meanwhile. There are only a few, but not none before the end,
+        where ``start`` is not the last cookie that was taken.
         """
         found = self._list(start)
-        for index in range(start, _DOTS):
-            yield Entry(found[index][0], index + 1)
+        room = sys.maxsize if start in (0, self._told) else _AFTER_SEEK
         # A reply has room for some twenty entries or for hundreds, as the kernel asks for them;
         # what is looked at and then does not fit is looked at again for the next one.
-        fitting, first, taken = self._fitting, max(start, _DOTS), 0
+        fitting, first, taken, told = self._fitting, max(start, _DOTS), 0, start
         try:
-            while first < len(found):
-                count = min(max(fitting - taken, _FEW), BATCH)
+            for index in range(start, _DOTS):
+                yield Entry(found[index][0], index + 1)
+                told = index + 1
+            while first < len(found) and taken < room:
+                count = min(max(fitting - taken, _FEW), BATCH, room - taken)
                 entries = self._lister.look(self.node, found[first : first + count], first)
                 given = 0
                 try:
                     for entry in entries:
                         given += 1
                         yield entry
+                        told = entry.cookie
                 finally:
                     taken += given
                     self._lister.release(entries[given:])
@@ -181,6 +188,8 @@ class DirHandle:
             # The last one taken was one too many: it told that the reply is full.
             self._fitting = taken
             raise
+        finally:
+            self._told = told
 
     def _list(self, start: int) -> list[backing.Found]:
         with self._lock:

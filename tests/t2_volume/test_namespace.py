@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pixfs.volume import Owner
+from pixfs.volume.listing import Lister
 from tests.t2_volume.frames import dpx
 from tests.t2_volume.user import OWNER, read_all
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pixfs.volume import Node
+    from pixfs.volume.backing import Found
     from pixfs.volume.listing import Entry
     from tests.t2_volume.user import User
 
@@ -299,6 +304,44 @@ def test_directory_listing_has_cookies_and_dots(user: User) -> None:
     handle.release()
     with pytest.raises(OSError, match="Bad file descriptor"):
         next(handle.entries(0))
+
+
+def test_who_seeks_in_a_directory_has_few_entries_looked_at(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each entry that was sought had a whole reply looked at: hundreds, for one that was wanted."""
+    for number in range(100):
+        user.write(f"f{number}", b"")
+    handle = user.volume.opendir(user.volume.root)
+    whole = take(user, handle.entries(0))
+    look, looked_at = Lister.look, 0
+
+    def counted(lister: Lister, directory: Node, found: Sequence[Found], first: int) -> list[Entry]:
+        nonlocal looked_at
+        looked_at += len(found)
+        return look(lister, directory, found, first)
+
+    monkeypatch.setattr(Lister, "look", counted)
+    sought = take(user, handle.entries(40))
+    assert 0 < len(sought) == looked_at < 20
+    assert sought == whole[40 : 40 + len(sought)]
+    # Whoever goes on from there gets all that fits.
+    rest = take(user, handle.entries(sought[-1][1]))
+    assert rest == whole[40 + len(sought) :]
+    # There is more after those that have gone.
+    for name, _ in whole[40:80]:
+        user.unlink(os.fsdecode(name))
+    assert take(user, handle.entries(40))[0] == whole[80]
+    handle.release()
+
+
+def take(user: User, entries: Iterator[Entry]) -> list[tuple[bytes, int]]:
+    """Names and cookies; the lookups are given back."""
+    taken = list(entries)
+    for entry in taken:
+        if entry.node is not None:
+            user.volume.release_refs(entry.node, 1)
+    return [(entry.name, entry.cookie) for entry in taken]
 
 
 def drain(user: User, handle: object) -> list[Entry]:

@@ -313,6 +313,7 @@ def test_a_daemon_killed_in_the_middle_of_its_heartbeat_dies(mount: Mounted) -> 
     finally:
         tracer.kill()
         tracer.communicate()
+    assert user is not None
     assert user.wait() != 0
     assert is_gone(mount.pid)
     mount.kill()

@@ -8,6 +8,7 @@ import fcntl
 import json
 import mmap
 import os
+import random
 import stat
 import struct
 import subprocess
@@ -194,6 +195,57 @@ def test_a_large_directory_is_listed_whole_and_once(manual_mount: Mounted) -> No
     assert set(listed) == expected
     raw = subprocess.run(["ls", "-af", str(folder)], capture_output=True, text=True, check=True)
     assert raw.stdout.split()[:2] == [".", ".."]
+
+
+def test_seeking_in_a_directory_comes_to_the_same_entries(manual_mount: Mounted) -> None:
+    for number in range(500):
+        (manual_mount.path / f"frame.{number:05d}.dpx").touch()
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.opendir.restype = libc.readdir.restype = ctypes.c_void_p
+    libc.telldir.restype = ctypes.c_long
+    directory = ctypes.c_void_p(libc.opendir(os.fsencode(manual_mount.path)))
+
+    def name() -> bytes | None:
+        entry = libc.readdir(directory)
+        # struct dirent64: number, offset, length and type stand before the name.
+        return None if entry is None else ctypes.string_at(entry + 19)
+
+    places: list[tuple[int, bytes]] = []
+    position = libc.telldir(directory)
+    while (found := name()) is not None:
+        places.append((position, found))
+        position = libc.telldir(directory)
+    assert len(places) == 502
+    random.Random(676).shuffle(places)
+    for position, expected in places:
+        libc.seekdir(directory, ctypes.c_long(position))
+        assert name() == expected
+    # And on from there to the end.
+    places.sort()
+    libc.seekdir(directory, ctypes.c_long(places[100][0]))
+    assert [name() for _ in range(402)] == [found for _, found in places[100:]]
+    assert name() is None
+    libc.closedir(directory)
+
+
+def test_a_directory_is_read_in_small_pieces_and_a_file_in_large_ones(
+    manual_mount: Mounted,
+) -> None:
+    """opendir takes st_blksize for its buffer's size: with that of a file, whoever sought in a
+    directory of thousands had all of them looked at for each entry."""
+    folder, file = manual_mount.path / "folder", manual_mount.path / "file"
+    folder.mkdir()
+    file.touch()
+
+    def sizes() -> list[int]:
+        return [path.stat().st_blksize for path in (manual_mount.path, folder, file)]
+
+    assert sizes() == [65536, 65536, 1048576]
+    # A listing tells them, too.
+    assert manual_mount.stop() == 0
+    manual_mount.start("--manual")
+    assert len(os.listdir(manual_mount.path)) == 2
+    assert sizes() == [65536, 65536, 1048576]
 
 
 def test_names_that_are_not_utf8(manual_mount: Mounted) -> None:
