@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +222,29 @@ def test_wrong_keys_and_missing_buckets(bucket: Bucket, endpoint: str, source: P
     nowhere = StorageSpec("s3", "s3://b/x", settings("http://127.0.0.1:1"))
     with pytest.raises(StorageError, match="cannot be reached"):
         done(planned("copy", directory(source), nowhere, "shot/empty"))
+
+
+def test_without_keys_no_cloud_is_asked_for_some() -> None:
+    """Boto3 would ask the metadata service, at an address that only machines in a cloud have."""
+    program = """
+import os, socket
+for name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[name]
+os.environ["HOME"] = "/nonexistent"
+asked = []
+socket.socket.connect = lambda self, address: asked.append(address)
+socket.socket.connect_ex = lambda self, address: asked.append(address) or 111
+from server.work.errors import StorageError
+from server.work.s3.bucket import Bucket
+try:
+    Bucket("s3://frames/x", {}).stat("a")
+except StorageError as error:
+    print(error, asked)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=180, check=True
+    )
+    assert done.stdout == "the bucket cannot be reached (NoCredentialsError) []\n"
 
 
 def test_secrets_are_not_shown(bucket: Bucket, endpoint: str) -> None:

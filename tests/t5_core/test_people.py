@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import argon2
 import pytest
 import sqlalchemy as sa
 import trio
@@ -272,6 +273,33 @@ async def test_an_unknown_name_is_locked_like_a_known_one(core: Core) -> None:
     await fail(core, "nobody", AWAY, 5)
     with pytest.raises(errors.TooManyAttempts):
         await core.sessions.login("nobody", "a wrong password", address=AWAY)
+
+
+async def test_an_unknown_name_costs_what_a_known_one_does(
+    core: Core, ada: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One hash of the same cost each: time does not tell who there is."""
+    made: list[argon2.Parameters] = []
+    verify = Passwords._verify
+
+    def noted(passwords: Passwords, known: str, password: str) -> bool:
+        made.append(argon2.extract_parameters(known))
+        return verify(passwords, known, password)
+
+    monkeypatch.setattr(Passwords, "_verify", noted)
+    await fail(core, "ada", AWAY, 1)
+    await fail(core, "nobody", AWAY, 1)
+    assert len(made) == 2
+    assert made[0] == made[1]
+
+
+def test_a_hash_costs_what_is_recommended_at_least() -> None:
+    """19 MiB and two passes of argon2id, says OWASP."""
+    cost = HashCost()
+    assert cost.memory_kib >= 19 << 10
+    assert cost.passes >= 2
+    known = argon2.extract_parameters(Passwords(CHEAP).hash_now(SECRET))
+    assert known.type is argon2.Type.ID
 
 
 async def test_an_address_that_tries_many_names_is_locked(core: Core, ada: None) -> None:

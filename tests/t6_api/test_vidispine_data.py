@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from server.app import Limits
 from server.core.access import AllowedPath
-from server.core.permissions import SYSTEM
+from server.core.permissions import SYSTEM, Role
+from server.serve import build
 from server.work.directory import DirectoryTarget
 from tests.pixmover import PASSWORD, PixMover
-from tests.serving import exchange, parse, read_to_eof
+from tests.serving import LOOPBACK, exchange, parse, read_to_eof, served
 from tests.vidispine import JSON, TEXT, XML, Vidispine, one_segment
 
 if TYPE_CHECKING:
@@ -409,6 +411,23 @@ async def test_downloads_whole_and_in_part(admin: Vidispine, storage: str) -> No
     assert same.content == b""
     told = await admin.call("HEAD", address)
     assert told.headers["content-length"] == str(len(content))
+
+
+async def test_a_download_takes_as_long_as_its_client_does(core: Core, root: Path) -> None:
+    """The framework would end an answer after a while, with its status sent and nothing logged."""
+    await core.users.add(SYSTEM, "admin", Role.ADMIN, PASSWORD)
+    content = pattern(32 * MIB)
+    app = build(core, LOOPBACK, limits=Limits(response_timeout_s=0.1))
+    async with served(app) as server, Vidispine(server.port) as admin:
+        made = await admin.upload(await admin.make_storage(root), "a.dpx", content)
+        asked = request_head("GET", f"/API/file/{made['id']}/data", 0, Connection="close")
+        with trio.fail_after(120):
+            async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+                await stream.send_all(asked)
+                begun = await stream.receive_some(1000)
+                await trio.sleep(0.5)
+                status, _, body = parse(begun + await read_to_eof(stream))
+    assert (status, body == content) == (200, True)
 
 
 async def test_other_bytes_have_another_etag(admin: Vidispine, storage: str) -> None:
