@@ -12,6 +12,7 @@ import codec
 from codec import CodecError
 from pixfs.throttle import format_rate, parse_rate
 from pixfs.volume import backing, verdict
+from pixfs.volume.attributes import Signature
 from pixfs.volume.contents import ContainerContent, Content
 from pixfs.volume.errors import oserror
 from pixfs.volume.heads import Kind
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pixfs.volume.attributes import Caller
     from pixfs.volume.core import Core
     from pixfs.volume.files import LogicalFile
+    from pixfs.volume.heads import Head
     from pixfs.volume.nodes import Node
 
 log = logging.getLogger(__name__)
@@ -250,11 +252,19 @@ class Control:
         file = node.file
         if file is None:
             raise oserror(errno.ENODATA)
-        st, head = file.look()
-        if head.kind is Kind.BAD:
-            return Status("error", head.reason)
-        if head.kind is Kind.CONTAINER:
-            return self._container_status(file)
+        while True:
+            st, head = file.look()
+            if head.kind is Kind.BAD:
+                return Status("error", head.reason)
+            if head.kind is Kind.CONTAINER:
+                return self._container_status(file)
+            status = self._raw_status(node, file, st, head)
+            now, same = file.look()
+            # What was found out may be of a container that has come meanwhile.
+            if (Signature.of(now).key, same.kind) == (Signature.of(st).key, head.kind):
+                return status
+
+    def _raw_status(self, node: Node, file: LogicalFile, st: os.stat_result, head: Head) -> Status:
         found = self._core.verdicts.get(st)
         if self._is_waiting(node):
             return Status("queued", found.reason if found is not None else "")

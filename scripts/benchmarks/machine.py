@@ -24,8 +24,9 @@ def describe(packages: tuple[str, ...] = ()) -> dict[str, str]:
 
 
 def touch_memory(size: int) -> None:
-    """Use so many bytes of free memory for a moment, at most half of it: a virtual machine's host
-    may have taken back what nobody used, and having it again would be counted to whoever is next."""
+    """Use so many bytes of free memory for a moment, at most half of it: the host of a virtual
+    machine may have taken back what nobody used, and having it again would be counted to whoever
+    is next."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
     mmap.mmap(-1, max(1, min(size, free // 2)), flags=flags).close()

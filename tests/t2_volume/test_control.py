@@ -11,10 +11,12 @@ import pytest
 import xxhash
 
 from pixfs.volume import Caller
+from pixfs.volume.control import Control
 from tests.t2_volume.frames import dpx, noise
 from tests.t2_volume.user import ROOT
 
 if TYPE_CHECKING:
+    from pixfs.volume.files import LogicalFile
     from tests.t2_volume.conftest import Volumes
     from tests.t2_volume.user import User
 
@@ -233,3 +235,23 @@ def test_a_conversion_keeps_to_the_limits_and_counts(user: User) -> None:
     moved = user.volume.throttle.snapshot()
     assert moved["read"]["bytes"] == len(dpx())
     assert moved["write"]["bytes"] == len(user.stored("a.dpx"))
+
+
+def test_a_state_asked_for_while_the_file_is_being_compressed_is_never_verbatim(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file was raw at the first look; why it stayed so was then asked of its container."""
+    user.write("a.dpx", dpx(1))
+    looked = Control._reason_to_leave
+    asked: list[str | None] = []
+
+    def late(control: Control, file: LogicalFile) -> str | None:
+        if not asked:
+            asked.append(None)
+            user.set_state("a.dpx", "compressed")
+        asked.append(looked(control, file))
+        return asked[-1]
+
+    monkeypatch.setattr(Control, "_reason_to_leave", late)
+    assert user.state("a.dpx")[0] == "compressed"
+    assert asked[1] is not None
