@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import platform
 import subprocess
@@ -21,15 +20,6 @@ def describe(packages: tuple[str, ...] = ()) -> dict[str, str]:
     if packages:
         facts["packages"] = ", ".join(f"{name} {version(name)}" for name in packages)
     return facts
-
-
-def touch_memory(size: int) -> None:
-    """Use so many bytes of free memory for a moment, at most half of it: the host of a virtual
-    machine may have taken back what nobody used, and having it again would be counted to whoever
-    is next."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-    mmap.mmap(-1, max(1, min(size, free // 2)), flags=flags).close()
 
 
 def _processor() -> str:

@@ -184,8 +184,6 @@ def _write(
     os.sync()
     amount = sum(map(len, frames)) / 1e6
     target.parent.mkdir(exist_ok=True)
-    # The file system's pages and the mount's, and as much again.
-    machine.touch_memory(4 * sum(map(len, frames)))
     start = time.perf_counter()
     results.add(place.name, metric, amount / workloads.write_frames(target, frames, fsync=fsync))
     if not place.compresses:
