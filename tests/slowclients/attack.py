@@ -31,7 +31,7 @@ KINDS = ("head", "body", "read")
 _HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 _BODY = (
     b"POST /pixmover/v1/login HTTP/1.1\r\nHost: localhost\r\n"
-    b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100000\r\n\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 10000\r\n\r\n"
 )
 _READ = b"GET /API/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2
 _SMALLEST_BUFFER = 2048
