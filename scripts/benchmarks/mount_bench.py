@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 PACKAGES = ("numpy", "numba", "pyfuse3", "trio")
 _ACCESSES = 400
 _LONE = "lone"  # folder of the frame that is read first after a mount
+_TURNS = 3  # in which a sequence is written in each way, a round
+_WRITES = ((Metric.WRITE, False), (Metric.WRITE_SYNC, True))
 _BACKLOG = 4  # sequences that wait when the compression of a backlog is timed
 _ENCODE_TIMEOUT_S = 900.0
 _WARMUP_TIMEOUT_S = 900.0
@@ -159,42 +161,52 @@ def _measure(places: Sequence[Place], frames: Sequence[bytes], rounds: int) -> R
             _await_encoded([workloads.frame_path(place.root / _LONE, 0)])
     for number in range(rounds):
         _progress(f"round {number + 1} of {rounds}")
+        for turn in range(_TURNS * len(_WRITES)):
+            metric, fsync = _WRITES[turn % len(_WRITES)]
+            for place in _rotated(places, turn):
+                _write(place, frames, metric, results, fsync=fsync)
         for place in places:
             folder = place.root / f"round{number}"
-            for metric, fsync in ((Metric.WRITE, False), (Metric.WRITE_SYNC, True)):
-                target = folder / ("synced" if fsync else "plain")
-                _write(place, target, frames, metric, results, fsync=fsync)
+            workloads.write_frames(folder, frames, fsync=True)
             if isinstance(place, PixFSMount) and place.compresses:
+                _await_encoded(_paths(folder, frames))
                 _compress_backlog(place, folder, frames, results)
-        for place in places:
-            _read(place, place.root / f"round{number}" / "plain", frames, plan, results)
+        for place in _rotated(places, number):
+            _read(place, place.root / f"round{number}", frames, plan, results)
     return results
 
 
+def _rotated(places: Sequence[Place], by: int) -> list[Place]:
+    """All of them, another one first: whoever comes next has what the one before left."""
+    first = by % len(places)
+    return [*places[first:], *places[:first]]
+
+
+def _paths(folder: Path, frames: Sequence[bytes]) -> list[Path]:
+    return [workloads.frame_path(folder, number) for number in range(len(frames))]
+
+
 def _write(
-    place: Place,
-    target: Path,
-    frames: Sequence[bytes],
-    metric: Metric,
-    results: Results,
-    *,
-    fsync: bool,
+    place: Place, frames: Sequence[bytes], metric: Metric, results: Results, *, fsync: bool
 ) -> None:
-    """Write a sequence; where it is compressed afterwards, wait, and note how long it took."""
+    """Write a sequence, and remove it: the next one to write finds as much memory in use.
+
+    Where it is compressed afterwards, wait for that, and note how long it took.
+    """
     os.sync()
+    target = place.root / "written"
     amount = sum(map(len, frames)) / 1e6
-    target.parent.mkdir(exist_ok=True)
     start = time.perf_counter()
     results.add(place.name, metric, amount / workloads.write_frames(target, frames, fsync=fsync))
-    if not place.compresses:
-        return
-    _await_encoded([workloads.frame_path(target, number) for number in range(len(frames))])
-    if metric is Metric.WRITE:
-        results.add(place.name, Metric.ENCODE, amount / (time.perf_counter() - start))
-        # The backing files say what is stored; a mount may show a stat some moments late.
-        stored_in = place.backing / target.relative_to(place.root)
-        stored = sum(path.stat().st_blocks for path in stored_in.iterdir()) * 512
-        results.add(place.name, Metric.RATIO, amount * 1e6 / stored)
+    if place.compresses:
+        _await_encoded(_paths(target, frames))
+        if metric is Metric.WRITE:
+            results.add(place.name, Metric.ENCODE, amount / (time.perf_counter() - start))
+            # The backing files say what is stored; a mount may show a stat some moments late.
+            stored_in = place.backing / target.relative_to(place.root)
+            stored = sum(path.stat().st_blocks for path in stored_in.iterdir()) * 512
+            results.add(place.name, Metric.RATIO, amount * 1e6 / stored)
+    shutil.rmtree(target)
 
 
 def _compress_backlog(
@@ -206,7 +218,7 @@ def _compress_backlog(
     for number in range(_BACKLOG):
         target = folder / f"backlog{number}"
         workloads.write_frames(target, frames, fsync=False)
-        paths += [workloads.frame_path(target, frame) for frame in range(len(frames))]
+        paths += _paths(target, frames)
     os.sync()
     start = time.perf_counter()
     place.limit_reading("unlimited")
