@@ -87,6 +87,8 @@ class Operations(pyfuse3.Operations):
 
     async def _read(self, file: OpenFile, off: int, size: int) -> Buffer:
         async with Turn(file.turns):
+            if file.file.reads_are_short:
+                return await self.threads.promptly(self.threads.data, file.file.read, off, size)
             return await in_thread(self.threads.data, file.file.read, off, size)
 
     async def _change(self, file: OpenFile, call: Callable[..., R], *args: object) -> R:

@@ -337,6 +337,12 @@ class LogicalFile:
 
     # Reading
 
+    @property
+    def reads_are_short(self) -> bool:
+        """Whether a read only moves bytes. Any thread, for a guess: without ``mutex`` the content
+        may be another one right after."""
+        return isinstance(self._slot.current, RawContent)
+
     def read(self, offset: int, size: int) -> Buffer:
         """Logical bytes; short at the end. EIO where they cannot be given back exactly."""
         try:

@@ -82,6 +82,11 @@ class Handle:
             self._note_sequence(offset, len(data))
         return data
 
+    @property
+    def reads_are_short(self) -> bool:
+        """Whether a read has nothing to decode, and takes no longer than the storage does."""
+        return self._file.reads_are_short
+
     def _note_sequence(self, offset: int, size: int) -> None:
         # Not locked: a race between two readers of one handle costs a block decoded for
         # nothing, or one not decoded ahead.

@@ -70,6 +70,17 @@ def test_read_cached_gives_the_same_bytes_or_none(user: User) -> None:
     handle.release()
 
 
+def test_reads_are_short_only_where_nothing_is_decoded(user: User) -> None:
+    user.write("a.dpx", dpx())
+    handle = user.open("a.dpx")
+    assert handle.reads_are_short
+    handle.release()
+    user.compress("a.dpx")
+    handle = user.open("a.dpx")
+    assert not handle.reads_are_short
+    handle.release()
+
+
 def test_read_cached_of_a_raw_file_knows_its_end(user: User) -> None:
     user.write("a.dpx", dpx())
     handle = user.open("a.dpx")

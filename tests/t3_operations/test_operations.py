@@ -21,7 +21,7 @@ from tests.frames import frame
 from tests.t3_operations.conftest import Context, Fields, ReplyBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from pixfs.fuse.operations import Operations
@@ -340,6 +340,30 @@ async def test_a_file_on_hung_storage_leaves_threads_to_the_others(
     assert results == [b"late"] * 200
     await operations.release(slow.fh)
     await operations.release(fast.fh)
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+async def test_the_loop_waits_only_for_reads_that_decode_nothing(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch, is_short: bool
+) -> None:
+    number = await make(operations, b"frame", b"f" * 10)
+    info = await operations.open(number, os.O_RDONLY, CTX)
+    file = operations._files.get(info.fh).file
+    monkeypatch.setattr(file, "read_cached", lambda offset, size: None)
+    monkeypatch.setattr(type(file), "reads_are_short", is_short)
+    waited_for = []
+    promptly = operations.threads.promptly
+
+    async def noted(
+        limiter: trio.CapacityLimiter, call: Callable[..., object], *args: object
+    ) -> object:
+        waited_for.append(call)
+        return await promptly(limiter, call, *args)
+
+    monkeypatch.setattr(operations.threads, "promptly", noted)
+    assert bytes(await operations.read(info.fh, 0, 10)) == b"f" * 10
+    assert waited_for == ([file.read] if is_short else [])
+    await operations.release(info.fh)
 
 
 async def test_a_conversion_waits_for_a_release_that_is_under_way(
