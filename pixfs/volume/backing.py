@@ -146,14 +146,14 @@ def pread_into(fd: int, buf: memoryview, offset: int) -> int:
 def pread_nowait(fd: int, size: int, offset: int) -> memoryview | None:
     """Reads from the page cache only; None when that would have to wait (or cannot be told)."""
     # Not a bytearray: clearing that takes as long as copying the bytes does.
-    buf = np.empty(size, np.uint8)
+    buf = np.empty(size, np.uint8).data
     try:
         count = os.preadv(fd, [buf], offset, os.RWF_NOWAIT)
     except OSError:
         return None
     if count < size and offset + count < os.fstat(fd).st_size:
         return None
-    return memoryview(buf)[:count]
+    return buf[:count]
 
 
 def will_read(fd: int) -> None:

@@ -1,4 +1,4 @@
-"""Databases for the core's tests: each runs on SQLite and, where it is there, on PostgreSQL."""
+"""For the core's tests: databases (PostgreSQL where it is there), the server of a bucket."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from server.core.database import Database, sqlite_url
 from tests.postgres import empty_postgres, postgres_url
+from tests.s3 import s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,3 +34,18 @@ def database(database_url: URL) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.close()
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """Of an S3-speaking server that a module's tests share."""
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """An empty directory."""
+    path = tmp_path / "target"
+    path.mkdir()
+    return path

@@ -16,7 +16,7 @@ from server.work.errors import StorageError
 from server.work.flow import Flow
 from server.work.s3.bucket import Bucket
 from server.work.s3.target import ObjectTarget
-from tests.s3 import s3_server, settings
+from tests.s3 import settings
 from tests.t5_core.work import directory, done, planned, selected, tree
 
 if TYPE_CHECKING:
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BIG = 12 << 20
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with s3_server() as url:
-        yield url
 
 
 @pytest.fixture

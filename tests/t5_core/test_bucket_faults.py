@@ -14,7 +14,7 @@ from server.work.batch import Options, StorageSpec
 from server.work.errors import StorageError
 from server.work.s3.bucket import Bucket
 from server.work.s3.target import ObjectTarget
-from tests.s3 import s3_server, settings
+from tests.s3 import settings
 from tests.s3_faults import FaultyS3, faulty_s3
 from tests.t5_core.work import directory, done, planned, tree
 
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from server.work.batch import Outcome
 
 BIG = 12 << 20
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with s3_server() as url:
-        yield url
 
 
 @pytest.fixture(autouse=True)
@@ -68,13 +62,6 @@ def source(tmp_path: Path) -> Path:
     path.mkdir()
     (path / "small").write_bytes(os.urandom(1000))
     (path / "big").write_bytes(os.urandom(BIG))
-    return path
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    path = tmp_path / "target"
-    path.mkdir()
     return path
 
 

@@ -30,11 +30,10 @@ from server.core.permissions import SYSTEM
 from server.core.s3_endpoints import Addressing
 from server.work.essence import Piece, Upload
 from server.work.priority import PriorityGate
-from tests.s3 import s3_server, settings
+from tests.s3 import settings
 from tests.t5_core.catalog_desk import CatalogDesk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from server.core.database import Database
@@ -361,12 +360,6 @@ async def test_the_important_go_first() -> None:
     assert order == ["first", "second", "middle", "low"]
     async with gate.passing(1):
         pass
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with s3_server() as url:
-        yield url
 
 
 async def storage_in_a_bucket(desk: CatalogDesk, endpoint: str, name: str) -> int:

@@ -43,13 +43,6 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    path = tmp_path / "target"
-    path.mkdir()
-    return path
-
-
 def test_a_copy_is_the_file_and_what_goes_with_it(source: Path, target: Path) -> None:
     outcomes = done(planned("copy", directory(source), directory(target), "shot"))
     assert {outcome.state for outcome in outcomes} == {"done"}

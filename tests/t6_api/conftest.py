@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import xmlschema
 
+from server.api import vidispine
 from server.core import Core
 from server.core.database import Database, sqlite_url
 from server.core.passwords import HashCost
@@ -16,10 +19,10 @@ from server.serve import build
 from tests.pixmover import PASSWORD, PixMover
 from tests.postgres import empty_postgres, postgres_url
 from tests.serving import LOOPBACK, Served, served
+from tests.vidispine import Vidispine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from sqlalchemy.engine import URL
 
@@ -83,3 +86,40 @@ async def as_wrangler(server: Served) -> AsyncIterator[PixMover]:
     async with PixMover(server.port) as client:
         await client.login("wrangler")
         yield client
+
+
+@pytest.fixture
+async def admin(server: Served) -> AsyncIterator[Vidispine]:
+    """A Vidispine client that acts as an administrator."""
+    async with Vidispine(server.port) as client:
+        yield client
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The directory of the only storage."""
+    made = tmp_path / "one"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+async def storage(admin: Vidispine, root: Path) -> str:
+    """The only storage; its id."""
+    return await admin.make_storage(root)
+
+
+@pytest.fixture
+async def storages(admin: Vidispine, tmp_path: Path) -> tuple[str, str]:
+    """Two, on the directories "one" and "two"."""
+    made = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        made.append(await admin.make_storage(tmp_path / name))
+    return made[0], made[1]
+
+
+@pytest.fixture(scope="module")
+def schema() -> xmlschema.XMLSchema:
+    """Of every document of the Vidispine face."""
+    return xmlschema.XMLSchema(Path(vidispine.__file__).with_name("vidispine.xsd"))

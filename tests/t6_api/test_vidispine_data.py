@@ -36,24 +36,6 @@ MIB = 1 << 20
 PART = ".pixfs-part"
 
 
-@pytest.fixture
-async def admin(server: Served) -> AsyncIterator[Vidispine]:
-    async with Vidispine(server.port) as client:
-        yield client
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    made = tmp_path / "one"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
-async def storage(admin: Vidispine, root: Path) -> str:
-    return await admin.make_storage(root)
-
-
 def everything(root: Path) -> list[str]:
     """All files below but those that are still being received."""
     return sorted(

@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import xmlschema
 
-import server.api.vidispine
 from server.core.access import AllowedPath
 from server.core.catalog import MAX_PAGE, scans
 from server.core.permissions import SYSTEM
 from tests.vidispine import JSON, TEXT, XML, Vidispine, one_segment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import xmlschema
 
     from server.core import Core
     from tests.serving import Served
 
 NAMESPACE = "http://xml.vidispine.com/schema/vidispine"
-
-
-@pytest.fixture(scope="module")
-def schema() -> xmlschema.XMLSchema:
-    return xmlschema.XMLSchema(Path(server.api.vidispine.__file__).with_name("vidispine.xsd"))
-
-
-@pytest.fixture
-async def admin(server: Served) -> AsyncIterator[Vidispine]:
-    async with Vidispine(server.port) as client:
-        yield client
-
-
-@pytest.fixture
-async def storage(admin: Vidispine, tmp_path: Path) -> str:
-    (tmp_path / "one").mkdir()
-    return await admin.make_storage(tmp_path / "one")
 
 
 async def add(client: Vidispine, storage: str, *paths: str, **query: Any) -> list[str]:  # noqa: ANN401

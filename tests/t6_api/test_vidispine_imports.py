@@ -5,41 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-import xmlschema
-
-import server.api.vidispine
 from tests.vidispine import JSON, TEXT, XML, Vidispine, working
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import xmlschema
 
     from server.core import Core
-    from tests.serving import Served
-
-
-@pytest.fixture(scope="module")
-def schema() -> xmlschema.XMLSchema:
-    return xmlschema.XMLSchema(Path(server.api.vidispine.__file__).with_name("vidispine.xsd"))
-
-
-@pytest.fixture
-async def admin(server: Served) -> AsyncIterator[Vidispine]:
-    async with Vidispine(server.port) as client:
-        yield client
-
-
-@pytest.fixture
-async def storages(admin: Vidispine, tmp_path: Path) -> tuple[str, str]:
-    """Two, on the directories "one" and "two"."""
-    made = []
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        made.append(await admin.make_storage(tmp_path / name))
-    return made[0], made[1]
 
 
 # What the import below tells of its parameters.

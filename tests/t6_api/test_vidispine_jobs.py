@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-import xmlschema
 
-import server.api.vidispine
 from server.api.vidispine.bodies import read_document
 from server.core.permissions import SYSTEM
 from server.notify.egress import Egress
@@ -21,31 +18,12 @@ from tests.vidispine import TEXT, XML, Vidispine, working
 from tests.webhooks import receiving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import xmlschema
 
     from server.core import Core
     from tests.serving import Served
-
-
-@pytest.fixture(scope="module")
-def schema() -> xmlschema.XMLSchema:
-    return xmlschema.XMLSchema(Path(server.api.vidispine.__file__).with_name("vidispine.xsd"))
-
-
-@pytest.fixture
-async def admin(server: Served) -> AsyncIterator[Vidispine]:
-    async with Vidispine(server.port) as client:
-        yield client
-
-
-@pytest.fixture
-async def storages(admin: Vidispine, tmp_path: Path) -> tuple[str, str]:
-    """Two, on the directories "one" and "two"."""
-    made = []
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        made.append(await admin.make_storage(tmp_path / name))
-    return made[0], made[1]
 
 
 async def test_a_file_is_copied_and_found_there(

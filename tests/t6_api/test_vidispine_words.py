@@ -25,30 +25,12 @@ from server.core.permissions import Action, Role
 from tests.vidispine import Vidispine, working
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from server.core import Core
     from tests.serving import Served
 
 # The server's words for states and rights.
 _OURS = {state.value for state in JobState} | {action.value for action in Action}
 OURS = re.compile(rf"\b({'|'.join(sorted(_OURS))})\b")
-
-
-@pytest.fixture
-async def admin(server: Served) -> AsyncIterator[Vidispine]:
-    async with Vidispine(server.port) as client:
-        yield client
-
-
-@pytest.fixture
-async def storages(admin: Vidispine, tmp_path: Path) -> tuple[str, str]:
-    made = []
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        made.append(await admin.make_storage(tmp_path / name))
-    return made[0], made[1]
 
 
 def test_every_kind_and_state_of_a_job_has_a_word() -> None:
