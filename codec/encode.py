@@ -25,6 +25,7 @@ from codec.effort import EFFORTS, Effort
 from codec.errors import VerifyError
 from codec.formats import FORMATS
 from codec.formats.base import PROBE_SIZE, NotUnderstood
+from codec.kernels.equality import are_equal
 from codec.parallel import spread
 from codec.pieces import SIDE_BLOCK, Extent, Piece, cut, side_pieces
 from codec.reader import Reader, as_array, redone_head
@@ -294,7 +295,7 @@ class _Encoder:
             if element.method:
                 made = redo.redo(element.method, rows, more, original.size)
                 result = np.frombuffer(made, np.uint8)
-            if not np.array_equal(result, original):
+            if not are_equal(result, original):
                 raise VerifyError(f"rows from {piece.row} of {element} do not decode to themselves")
 
     def _side(self, extent: Extent) -> _Coded:
