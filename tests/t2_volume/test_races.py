@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import threading
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pixfs.volume import backing, swap
+from tests.t2_volume.clocks import ManualClock
 from tests.t2_volume.frames import dpx
 from tests.t2_volume.user import ROOT, read_all
 
@@ -324,6 +326,53 @@ def test_file_removed_outside_between_check_and_exchange_is_no_failure(volumes: 
     assert user.volume.wait_idle(60)
     assert user.volume.stats()["failed"] == 0
     assert user.names() == []
+
+
+def test_file_replaced_outside_while_it_waits_for_compression_is_no_failure(
+    volumes: Volumes,
+) -> None:
+    """Nothing held on to it: found out by its name when its turn comes."""
+    clock = ManualClock()
+    user = volumes.make(mode="on-close", settle_s=5.0, clock=clock)
+    user.write("a.dpx", FRAME)
+    node = user.node("a.dpx")
+    node.descriptor = None
+    (user.backing / "new").write_bytes(b"from outside")
+    (user.backing / "new").rename(user.backing / "a.dpx")
+    clock.advance(5.0)
+    assert user.volume.wait_idle(60)
+    assert user.volume.stats()["failed"] == 0
+    assert user.read("a.dpx") == b"from outside"
+    user.give_back(node)
+
+
+def test_stale_handle_of_a_network_backing_is_told(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch, expect_logs: Callable[[str], None]
+) -> None:
+    """Once: that the file cannot be looked at for its verdict is no second failure."""
+    expect_logs("'a.dpx' was not compressed and stays as it is: .*Stale")
+    user = volumes.make(mode="on-close")
+    real = backing.fstat
+
+    def stale(*_: object) -> os.stat_result:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    at_step(user, "locked", lambda: monkeypatch.setattr(backing, "fstat", stale))
+    user.write("a.dpx", FRAME)
+    assert user.volume.wait_idle(60)
+    monkeypatch.setattr(backing, "fstat", real)
+    assert user.volume.stats()["failed"] == 1
+    assert user.read("a.dpx") == FRAME
+
+
+def test_file_removed_while_it_is_compressed_is_let_go_at_once(volumes: Volumes) -> None:
+    """It was put back to be tried again, and its blocks were kept until then."""
+    clock = ManualClock()
+    user = volumes.make(mode="on-close", clock=clock)
+    at_step(user, "synced", lambda: user.unlink("a.dpx"))
+    user.write("a.dpx", FRAME)
+    assert user.volume.wait_idle(60)
+    assert user.volume.stats()["nodes"] == 1
 
 
 # Another volume, or another process, on the same backing directory
