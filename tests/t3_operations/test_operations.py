@@ -306,6 +306,21 @@ async def test_forget_never_raises(
         await operations.forget([(number, 1), (424242, 1)])
 
 
+async def test_what_is_forgotten_one_by_one_is_let_go_of_together(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread was woken for each file that was removed."""
+    numbers = [await make(operations, name) for name in (b"a", b"b", b"c")]
+    let_go: list[int] = []
+    monkeypatch.setattr(operations, "_release_refs", lambda held: let_go.append(len(held)))
+    async with trio.open_nursery() as nursery:
+        for number in numbers:
+            nursery.start_soon(operations.forget, [(number, 1)])
+    assert let_go == [3]
+    await operations.forget([(424242, 1)])
+    assert let_go == [3]
+
+
 async def test_a_file_on_hung_storage_leaves_threads_to_the_others(
     operations: Operations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
