@@ -229,7 +229,12 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        return await self._metadata(self._attributes, self.inodes.get(inode))
+        known = self.inodes.get(inode)
+        # The kernel asks for a directory's anew whenever a name in it was made or removed.
+        stat = self._volume.stat_at_once(known.node)
+        if stat is not None:
+            return entry_attributes(known, stat)
+        return await self._metadata(self._attributes, known)
 
     @answered
     async def setattr(
@@ -340,8 +345,8 @@ class Operations(pyfuse3.Operations):
     @answered
     async def flush(self, fh: int) -> None:
         file = self._files.get(fh)
-        if file.file.is_writable:
-            # Nothing can be late of a file that is only read: closing it costs no thread.
+        # Nothing can be late of a file that is only read: closing it costs no thread.
+        if file.file.is_writable and not file.file.flush_at_once():
             await self._change(file, file.file.flush)
 
     @answered
