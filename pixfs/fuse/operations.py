@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
+# How long what the kernel has forgotten is gathered before it is let go of.
+_FORGETTING_S = 0.01
+
 
 class Operations(pyfuse3.Operations):
     """One volume's request handlers; the session owns it and closes the volume after it.
@@ -62,6 +65,7 @@ class Operations(pyfuse3.Operations):
         self._files: HandleTable[OpenFile] = HandleTable()
         self._directories: HandleTable[OpenDirectory] = HandleTable()
         self._released = trio.lowlevel.ParkingLot()
+        self._forgotten: list[tuple[Node, int]] = []
         self.initialized = trio.Event()
         self.taken = 0
         self.pacing = Pacing()
@@ -79,8 +83,8 @@ class Operations(pyfuse3.Operations):
             _close(file.inode, file.file.release)
         for directory in self._directories.drain():
             _close(directory.inode, directory.directory.release)
-        for node, count in self.inodes.drain():
-            self._volume.release_refs(node, count)
+        self._release_refs(self._forgotten)
+        self._release_refs(self.inodes.drain())
 
     async def _metadata(self, call: Callable[..., R], *args: object) -> R:
         return await self.threads.promptly(self.threads.metadata, call, *args)
@@ -127,12 +131,21 @@ class Operations(pyfuse3.Operations):
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         # The table first and here: what follows may run later, in any order.
         released = [self.inodes.forget(number, count) for number, count in inode_list]
+        is_gathering = bool(self._forgotten)
+        self._forgotten += [r for r in released if r is not None]
+        if is_gathering or not self._forgotten:
+            return
+        # Nobody waits for it, and whoever removes many files has them forgotten one by one.
+        await trio.sleep(_FORGETTING_S)
+        held, self._forgotten = self._forgotten, []
+        await self._forget(held)
+
+    async def _forget(self, held: list[tuple[Node, int]]) -> None:
         try:
-            held = [r for r in released if r is not None]
             await in_thread(self.threads.metadata, self._release_refs, held)
         except Exception:
-            # Nobody waits for an answer, and an exception would end the mount.
-            log.exception("forget failed for %d inodes; their references leak", len(released))
+            # An exception would end the mount.
+            log.exception("forget failed for %d inodes; their references leak", len(held))
 
     def _release_refs(self, released: list[tuple[Node, int]]) -> None:
         for node, count in released:
@@ -218,7 +231,12 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        return await self._metadata(self._attributes, self.inodes.get(inode))
+        known = self.inodes.get(inode)
+        # The kernel asks for a directory's anew whenever a name in it was made or removed.
+        stat = self._volume.stat_at_once(known.node)
+        if stat is not None:
+            return entry_attributes(known, stat)
+        return await self._metadata(self._attributes, known)
 
     @answered
     async def setattr(
@@ -329,8 +347,8 @@ class Operations(pyfuse3.Operations):
     @answered
     async def flush(self, fh: int) -> None:
         file = self._files.get(fh)
-        if file.file.is_writable:
-            # Nothing can be late of a file that is only read: closing it costs no thread.
+        # Nothing can be late of a file that is only read: closing it costs no thread.
+        if file.file.is_writable and not file.file.flush_at_once():
             await self._change(file, file.file.flush)
 
     @answered
@@ -344,7 +362,7 @@ class Operations(pyfuse3.Operations):
         # No await before this: see _closed.
         file.inode.closing += 1
         try:
-            await in_thread(self.threads.data, _close, file.inode, file.file.release)
+            await self.threads.promptly(self.threads.data, _close, file.inode, file.file.release)
         finally:
             file.inode.closing -= 1
             self._released.unpark_all()

@@ -2,9 +2,10 @@
 
 Handing a call to a thread and coming back by way of the event loop costs more than most calls
 themselves. For a call that is short as a rule, the loop's thread waits a moment instead
-(`WorkerThreads.promptly`): a millisecond at most, however long the storage takes, and not while
-other requests are there that it would hold up. The call is then made by a thread that is kept on
-the processor of the loop's thread (`_Companion`).
+(`WorkerThreads.promptly`): a millisecond at most, however long the storage takes, and for a while
+not at all after a call that held up other requests for longer than handing it over would have
+cost. The call is then made by a thread that is kept on the processor of the loop's thread
+(`_Companion`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import functools
 import os
 import select
 import threading
+import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _PATIENCE_MS = 1
+# What handing a call over and coming back costs all the requests together.
+_SHORT_S = 0.0002
 # How many calls are handed over without a wait after one that took too long or kept others waiting.
 _WARY_CALLS = 8
 _libc = ctypes.PyDLL(None)
@@ -60,15 +64,17 @@ class WorkerThreads:
         self, limiter: trio.CapacityLimiter, call: Callable[..., R], *args: object
     ) -> R:
         """`in_thread` for a call that is expected to be short; a checkpoint only if it is not."""
-        if self._wary or self.is_request_waiting():
-            self._wary = max(0, self._wary - 1)
+        if self._wary:
+            self._wary -= 1
             return await in_thread(limiter, call, *args)
         async with Turn(limiter):
             companion, self._companion = self._companion or _Companion(), None
             companion.come_near()
             handed = _Call(call, args)
+            begun = time.monotonic()
             result = companion.make(handed, _PATIENCE_MS)
-            if result is None or self.is_request_waiting():
+            took_s = time.monotonic() - begun
+            if result is None or (took_s > _SHORT_S and self.is_request_waiting()):
                 self._wary = _WARY_CALLS
             if result is None:
                 companion.leave()

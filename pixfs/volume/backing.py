@@ -41,6 +41,16 @@ _FSXATTR = struct.Struct("=IIIII8s")
 # struct flock: type, whence, start, length, pid.
 _FLOCK = struct.Struct("@hhqqi4x")
 
+# statfs(2) names them; they know of nothing to tell when a descriptor is closed.
+_LOCAL_FILE_SYSTEMS = frozenset(
+    {
+        0xEF53,  # ext2, ext3, ext4
+        0x58465342,  # XFS
+        0x9123683E,  # Btrfs
+        0x01021994,  # tmpfs
+    }
+)
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -263,6 +273,14 @@ def utimens(fd: int, atime_ns: int | None, mtime_ns: int | None) -> None:
 def statvfs(fd: int) -> os.statvfs_result:
     """The file system's totals."""
     return os.statvfs(fd)
+
+
+def is_local(fd: int) -> bool:
+    """Whether the inode behind ``fd`` is on a file system of this host, whose open inodes are in
+    memory: to ask for their attributes never waits for storage or a server."""
+    buf = ctypes.create_string_buffer(256)
+    _check(_libc.fstatfs(fd, buf))
+    return ctypes.c_long.from_buffer(buf).value in _LOCAL_FILE_SYSTEMS
 
 
 def get_fsxattr(fd: int) -> tuple[int, int] | None:

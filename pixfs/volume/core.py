@@ -45,6 +45,8 @@ class Core:
         drains: whether the queue is to be finished when the mount ends; as the policy says until
             somebody sets it.
         abandoning: set when the volume closes and conversions are not to be waited for.
+        local_device: of the backing directory, if its file system is this host's own
+            (`backing.is_local`).
         on_step: called with a step's name between the steps of a conversion, restore or swap
             (`docs/internals/volume.md` lists them).
     """
@@ -55,6 +57,7 @@ class Core:
     on_release: Callable[[Node], None]
     on_content_changed: Callable[[Node], None] | None = None
     area: Area | None = None
+    local_device: int | None = None
     readahead: Executor | None = None
     on_reading: Callable[[Node], None] = _nobody
     on_step: Callable[[str], None] = _no_step

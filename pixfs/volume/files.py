@@ -331,6 +331,30 @@ class LogicalFile:
             self._check_not_replaced(st)
         return Stat.of(st, self.node.ino, head.length)
 
+    def stat_at_once(self) -> Stat | None:
+        """The same if the storage is local and nothing has to be read or waited for, else None."""
+        seen = self._look_at_once()
+        if seen is None:
+            return None
+        st, head = seen
+        if self._handles == 0:
+            self._check_not_replaced(st)
+        return Stat.of(st, self.node.ino, head.length)
+
+    def _look_at_once(self) -> tuple[os.stat_result, Head] | None:
+        content = self._slot.try_enter()
+        if content is not None:
+            try:
+                return None if content.is_overtaken() else content.look()
+            finally:
+                content.leave()
+        descriptor = self.node.descriptor
+        if self._slot.current is not None or descriptor is None:
+            return None
+        st = backing.fstat(descriptor)
+        head = self._core.heads.get(Signature.of(st)) if st.st_size else Head(Kind.RAW, 0)
+        return (st, head) if head is not None else None
+
     def _view(self) -> tuple[int, int]:
         st, head = self.look()
         return head.length, st.st_mtime_ns
@@ -512,6 +536,15 @@ class LogicalFile:
             content = self._slot.current
             if isinstance(content, RawContent) and content.wfd >= 0:
                 backing.flush(content.wfd)
+
+    def flush_at_once(self) -> bool:
+        """The same where there is nothing to report (the storage is local) and nothing to wait
+        for; False if it takes `flush`."""
+        if self.node.device != self._core.local_device or not self.mutex.acquire(blocking=False):
+            return False
+        self._is_ending = True
+        self.mutex.release()
+        return True
 
     def fsync(self, *, datasync: bool) -> None:
         """Makes the bytes durable. After one failure every later call fails, until the file

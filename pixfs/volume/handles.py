@@ -34,7 +34,7 @@ _REORDERED_BYTES = 1 << 20
 
 class Handle:
     """One opening of a regular file. Any thread may call anything; all may block, except
-    ``read_cached``. After ``release`` every call is EBADF.
+    ``read_cached`` and ``flush_at_once``. After ``release`` every call is EBADF.
 
     Attributes:
         node: the open file's node.
@@ -121,6 +121,11 @@ class Handle:
         """One of the descriptors of this opening is being closed; reports late errors."""
         self._check(True)
         self._file.flush()
+
+    def flush_at_once(self) -> bool:
+        """The same if it takes no waiting: False means that ``flush`` is needed, in a thread."""
+        self._check(True)
+        return self._file.flush_at_once()
 
     def fsync(self, datasync: bool) -> None:
         """Makes the file's bytes (and, without ``datasync``, attributes) durable."""

@@ -26,14 +26,15 @@ from pixfs.volume.descriptors import Descriptor, Kept, Unowned, unless_kept
 from pixfs.volume.errors import StaleNodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from pixfs.volume.files import LogicalFile
 
     Name = tuple["Node", bytes]
 
 
-_LOST = (FileNotFoundError, NotADirectoryError, StaleNodeError)
+# What going by a name raises when the name, or the directory it was in, is no longer there.
+LOST = (FileNotFoundError, NotADirectoryError, StaleNodeError)
 
 
 class Node:
@@ -232,7 +233,7 @@ class NodeTable:
         for parent, name in self.names(node):
             try:
                 fd = backing.open_path(parent.fd, name)
-            except _LOST:
+            except LOST:
                 continue
             with unless_kept(Descriptor(fd)) as found:
                 st = backing.fstat(found.descriptor)
@@ -253,7 +254,7 @@ class NodeTable:
             for parent, name in self.names(node)[:1]:
                 try:
                     st = backing.stat_at(parent.fd, name)
-                except _LOST:
+                except LOST:
                     break
                 if _is_inode(node, st):
                     return st
@@ -266,7 +267,7 @@ class NodeTable:
             for parent, name in self.names(node)[:1]:
                 try:
                     fd = backing.open_listed(parent.fd, name)
-                except _LOST:
+                except LOST:
                     break
                 try:
                     if _is_inode(node, backing.fstat(fd)):
@@ -348,6 +349,16 @@ class NodeTable:
         """(parent, name) pairs the node was last seen under; check before use."""
         with self._lock:
             return list(node.names)
+
+    def pin_name(self, node: Node, but: Container[Name]) -> Name | None:
+        """One of ``names`` that is not in ``but``, with a pin of its parent, to be unpinned: a
+        directory that its last known file leaves would be closed while it is gone by."""
+        with self._lock:
+            for parent, name in node.names:
+                if (parent, name) not in but:
+                    parent.pins += 1
+                    return parent, name
+            return None
 
     def path(self, node: Node) -> bytes:
         """Path inside the volume under one of the node's names; empty for the root."""

@@ -33,7 +33,12 @@ class ConversionQueue:
     def __init__(self, clock: Clock, limit: int) -> None:
         self._clock = clock
         self._limit = limit
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        # For whoever waits until nothing, or less, waits for compression.
+        self._changed = threading.Condition(lock)
+        # For the converting threads: one of them waits for the node that is due next, and wakes
+        # another one for the node after it. They are not to wake for each file that is closed.
+        self._next_due = threading.Condition(lock)
         self._due: dict[Node, tuple[float, int]] = {}
         self._deferred: set[Node] = set()
         self._heap: list[tuple[float, int, Node]] = []
@@ -68,7 +73,10 @@ class ConversionQueue:
             self._due[node] = entry
             (self._deferred.add if deferred else self._deferred.discard)(node)
             heapq.heappush(self._heap, (*entry, node))
-            self._changed.notify_all()
+            if self._heap[0][2] is node:
+                self._next_due.notify()
+            if deferred:
+                self._changed.notify_all()
             return added
 
     def wait_overflowed(self) -> bool:
@@ -92,10 +100,13 @@ class ConversionQueue:
     def discard(self, node: Node) -> bool:
         """Takes a waiting node out; True if it was waiting."""
         with self._changed:
-            waited = self._due.pop(node, None) is not None
+            if self._due.pop(node, None) is None:
+                return False
             self._deferred.discard(node)
             self._changed.notify_all()
-            return waited
+            if self._closing:
+                self._next_due.notify_all()
+            return True
 
     def take(self) -> Node | None:
         """Waits for a node that is due and hands it out; None when the queue has closed."""
@@ -106,10 +117,12 @@ class ConversionQueue:
                     del self._due[node]
                     self._deferred.discard(node)
                     self._active[node] = self._active.get(node, 0) + 1
+                    self._changed.notify_all()
+                    (self._next_due.notify_all if self._closing else self._next_due.notify)()
                     return node
                 if self._closing and not self._due:
                     return None
-                self._clock.wait(self._changed, wait_s)
+                self._clock.wait(self._next_due, wait_s)
 
     def _next(self) -> tuple[Node | None, float | None]:
         while self._heap:
@@ -168,6 +181,7 @@ class ConversionQueue:
                 del self._due[node]
             self._deferred.clear()
             self._changed.notify_all()
+            self._next_due.notify_all()
             return dropped
 
     def snapshot(self) -> dict[str, int]:

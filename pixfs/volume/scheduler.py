@@ -9,6 +9,7 @@ import resource
 import stat
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from codec import CodecError
@@ -16,7 +17,12 @@ from pixfs.throttle import Priority
 from pixfs.volume import backing, verdict
 from pixfs.volume.area import HIDDEN
 from pixfs.volume.convert import Converter, Result
-from pixfs.volume.errors import BusyError, ConversionRefusedError, NoSpaceError
+from pixfs.volume.errors import (
+    BusyError,
+    ConversionRefusedError,
+    NoSpaceError,
+    StaleNodeError,
+)
 from pixfs.volume.heads import Kind
 from pixfs.volume.queue import ConversionQueue, Workers
 
@@ -149,6 +155,9 @@ class Scheduler:
     def _work(self, node: Node) -> None:
         try:
             self._convert(node)
+        except StaleNodeError:
+            # Not a failure, and not what a network file system means by ESTALE.
+            log.debug("gone before it was compressed: %r", node)
         except (OSError, CodecError) as error:
             self._fail(node, error)
         except BaseException:
@@ -180,6 +189,8 @@ class Scheduler:
         # An open writer queues it again when it is done; others may never be.
         if file is None or file.writers or file.busy_rounds >= _BUSY_ROUNDS:
             return
+        if not self._core.nodes.names(node):
+            return
         file.busy_rounds += 1
         self._enqueue(node, max(self._core.policy.settle_s, _BUSY_RETRY_S))
 
@@ -190,7 +201,9 @@ class Scheduler:
         self._judge(node, "error", str(error))
 
     def _judge(self, node: Node, state: verdict.State, reason: str) -> None:
-        self._core.verdicts.put(backing.fstat(node.fd), state, reason)
+        # A file that cannot even be looked at has none to ask for its reason.
+        with suppress(OSError):
+            self._core.verdicts.put(backing.fstat(node.fd), state, reason)
 
     # At start
 

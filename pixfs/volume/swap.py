@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from pixfs.volume import backing
 from pixfs.volume.attributes import Key, Signature
 from pixfs.volume.errors import RestoreConflictError
+from pixfs.volume.nodes import LOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,11 +63,14 @@ def place(
     """
     replaced: set[tuple[Node, bytes]] = set()
     # A rename meanwhile leaves another name to try, or the same one again after two.
-    while untried := [pair for pair in core.nodes.names(node) if pair not in replaced]:
-        parent, name = untried[0]
-        if _exchange(core, node, temp, old, parent, name, replaced, strict=strict):
-            placed()
-            return _settle(core, temp, parent)
+    while (untried := core.nodes.pin_name(node, replaced)) is not None:
+        parent, name = untried
+        try:
+            if _exchange(core, node, temp, old, parent, name, replaced, strict=strict):
+                placed()
+                return _settle(core, temp, parent)
+        finally:
+            core.nodes.unpin(parent)
     raise RestoreConflictError
 
 
@@ -207,7 +211,7 @@ def _exchange(
 def _leads_to(parent: Node, name: bytes, old: Signature, *, strict: bool) -> bool:
     try:
         st = backing.stat_at(parent.fd, name)
-    except FileNotFoundError:
+    except LOST:
         return False
     found = Signature.of(st)
     if found.key != old.key:
@@ -217,9 +221,21 @@ def _leads_to(parent: Node, name: bytes, old: Signature, *, strict: bool) -> boo
     return True
 
 
+def _is_there(parent: Node, name: bytes) -> bool:
+    try:
+        backing.stat_at(parent.fd, name)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _exchange_names(temp: Temp, parent: Node, name: bytes, old: Signature) -> None:
     try:
         backing.rename(temp.dir_fd, temp.name, parent.fd, name, backing.RENAME_EXCHANGE)
+    except FileNotFoundError:
+        if _is_there(parent, name):
+            raise
+        raise RestoreConflictError from None
     except OSError as error:
         if error.errno not in _NO_EXCHANGE:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -369,3 +370,61 @@ def test_sequential_reader_decodes_ahead(volumes: Volumes) -> None:
     again.release()
     # Each tile was decoded once, ahead or not, and stays cached over a new opening.
     assert user.volume.stats()["tiles_decoded"] == first
+
+
+# What takes no waiting
+
+
+def test_attributes_at_once_are_those_that_take_waiting(user: User) -> None:
+    user.volume._core.local_device = user.volume.root.device
+    user.mkdir("d")
+    user.write("raw.dpx", dpx())
+    user.write("empty", b"")
+    user.write("a.dpx", dpx())
+    user.compress("a.dpx")
+    handle = user.open("a.dpx")
+    for path in ("d", "empty", "a.dpx"):
+        node = user.node(path)
+        seen = user.volume.stat(node)
+        assert user.volume.stat_at_once(node) == seen
+        user.give_back(node)
+    handle.release()
+
+
+def test_what_has_to_be_read_or_waited_for_is_not_known_at_once(user: User) -> None:
+    user.volume._core.local_device = user.volume.root.device
+    user.write("a.dpx", dpx())
+    node = user.node("a.dpx")
+    # No file has been made of it yet.
+    assert user.volume.stat_at_once(node) is None
+    user.compress("a.dpx")
+    # Its head is not remembered so soon, so the logical size stands in the file alone.
+    assert user.volume.stat_at_once(node) is None
+    handle = user.open("a.dpx", os.O_RDWR)
+    assert node.file is not None
+    with node.file.mutex, node.file.frozen():
+        assert user.volume.stat_at_once(node) is None
+        answers: list[bool] = []
+        other = threading.Thread(target=lambda: answers.append(handle.flush_at_once()))
+        other.start()
+        other.join()
+        assert answers == [False]
+    assert handle.flush_at_once()
+    handle.release()
+    node.descriptor = None
+    assert user.volume.stat_at_once(node) is None
+    user.give_back(node)
+
+
+def test_attributes_at_once_of_what_another_volume_removed_are_stale(volumes: Volumes) -> None:
+    first, second = volumes.make(), volumes.make()
+    first.volume._core.local_device = first.volume.root.device
+    first.mkdir("d")
+    first.write("f", b"")
+    for path, remove in (("f", second.unlink), ("d", lambda path: (first.backing / path).rmdir())):
+        node = first.node(path)
+        assert first.volume.stat(node) == first.volume.stat_at_once(node)
+        remove(path)
+        with pytest.raises(OSError, match="Stale"):
+            first.volume.stat_at_once(node)
+        first.give_back(node)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixfs.volume.queue import ConversionQueue, Workers
 from tests.t2_volume.clocks import ManualClock
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def node() -> Any:  # noqa: ANN401
@@ -123,3 +126,72 @@ def test_converting_threads_yield_to_requests() -> None:
     workers.join()
     assert seen == [min(own + 5, 19)]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+
+
+class CountingClock(ManualClock):
+    """Counts how often anybody has begun to wait, and keeps what is waited on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = 0
+        self.waited_on: set[threading.Condition] = set()
+        self._counted = threading.Condition()
+
+    def wait(self, condition: threading.Condition, timeout_s: float | None) -> None:
+        with self._counted:
+            self.waits += 1
+            self.waited_on.add(condition)
+            self._counted.notify_all()
+        super().wait(condition, timeout_s)
+
+    def wait_for_waits(self, count: int) -> None:
+        with self._counted:
+            assert self._counted.wait_for(lambda: self.waits >= count, 60)
+
+
+def test_converting_threads_sleep_while_files_are_closed_and_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of them woke up for every file, and took the interpreter from the requests."""
+    clock = CountingClock()
+    queue = ConversionQueue(clock, 1000)
+    workers = Workers(queue, 3, lambda node: None)
+    workers.start()
+    clock.wait_for_waits(3)
+    assert queue.put(node(), 5.0)
+    clock.wait_for_waits(4)
+    woken: list[int] = []
+    (condition,) = clock.waited_on
+    with monkeypatch.context() as patch:
+        patch.setattr(condition, "notify", lambda n=1: woken.append(n))
+        for _ in range(10):
+            closed = node()
+            assert queue.put(closed, 6.0)
+            assert queue.discard(closed)
+            assert not queue.discard(closed)
+    queue.close(drain=False)
+    workers.join()
+    assert woken == []
+
+
+def test_one_thread_wakes_another_for_what_is_due_next() -> None:
+    clock = CountingClock()
+    queue = ConversionQueue(clock, 10)
+    together = threading.Barrier(2, timeout=60)
+
+    def meet(_: object) -> None:
+        together.wait()
+
+    workers = Workers(queue, 2, meet)
+    workers.start()
+    clock.wait_for_waits(2)
+    assert queue.put(node(), 5.0)
+    clock.wait_for_waits(3)
+    assert queue.put(node(), 6.0)
+    clock.advance(5.0)
+    # The first is being converted, and the thread that nobody has woken yet waits for the second.
+    clock.wait_for_waits(4)
+    clock.advance(1.0)
+    assert queue.wait_idle(60)
+    queue.close(drain=False)
+    workers.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import threading
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pixfs.volume import backing, swap
+from tests.t2_volume.clocks import ManualClock
 from tests.t2_volume.frames import dpx
 from tests.t2_volume.user import ROOT, read_all
 
@@ -252,6 +254,125 @@ def test_names_change_during_a_restore(user: User, step: str, change: str) -> No
     else:
         assert user.names() == [b"other.dpx"]
     handle.release()
+
+
+LEAVING: dict[str, Callable[[User], None]] = {
+    "moved": lambda user: user.rename("d0/a.dpx", "d1/a.dpx"),
+    "removed": lambda user: user.unlink("d0/a.dpx"),
+    "replaced": lambda user: user.rename("d1/other.dpx", "d0/a.dpx"),
+}
+
+
+def leave_before(monkeypatch: pytest.MonkeyPatch, step: str, leave: Callable[[], None]) -> None:
+    """Runs ``leave`` once, when a swap has found out which name to put its file under, or has put
+    it there; nobody knows the directory any more that the file was in."""
+    real = getattr(swap, step)
+    leaving = iter([leave])
+
+    def left_first(*args: Any, **options: Any) -> bool:  # noqa: ANN401
+        for act in itertools.islice(leaving, 1):
+            act()
+        return bool(real(*args, **options))
+
+    monkeypatch.setattr(swap, step, left_first)
+
+
+@pytest.mark.parametrize("how", LEAVING)
+@pytest.mark.parametrize("step", ["_exchange", "_settle"])
+def test_file_that_leaves_its_directory_while_it_is_compressed_is_no_failure(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch, step: str, how: str
+) -> None:
+    """The directory was forgotten with it, and the conversion logged ESTALE as its failure."""
+    user = volumes.make(mode="on-close")
+    user.mkdir("d0")
+    user.mkdir("d1")
+    user.write("d1/other.dpx", dpx(9))
+    assert user.volume.wait_idle(60)
+    leave_before(monkeypatch, step, lambda: LEAVING[how](user))
+    user.write("d0/a.dpx", FRAME)
+    assert user.volume.wait_idle(60)
+    assert user.volume.stats()["failed"] == 0
+    path, expected = {
+        "moved": ("d1/a.dpx", FRAME),
+        "removed": ("d1/other.dpx", dpx(9)),
+        "replaced": ("d0/a.dpx", dpx(9)),
+    }[how]
+    assert user.read(path) == expected
+    assert user.state(path)[0] == "compressed"
+
+
+@pytest.mark.parametrize("step", ["_exchange", "_settle"])
+def test_file_that_leaves_its_directory_is_written_to_all_the_same(
+    user: User, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The writer was told ESTALE, or EIO at its next fsync."""
+    user.mkdir("d0")
+    user.mkdir("d1")
+    user.write("d0/a.dpx", FRAME)
+    user.compress("d0/a.dpx")
+    handle = user.open("d0/a.dpx", os.O_RDWR)
+    leave_before(monkeypatch, step, lambda: user.rename("d0/a.dpx", "d1/a.dpx"))
+    assert handle.write(3000, b"changed") == 7
+    handle.fsync(False)
+    handle.release()
+    assert user.stored("d1/a.dpx") == FRAME[:3000] + b"changed" + FRAME[3007:]
+
+
+def test_file_removed_outside_between_check_and_exchange_is_no_failure(volumes: Volumes) -> None:
+    """The exchange found no such name, and the conversion logged that as its failure."""
+    user = volumes.make(mode="on-close")
+    at_step(user, "checked", (user.backing / "a.dpx").unlink)
+    user.write("a.dpx", FRAME)
+    assert user.volume.wait_idle(60)
+    assert user.volume.stats()["failed"] == 0
+    assert user.names() == []
+
+
+def test_file_replaced_outside_while_it_waits_for_compression_is_no_failure(
+    volumes: Volumes,
+) -> None:
+    """Nothing held on to it: found out by its name when its turn comes."""
+    clock = ManualClock()
+    user = volumes.make(mode="on-close", settle_s=5.0, clock=clock)
+    user.write("a.dpx", FRAME)
+    node = user.node("a.dpx")
+    node.descriptor = None
+    (user.backing / "new").write_bytes(b"from outside")
+    (user.backing / "new").rename(user.backing / "a.dpx")
+    clock.advance(5.0)
+    assert user.volume.wait_idle(60)
+    assert user.volume.stats()["failed"] == 0
+    assert user.read("a.dpx") == b"from outside"
+    user.give_back(node)
+
+
+def test_stale_handle_of_a_network_backing_is_told(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch, expect_logs: Callable[[str], None]
+) -> None:
+    """Once: that the file cannot be looked at for its verdict is no second failure."""
+    expect_logs("'a.dpx' was not compressed and stays as it is: .*Stale")
+    user = volumes.make(mode="on-close")
+    real = backing.fstat
+
+    def stale(*_: object) -> os.stat_result:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    at_step(user, "locked", lambda: monkeypatch.setattr(backing, "fstat", stale))
+    user.write("a.dpx", FRAME)
+    assert user.volume.wait_idle(60)
+    monkeypatch.setattr(backing, "fstat", real)
+    assert user.volume.stats()["failed"] == 1
+    assert user.read("a.dpx") == FRAME
+
+
+def test_file_removed_while_it_is_compressed_is_let_go_at_once(volumes: Volumes) -> None:
+    """It was put back to be tried again, and its blocks were kept until then."""
+    clock = ManualClock()
+    user = volumes.make(mode="on-close", clock=clock)
+    at_step(user, "synced", lambda: user.unlink("a.dpx"))
+    user.write("a.dpx", FRAME)
+    assert user.volume.wait_idle(60)
+    assert user.volume.stats()["nodes"] == 1
 
 
 # Another volume, or another process, on the same backing directory

@@ -306,6 +306,45 @@ async def test_forget_never_raises(
         await operations.forget([(number, 1), (424242, 1)])
 
 
+async def test_what_is_forgotten_one_by_one_is_let_go_of_together(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread was woken for each file that was removed."""
+    numbers = [await make(operations, name) for name in (b"a", b"b", b"c")]
+    let_go: list[int] = []
+    monkeypatch.setattr(operations, "_release_refs", lambda held: let_go.append(len(held)))
+    async with trio.open_nursery() as nursery:
+        for number in numbers:
+            nursery.start_soon(operations.forget, [(number, 1)])
+    assert let_go == [3]
+    await operations.forget([(424242, 1)])
+    assert let_go == [3]
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+async def test_only_what_a_local_file_system_has_in_memory_is_answered_without_a_thread(
+    operations: Operations, volume: Volume, monkeypatch: pytest.MonkeyPatch, is_local: bool
+) -> None:
+    """A server could keep the loop waiting, and have something to tell when a file is closed."""
+    volume._core.local_device = volume.root.device if is_local else None
+    number = await make(operations, b"file", b"1234")
+    info = await operations.open(number, os.O_RDWR, CTX)
+    handed_over: list[object] = []
+    promptly = operations.threads.promptly
+
+    async def counted(limiter: trio.CapacityLimiter, call: Any, *args: object) -> object:  # noqa: ANN401
+        handed_over.append(call)
+        return await promptly(limiter, call, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(operations.threads, "promptly", counted)
+        assert stat.S_ISDIR((await operations.getattr(ROOT_NUMBER, CTX)).st_mode)
+        assert (await operations.getattr(number, CTX)).st_size == 4
+        await operations.flush(info.fh)
+    await operations.release(info.fh)
+    assert len(handed_over) == (0 if is_local else 3)
+
+
 async def test_a_file_on_hung_storage_leaves_threads_to_the_others(
     operations: Operations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,8 +434,9 @@ async def test_a_conversion_waits_for_a_release_that_is_under_way(
 
 
 async def test_closing_what_was_only_read_waits_for_no_thread(
-    operations: Operations, monkeypatch: pytest.MonkeyPatch
+    operations: Operations, volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    volume._core.local_device = None
     number = await make(operations, b"file", b"x")
     reading = await operations.open(number, os.O_RDONLY, CTX)
     writing = await operations.open(number, os.O_WRONLY, CTX)

@@ -124,10 +124,13 @@ async def test_a_prompt_call_that_takes_long_lets_others_run() -> None:
 
 
 @pytest.mark.parametrize("is_waiting", [False, True])
-async def test_others_get_their_turn_first_only_if_requests_are_waiting(
-    monkeypatch: pytest.MonkeyPatch, is_waiting: bool
+@pytest.mark.parametrize("took_long", [False, True])
+async def test_others_get_their_turn_first_only_after_one_that_kept_requests_waiting_for_long(
+    monkeypatch: pytest.MonkeyPatch, is_waiting: bool, took_long: bool
 ) -> None:
+    """A request that waits is no reason by itself: handing a short call over takes longer."""
     monkeypatch.setattr("pixfs.fuse.threads._PATIENCE_MS", 60_000)
+    monkeypatch.setattr("pixfs.fuse.threads._SHORT_S", -1.0 if took_long else 60.0)
     threads = WorkerThreads()
     threads.is_request_waiting = lambda: is_waiting
     order: list[str] = []
@@ -135,11 +138,12 @@ async def test_others_get_their_turn_first_only_if_requests_are_waiting(
     async def other() -> None:
         order.append("other")
 
+    await threads.promptly(threads.data, lambda: None)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other)
         await threads.promptly(threads.data, lambda: None)
         order.append("call")
-    assert order == (["other", "call"] if is_waiting else ["call", "other"])
+    assert order == (["other", "call"] if is_waiting and took_long else ["call", "other"])
 
 
 async def test_prompt_calls_share_a_thread_beside_the_loop_until_one_takes_long() -> None:
