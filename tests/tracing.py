@@ -25,7 +25,7 @@ _OPENED = re.compile(r" = \d+<(/[^>]*)>$")
 # A socket as -yy shows it. The resolver connects UDP sockets to every address it has found, only to
 # sort them: nothing is sent over those.
 _CONNECT = re.compile(
-    r"connect\(\d+<(?P<protocol>[^:>]*)[^>]*>, \{sa_family=(?P<family>\w+)"
+    r"connect\(\d+<(?P<protocol>[\w-]+):.*?>, \{sa_family=(?P<family>\w+)"
     r"(?:.*?port=htons\((?P<port>\d+)\))?(?:.*?\"(?P<address>[^\"]+)\")?"
 )
 
