@@ -29,7 +29,7 @@ _READ_BYTES = 1 << 20
 _USUAL_PRIORITY = 500
 _TRANSFER = (
     text("transferId", "Names the transfer; mandatory for one of several pieces."),
-    number("transferPriority", "1 to 1000; the highest goes first."),
+    number("transferPriority", "1 to 1000; the highest goes first.", least=1, most=1000),
     number("index", "Offset of this piece in the file, in bytes.", where="header"),
     number("size", "Bytes of the whole file.", where="header"),
 )
