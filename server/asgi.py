@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import trio
 
 from server.problems import BODY_TOO_LARGE, NO_PATH, UNKNOWN_HOST, Problem
-from server.streaming import BodyStream, StreamedBodies
+from server.streaming import BodyStream, BrokenOff, StreamedBodies
 
 if TYPE_CHECKING:
     from server.readers import Readers
@@ -319,6 +319,9 @@ class _RequestLog:
 
         try:
             await self._app(scope, receive, marked_send)
+        except* BrokenOff as errors:
+            # The server's protocol closes the connection of an answer that was not ended.
+            _tell_broken_off(scope, errors)
         finally:
             elapsed_s = time.monotonic() - started
             face = scope.get(FACE) or "none"
@@ -331,6 +334,15 @@ class _RequestLog:
                 status or "unanswered",
                 elapsed_s * 1000,
             )
+
+
+def _tell_broken_off(scope: Scope, errors: BaseExceptionGroup[BrokenOff]) -> None:
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            _tell_broken_off(scope, error)
+        else:
+            level = logging.WARNING if error.is_failure else logging.INFO
+            log.log(level, "%s broken off: %s", request_id(scope), error)
 
 
 def _choose_id(offered: list[bytes]) -> str:

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
     from server.asgi import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["BODY_CUT", "BodyStream", "ClientGone", "StreamedBodies", "body_of", "has_stream"]
+__all__ = [
+    "BODY_CUT",
+    "BodyStream",
+    "BrokenOff",
+    "ClientGone",
+    "StreamedBodies",
+    "body_of",
+    "has_stream",
+]
 
 _BODY = "pixfs.body"
 # The message of a client that ends what it sends in the middle of a body, and may still read.
@@ -30,6 +38,19 @@ _LINGER_S = 5.0
 
 class ClientGone(Exception):
     """The client went away, or fell silent, before its body was complete."""
+
+
+class BrokenOff(Exception):
+    """An answer that has begun cannot be gone on with, and its connection is closed before its
+    end, which every client notices. The text says why, for the log.
+
+    Attributes:
+        is_failure: whether somebody must look after what the server works with.
+    """
+
+    def __init__(self, why: str, *, is_failure: bool = False) -> None:
+        super().__init__(why)
+        self.is_failure = is_failure
 
 
 class BodyStream:

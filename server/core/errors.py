@@ -224,6 +224,13 @@ class StorageUnavailable(CoreError):
     hint = "check that the storage is mounted and answers, then try again"
 
 
+class FileChanged(StorageUnavailable):
+    """A file is not what it was when somebody began to read it."""
+
+    code = "file-changed"
+    hint = "read it again from its beginning, when nobody writes to it any more"
+
+
 class WrongState(CoreError):
     """What is asked for does not go with the state something is in."""
 

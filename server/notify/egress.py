@@ -21,6 +21,23 @@ __all__ = ["Egress", "Endpoint"]
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _LOOK_UP_S = 10
+# What the registries of IANA do not call globally reachable, and not every Python knows of: site
+# local and other blocks for use inside, translators, and anycast relays that nobody runs any more.
+_NOT_PUBLIC: tuple[_Network, ...] = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "64:ff9b::/96",
+        "64:ff9b:1::/48",
+        "100::/64",
+        "100:0:0:1::/64",
+        "2001::/23",
+        "3fff::/20",
+        "5f00::/16",
+        "fec0::/10",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +73,10 @@ class Egress:
         if isinstance(found, ipaddress.IPv6Address):
             # The IPv4 address such a one stands for is what is connected to.
             found = found.ipv4_mapped or found.sixtofour or found
-        if any(found in network for network in self._allowed if network.version == found.version):
+        if _is_in(found, self._allowed):
             return True
+        if _is_in(found, _NOT_PUBLIC):
+            return False
         return found.is_global and not found.is_multicast and not found.is_reserved
 
     async def resolve(self, url: str) -> Endpoint:
@@ -88,3 +107,7 @@ class Egress:
         if not addresses or not all(self.permits(address) for address in addresses):
             raise DeliveryError("the server may not connect to the URL's host", is_final=True)
         return addresses[0]
+
+
+def _is_in(address: _Address, networks: tuple[_Network, ...]) -> bool:
+    return any(address in network for network in networks if network.version == address.version)

@@ -117,11 +117,11 @@ def _verify(batch: Batch, source: Storage, file: File, flow: Flow) -> Outcome:
     if file.kind == "link":
         return Outcome(file.number, "skipped", code="link", reason="it is a symbolic link")
     flow.read(file.size)
-    damages = source.find_damage(file.path)
+    found = source.find_damage(file.path)
     flow.landed(file.size)
-    if damages:
-        raise FileError("damaged", "; ".join(damages)[:1000])
-    return Outcome(file.number, "done", size=file.size, stored=file.size)
+    if found.damages:
+        raise FileError("damaged", "; ".join(found.damages)[:1000])
+    return Outcome(file.number, "done", size=file.size, stored=file.size, is_proven=found.is_proven)
 
 
 def _index(batch: Batch, source: Storage, file: File, flow: Flow) -> Outcome:

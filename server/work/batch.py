@@ -111,6 +111,8 @@ class Outcome:
         version: of the source the bytes were read from.
         code, reason: why it failed or was skipped.
         is_transient: whether trying again may help.
+        is_proven: False of a verified file that could be read, and has nothing that says what it
+            should be.
     """
 
     number: int
@@ -123,3 +125,4 @@ class Outcome:
     code: str = ""
     reason: str = ""
     is_transient: bool = False
+    is_proven: bool = True

@@ -20,7 +20,7 @@ from pixfs.volume.descriptors import Descriptor
 from server.work.beneath import Root, rename_at, split
 from server.work.errors import FileError
 from server.work.filesystem import FileSystem
-from server.work.storage import Entry, Kind, Source, is_part, part_name
+from server.work.storage import Entry, Finding, Kind, Source, is_part, part_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -400,9 +400,9 @@ class Directory:
         """A plain directory cannot."""
         raise FileError("unsupported", "only files on a PixFS mount can be compressed in place")
 
-    def find_damage(self, path: str) -> list[str]:
+    def find_damage(self, path: str) -> Finding:
         """Reads the whole file: what can be said of a file without checksums."""
         with self.open(path, stored=False) as source:
             while source.read(CHUNK):
                 pass
-        return []
+        return Finding(is_proven=False)

@@ -126,8 +126,8 @@ class Download:
         self._pacer = pacer
 
     async def read(self, offset: int, length: int) -> bytes:
-        """At most so many bytes, none behind the end. StorageUnavailable, also when the file
-        changed meanwhile: what was read before does not belong to what would follow."""
+        """At most so many bytes, none behind the end. FileChanged: what was read before does not
+        belong to what would follow. StorageUnavailable."""
         return await self._essence.on_thread(self._storage, self._read, offset, length)
 
     def _read(self, offset: int, length: int) -> bytes:

@@ -17,6 +17,7 @@ import trio
 from server.core.access import Access, access_of_actor
 from server.core.errors import (
     CoreError,
+    FileChanged,
     InUse,
     InvalidValue,
     NameTaken,
@@ -285,6 +286,7 @@ _REFUSALS: dict[str, Callable[[str], CoreError]] = {
     "not-found": NotFound,
     # What leads out of a storage is not told apart from what is not there.
     "outside": lambda reason: NotFound("it does not exist"),
+    "changed": FileChanged,
     "bad-path": lambda reason: InvalidValue("path", reason),
     "not-a-file": lambda reason: InvalidValue("path", reason),
     "exists": NameTaken,

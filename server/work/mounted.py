@@ -24,7 +24,7 @@ from pixfs.volume import backing
 from server.work.beneath import split
 from server.work.directory import RESUMABLE, Directory, DirectorySource, DirectoryTarget
 from server.work.errors import FileError, StorageError, file_error
-from server.work.storage import Source
+from server.work.storage import Finding, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -291,7 +291,7 @@ class PixfsMount(Directory):
         finally:
             os.close(fd)
 
-    def find_damage(self, path: str) -> list[str]:
+    def find_damage(self, path: str) -> Finding:
         """Has the mount check every checksum of the file."""
         fd = self.root.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
@@ -304,7 +304,7 @@ class PixfsMount(Directory):
             os.close(fd)
         if not found:
             return super().find_damage(path)
-        return [] if found == "ok" else found.splitlines()
+        return Finding() if found == "ok" else Finding(tuple(found.splitlines()))
 
 
 def _incoming_name(part: str) -> bytes:

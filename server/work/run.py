@@ -148,6 +148,7 @@ def _files(assignment: Assignment, flow: Flow) -> Result:
                     outcome.reason,
                     outcome.is_transient,
                     outcome.digest,
+                    outcome.is_proven,
                 )
             )
     except StoppedError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pixfs.transfer.attributes import Attributes
 
-__all__ = ["Entry", "Kind", "Source", "Storage", "Target", "part_name"]
+__all__ = ["Entry", "Finding", "Kind", "Source", "Storage", "Target", "part_name"]
 
 Kind = Literal["file", "folder", "link", "other"]
 
@@ -52,6 +52,19 @@ class Entry:
             other.mtime_ns,
             other.version,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found out about a file's bytes.
+
+    Attributes:
+        damages: a line for each damaged part; empty when all of it can be read.
+        is_proven: they have been held against something that says what they should be.
+    """
+
+    damages: tuple[str, ...] = ()
+    is_proven: bool = True
 
 
 class Source(Protocol):
@@ -211,8 +224,8 @@ class Storage(Protocol):
     def set_state(self, path: str, state: Literal["compressed", "raw"]) -> str:
         """Converts a file on a PixFS mount and returns its state. FileError elsewhere."""
 
-    def find_damage(self, path: str) -> list[str]:
-        """A line for each damaged part of a file; empty when all can be read. May read it all."""
+    def find_damage(self, path: str) -> Finding:
+        """What can be found out about a file's bytes. May read it all."""
 
 
 def part_name(part: str) -> str:

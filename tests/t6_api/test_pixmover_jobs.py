@@ -39,3 +39,25 @@ async def test_a_job_that_waits_for_a_folder_to_be_quiet_says_so(
             " 'sh010/bg.1001.dpx': looks again in "
         )
     assert (cancelled["state"], cancelled["message"]) == ("CANCELLED", "")
+
+
+async def test_a_verified_file_that_nothing_speaks_for_is_told_of(
+    core: Core, as_admin: PixMover, tmp_path: Path
+) -> None:
+    """A plain file can be read to its end; what it should be nobody knows."""
+    folder = tmp_path / "one"
+    folder.mkdir(parents=True)
+    for name in ("a", "b"):
+        (folder / name).write_bytes(b"plain")
+    made = {"name": "one", "kind": "directory", "root": str(folder)}
+    assert (await as_admin.post("/storages", **made)).status_code == 200
+    form = {"kind": "verify", "source": "one", "sources": ["a", "b"], "quiet_s": "0"}
+    job = (await as_admin.post("/jobs", **form)).json()
+    async with working(core):
+        with trio.fail_after(120):
+            while job["state"] != "SUCCEEDED":
+                job = (await as_admin.get(f"/jobs/{job['id']}")).json()
+    assert (job["files_done"], job["files_unproven"]) == (2, 2)
+    assert job["message"] == (
+        "2 of 2 files can be read to their end, and have no checksum that says what they should be"
+    )

@@ -11,6 +11,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 import trio
 
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    import httpx
-
     from server.core import Core
+    from tests.checklogs import ExpectLogs
     from tests.serving import Served
 
 MIB = 1 << 20
@@ -589,3 +589,74 @@ async def test_an_upload_that_fills_the_storage_leaves_nothing(
     listed = await admin.json("GET", "/storage/file")
     assert [file["path"] for file in listed["file"]] == ["before"]
     assert (await admin.call("GET", f"/file/{listed['file'][0]['id']}/data")).content == b"x" * 1000
+
+
+@pytest.mark.parametrize("begun_bytes", [1, 2 * MIB])
+@pytest.mark.parametrize("way", ["exchanged", "written to", "cut short", "removed"])
+async def test_a_download_of_a_file_that_changes_is_broken_off(
+    admin: Vidispine,
+    server: Served,
+    storage: str,
+    root: Path,
+    caplog: pytest.LogCaptureFixture,
+    way: str,
+    begun_bytes: int,
+) -> None:
+    """The client sees that it has not got all, and the log has one line, which is no failure of
+    the server's. What is open already is sent to its end, though its name is another file's."""
+    caplog.set_level("INFO")
+    content = pattern(64 * MIB)
+    (root / "a.dpx").write_bytes(content)
+    address = f"/API/file/{await admin.entity(storage, 'a.dpx')}/data"
+    with trio.fail_after(120):
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+            await stream.send_all(request_head("GET", address, 0))
+            begun = b""
+            while len(begun) < begun_bytes:
+                begun += await stream.receive_some(begun_bytes - len(begun))
+            match way:
+                case "exchanged":
+                    (root / "b.dpx").write_bytes(content[::-1])
+                    os.replace(root / "b.dpx", root / "a.dpx")
+                case "written to":
+                    (root / "a.dpx").write_bytes(content[::-1])
+                case "cut short":
+                    os.truncate(root / "a.dpx", 40 * MIB)
+                case "removed":
+                    (root / "a.dpx").unlink()
+            status, headers, body = parse(begun + await read_to_eof(stream))
+    assert (status, headers["content-length"]) == (200, str(len(content)))
+    assert content.startswith(body)
+    told = [r for r in caplog.records if "broken off" in r.getMessage()]
+    if len(body) == len(content):
+        assert (begun_bytes, way) in [(2 * MIB, "exchanged"), (2 * MIB, "removed")]
+        assert not told
+        return
+    (record,) = told
+    assert (record.levelname, record.exc_info) == ("INFO", None)
+    assert record.getMessage() == (
+        f"{headers['x-request-id']} broken off: the file changed or went away while it was sent"
+    )
+
+
+async def test_a_download_from_a_storage_that_fails_is_broken_off(
+    admin: Vidispine,
+    storage: str,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    expect_logs: ExpectLogs,
+) -> None:
+    """Somebody has to look after the storage; a traceback would tell nothing of it."""
+    expect_logs(r"WARNING server\.asgi: \w+ broken off: [^\n]+\Z")
+    (root / "a.dpx").write_bytes(pattern(8 * MIB))
+    file = await admin.entity(storage, "a.dpx")
+
+    def fail(fd: int, length: int, offset: int) -> bytes:
+        if offset:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(fd, length, offset)
+
+    pread = os.pread
+    monkeypatch.setattr("server.work.readable.os.pread", fail)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await admin.call("GET", f"/file/{file}/data")

@@ -176,6 +176,9 @@ async def test_jobs_are_listed_and_controlled(
     assert await listed(sort="jobId asc", first=3, number=2) == jobs[2:]
     assert await listed(first=9) == []
     assert await listed(user="true") == jobs[::-1]
+    # Without effect, and no other word for it.
+    assert await admin.json("GET", f"/job/{jobs[0]}", metadata="false")
+    await admin.call("GET", f"/job/{jobs[0]}", metadata="null", status=400)
     changed = await admin.json("PUT", f"/job/{jobs[0]}", priority="IMMEDIATE")
     assert changed["priority"] == "IMMEDIATE"
     aborted = await admin.json("DELETE", f"/job/{jobs[1]}", reason="wrong one")

@@ -36,6 +36,7 @@ STATUS: dict[type[core.CoreError], int] = {
     core.DatabaseError: 503,
     core.ServerBusy: 503,
     core.StorageUnavailable: 503,
+    core.FileChanged: 503,
     core.StorageFull: 507,
 }
 

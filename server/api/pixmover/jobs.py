@@ -105,12 +105,17 @@ class JobBody:
     limit_bps: int | None = value("Its own limit, null for none.", 50_000_000)
     label: str = value("As it was submitted.", "dailies")
     message: str = value(
-        'Why it failed as a whole, or what it waits for and how long yet; "" otherwise.', ""
+        "Why it failed as a whole, what it waits for and how long yet, or what it has not"
+        ' proven; "" otherwise.',
+        "",
     )
     files_total: int = value("Files it is about; 0 until they have been looked for.", 240)
     files_done: int = value("Files that are done.", 120)
     files_skipped: int = value("Files that were right as they were, or were to be left.", 0)
     files_failed: int = value("Files that failed; GET .../errors tells why.", 0)
+    files_unproven: int = value(
+        "Verified files that can be read, and have no checksum that says what they should be.", 0
+    )
     bytes_total: int = value("Bytes of the files as they are read.", 3_000_000_000)
     bytes_done: int = value("Bytes of those that have ended.", 1_500_000_000)
     bytes_stored: int = value("Bytes that really moved.", 700_000_000)
@@ -381,6 +386,16 @@ def _text(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def _unproven(job: Job) -> str:
+    """What a job that has come to a good end has not proven."""
+    if job.state is not JobState.SUCCEEDED or not job.files_unproven:
+        return ""
+    return (
+        f"{job.files_unproven} of {job.files_total} files can be read to their end, and have no"
+        " checksum that says what they should be"
+    )
+
+
 def _render(job: Job) -> JobBody:
     return JobBody(
         id=job.id,
@@ -394,11 +409,12 @@ def _render(job: Job) -> JobBody:
         destination=_text(job.spec["destination"]),
         limit_bps=job.spec.get("limit_bps"),
         label=job.label,
-        message=_text(job.message or job.waits_for),
+        message=_text(job.message or job.waits_for or _unproven(job)),
         files_total=job.files_total,
         files_done=job.files_done,
         files_skipped=job.files_skipped,
         files_failed=job.files_failed,
+        files_unproven=job.files_unproven,
         bytes_total=job.bytes_total,
         bytes_done=job.bytes_done,
         bytes_stored=job.bytes_stored,

@@ -12,7 +12,8 @@ from server.api.vidispine.ids import vx
 from server.api.vidispine.ranges import Unsatisfiable, parse_range
 from server.api.vidispine.resources import find_file, storage_id, views
 from server.core.catalog import FileState
-from server.core.errors import InvalidValue
+from server.core.errors import CoreError, FileChanged, InvalidValue, NotFound
+from server.streaming import BrokenOff
 from server.work.essence import Piece, Upload
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ ENDPOINTS = Endpoints("File data")
 
 _READ_BYTES = 1 << 20
 _USUAL_PRIORITY = 500
+_CHANGED = "the file changed or went away while it was sent"
 _TRANSFER = (
     text("transferId", "Names the transfer; mandatory for one of several pieces."),
-    number("transferPriority", "1 to 1000; the highest goes first."),
+    number("transferPriority", "1 to 1000; the highest goes first.", least=1, most=1000),
     number("index", "Offset of this piece in the file, in bytes.", where="header"),
     number("size", "Bytes of the whole file.", where="header"),
 )
@@ -210,18 +212,22 @@ async def _bytes(call: Call, file_id: int, etag: str, start: int, end: int) -> A
     """The bytes of a file from start to end, as it was when its size was told.
 
     Opened again here, by whoever sends the answer: a client that goes away in between leaves
-    nothing open. A file that was exchanged meanwhile ends the answer short of its length, which
-    every client notices.
+    nothing open. Raises BrokenOff when they cannot be had to the end.
     """
-    async with call.essence.open(call.actor, file_id) as found:
-        if found.etag != etag:
-            raise ConnectionAbortedError("the file changed while it was sent")
-        while start < end:
-            chunk = await found.read(start, min(_READ_BYTES, end - start))
-            if not chunk:
-                raise ConnectionAbortedError("the file became shorter while it was sent")
-            start += len(chunk)
-            yield chunk
+    try:
+        async with call.essence.open(call.actor, file_id) as found:
+            if found.etag != etag:
+                raise BrokenOff(_CHANGED)
+            while start < end:
+                chunk = await found.read(start, min(_READ_BYTES, end - start))
+                if not chunk:
+                    raise BrokenOff(_CHANGED)
+                start += len(chunk)
+                yield chunk
+    except (FileChanged, NotFound) as error:
+        raise BrokenOff(_CHANGED) from error
+    except CoreError as error:
+        raise BrokenOff(str(error), is_failure=True) from error
 
 
 def _disposition(path: str) -> str:

@@ -11,13 +11,13 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from server.api.vidispine.parameters import MOST_NUMBER, Parameters
 from server.core.permissions import Action
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from server.api.vidispine.documents import Document
-    from server.api.vidispine.parameters import Parameters
     from server.core import Core
     from server.core.permissions import Actor
     from server.streaming import BodyStream
@@ -74,6 +74,7 @@ class Parameter:
     Attributes:
         many: repeated, or joined by commas.
         default: as it is written, "" for none.
+        least, most: of a whole number.
     """
 
     name: str
@@ -84,6 +85,8 @@ class Parameter:
     default: str = ""
     choices: tuple[str, ...] = ()
     required: bool = False
+    least: int = 0
+    most: int = MOST_NUMBER
 
 
 def text(name: str, says: str, **more: object) -> Parameter:

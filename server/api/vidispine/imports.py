@@ -35,7 +35,7 @@ _OPTIONS: tuple[Parameter, ...] = (
     flag("no-transcode", "Do not transcode although there are tags.", False),
     flag("overrideFastStart", "Told with the job.", True),
     flag("requireFastStart", "Told with the job.", True),
-    number("fastStartLength", "Seconds; told with the job."),
+    number("fastStartLength", "Seconds; told with the job.", most=10**9),
     *JOB,
     text("settings", "Told with the job."),
 )

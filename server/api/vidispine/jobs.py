@@ -97,6 +97,7 @@ async def list_job_problems(call: Call) -> Answer:
 )
 async def get_job(call: Call) -> Answer:
     """Get a job with its data and how far it is."""
+    call.parameters.flag("metadata", default=True)
     job = await call.core.jobs.get(call.actor, _number(call))
     return await _answer(call, job)
 

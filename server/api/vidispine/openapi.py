@@ -113,7 +113,9 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": parameter.kind}
     if parameter.kind == "integer":
-        schema["minimum"] = 0
+        schema |= {"minimum": parameter.least, "maximum": parameter.most}
+    elif parameter.required and parameter.kind == "string":
+        schema["minLength"] = 1
     if parameter.choices:
         schema["enum"] = list(parameter.choices)
     if parameter.default and not parameter.many:

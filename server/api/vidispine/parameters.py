@@ -15,7 +15,7 @@ from server.core.errors import InvalidValue
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Parameters"]
+__all__ = ["MOST_NUMBER", "Parameters"]
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -24,6 +24,10 @@ def _checked(name: str, value: str) -> str:
     if not is_text(value):
         raise InvalidValue(name, "this is not text")
     return value
+
+
+MOST_NUMBER = 10**15
+"""The highest number that a parameter takes unless it says another."""
 
 
 class Parameters:
@@ -75,7 +79,7 @@ class Parameters:
         raise InvalidValue(name, "true or false")
 
     def number(
-        self, *names: str, default: int | None = None, least: int = 0, most: int = 10**15
+        self, *names: str, default: int | None = None, least: int = 0, most: int = MOST_NUMBER
     ) -> int | None:
         """A whole number between the two, or the default where none is given."""
         text = (self.text(*names) or "").strip()

@@ -43,8 +43,8 @@ JOB: tuple[Parameter, ...] = (
         flag("move", "Delete the original when the copy has finished.", False),
         text("filename", "The file's path on the target."),
         flag("useOriginalFilename", "Take the name it had when it was imported.", False),
-        number("timeRequirement", "Seconds the file must stay on the target."),
-        number("limitRate", "Bytes a second at most."),
+        number("timeRequirement", "Seconds the file must stay on the target.", most=10**9),
+        number("limitRate", "Bytes a second at most.", least=1),
         *JOB,
     ),
 )

@@ -95,6 +95,7 @@ class FileResult:
     reason: str = ""
     is_transient: bool = False
     digest: str = ""
+    is_proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +382,7 @@ def _count(
     """Adds results to the counts of task and job; how many of the task's files have ended."""
     files = [TaskFile.of(row) for row in task.files[task.files_ended :]]
     again: list[TaskFile] = []
-    sums = dict.fromkeys(("done", "skipped", "failed"), 0)
+    sums = dict.fromkeys(("done", "skipped", "failed", "unproven"), 0)
     size = stored = 0
     kept = list(task.results)
     for file, result in zip(files, results, strict=False):
@@ -393,6 +394,7 @@ def _count(
         is_moving = job.kind == JobKind.MOVE and task.action == "copy"
         goes_on = is_moving and result.state != "failed" and not result.code
         sums["done" if goes_on else result.state] += 1
+        sums["unproven"] += result.state == "done" and not result.is_proven
         size += result.size or file.size
         stored += result.stored
         if result.state == "failed":
@@ -441,6 +443,7 @@ def _add_to_job(
             "files_done": jobs.c.files_done + sums["done"],
             "files_skipped": jobs.c.files_skipped + sums["skipped"],
             "files_failed": jobs.c.files_failed + sums["failed"],
+            "files_unproven": jobs.c.files_unproven + sums["unproven"],
             "bytes_done": jobs.c.bytes_done + size,
             "bytes_stored": jobs.c.bytes_stored + stored,
         }
@@ -496,7 +499,7 @@ def _fail_rest(connection: Connection, task: AnyRow, code: str, reason: str, now
     left = [TaskFile.of(row) for row in task.files[task.files_ended :]]
     for file in left:
         add_error(connection, task.job_id, task.id, file, code, reason, now)
-    sums = {"done": 0, "skipped": 0, "failed": len(left)}
+    sums = {"done": 0, "skipped": 0, "failed": len(left), "unproven": 0}
     _add_to_job(connection, task, sums, sum(file.size for file in left), 0)
     connection.execute(
         tasks.update()

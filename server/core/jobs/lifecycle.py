@@ -178,6 +178,7 @@ def _facts(connection: Connection, job: AnyRow, now: datetime) -> dict[str, Any]
             "done": job.files_done,
             "skipped": job.files_skipped,
             "failed": job.files_failed,
+            "unproven": job.files_unproven,
         },
         "bytes": {"total": job.bytes_total, "done": job.bytes_done},
         "data": job_data(job.spec),

@@ -83,6 +83,7 @@ class Job:
     files_done: int
     files_skipped: int
     files_failed: int
+    files_unproven: int
     bytes_total: int
     bytes_done: int
     bytes_stored: int
@@ -330,6 +331,7 @@ def _job(row: AnyRow, moving: tuple[int, int], waits_for: str, now: datetime) ->
         files_done=row.files_done,
         files_skipped=row.files_skipped,
         files_failed=row.files_failed,
+        files_unproven=row.files_unproven,
         bytes_total=row.bytes_total,
         bytes_done=row.bytes_done,
         bytes_stored=row.bytes_stored,

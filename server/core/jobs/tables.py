@@ -43,6 +43,8 @@ jobs = sa.Table(
     sa.Column("files_done", sa.BigInteger, nullable=False),
     sa.Column("files_skipped", sa.BigInteger, nullable=False),
     sa.Column("files_failed", sa.BigInteger, nullable=False),
+    # Of the done ones: verified files that have nothing that says what they should be.
+    sa.Column("files_unproven", sa.BigInteger, nullable=False, server_default="0"),
     # As readers see the files' bytes.
     sa.Column("bytes_total", sa.BigInteger, nullable=False),
     sa.Column("bytes_done", sa.BigInteger, nullable=False),

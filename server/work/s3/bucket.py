@@ -7,6 +7,7 @@ an attempt which was cut off has left behind are used again when they hold the s
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,14 +16,15 @@ from server.work.beneath import normalise
 from server.work.errors import FileError, StorageError
 from server.work.s3 import objects
 from server.work.s3.client import connect, is_refused_condition, parse_root, told
+from server.work.s3.evidence import Evidence
 from server.work.s3.source import CHUNK, ObjectSource
 from server.work.s3.target import ObjectTarget
 from server.work.s3.unfinished import NOTES, Unfinished
-from server.work.storage import Entry
+from server.work.storage import Entry, Finding
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pixfs.transfer.attributes import Attributes
     from server.work.storage import Target
@@ -240,17 +242,42 @@ class Bucket:
         """A bucket cannot."""
         raise FileError("unsupported", "only files on a PixFS mount can be compressed in place")
 
-    def find_damage(self, path: str) -> list[str]:
-        """Downloads the object and checks all hashes it carries."""
+    def find_damage(self, path: str) -> Finding:
+        """Downloads the object and holds it against all that it and the bucket tell of it."""
         try:
             with self.open(path, stored=False) as source:
-                while source.read(CHUNK):
-                    pass
+                return _held_against_all(source, partial(self._head_of_part, path))
         except FileError as error:
             if error.code != "damaged":
                 raise
-            return [error.reason]
-        return []
+            return Finding((error.reason,))
+
+    def _head_of_part(self, path: str, number: int) -> dict[str, Any]:
+        with told():
+            head: dict[str, Any] = self.client.head_object(
+                Bucket=self.name,
+                Key=self.key(path),
+                PartNumber=number,
+                ChecksumMode="ENABLED",
+            )
+        return head
+
+
+def _held_against_all(
+    source: ObjectSource, head_of_part: Callable[[int], dict[str, Any]]
+) -> Finding:
+    """Reads an object to its end. FileError ("damaged") from what it carries itself."""
+    if source.is_proven_at_end:
+        while source.read(CHUNK):
+            pass
+        return Finding()
+    evidence = Evidence(source.answer, head_of_part)
+    while data := source.read(CHUNK):
+        evidence.update(data)
+    is_proven = evidence.finish()
+    # Its parts were asked for by its name, which another object may have now.
+    source.check()
+    return Finding((evidence.damage,) if evidence.damage else (), is_proven=is_proven)
 
 
 def _is_normal(name: str) -> bool:

@@ -21,24 +21,36 @@ CHUNK = 1 << 20
 
 
 class ObjectSource(Source):
-    """An object being read, or the file inside the container it is."""
+    """An object being read, or the file inside the container it is.
+
+    Attributes:
+        answer: the bucket's, to the request for it.
+    """
 
     def __init__(self, bucket: Bucket, path: str, *, stored: bool) -> None:
         self._bucket = bucket
         with told():
-            self._answer = bucket.client.get_object(Bucket=bucket.name, Key=bucket.key(path))
-        self._body = self._answer["Body"]
-        is_container = objects.is_container(self._answer)
-        self.entry = objects.entry_of(path, self._answer)
-        self.attributes = objects.attributes_of(self._answer)
+            self.answer = bucket.client.get_object(Bucket=bucket.name, Key=bucket.key(path))
+        self._body = self.answer["Body"]
+        is_container = objects.is_container(self.answer)
+        self.entry = objects.entry_of(path, self.answer)
+        self.attributes = objects.attributes_of(self.answer)
         self.is_stored = is_container and stored
-        self.original = objects.original_of(self._answer)
-        self.size = int(self._answer["ContentLength"])
-        self._expected = objects.digest_of(self._answer)
+        self.original = objects.original_of(self.answer)
+        self.size = int(self.answer["ContentLength"])
+        self._expected = objects.digest_of(self.answer)
         self._digest = xxhash.xxh3_128()
         self._spool: IO[bytes] | None = None
         if is_container and not stored:
             self._decode()
+
+    @property
+    def is_proven_at_end(self) -> bool:
+        """Whether reading all of it fails unless it is what was stored: by the hash that it
+        carries, or by the checksum that the bucket keeps of the whole of it."""
+        if self._spool is not None:
+            return bool(self._reader.hash)
+        return bool(self._expected) or "ChecksumAlgorithm" in self.answer["ResponseMetadata"]
 
     def _decode(self) -> None:
         """Brings the container here, because decoding it reads here and there."""

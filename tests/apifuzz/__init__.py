@@ -1,0 +1,1 @@
+"""Everything an OpenAPI document allows, and more, asked of a real server by schemathesis."""

@@ -1,0 +1,86 @@
+"""Paths that try to leave a storage, and storages with ways out of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = ["SECRET", "escaped_paths", "not_of", "plant"]
+
+SECRET = b"secret of the house"
+_SYMLINKS = 41
+
+# As a user writes them.
+_PLAIN = (
+    "../outside/secret",
+    "a/../../outside/secret",
+    "..",
+    ".",
+    "/../outside/secret",
+    "a/./../../outside/secret",
+    "/etc/passwd",
+    "//etc/passwd",
+    "out/secret",
+    "out",
+    "relative/secret",
+    "file",
+    "proc/etc/passwd",
+    f"chain{_SYMLINKS}/secret",
+    "a\0b",
+    "..\0/outside/secret",
+    "CON",
+    "a\\b",
+    "..\\outside\\secret",
+    "x" * 5000,
+    "/".join(["x"] * 2500),
+    "../" * 1600 + "etc/passwd",
+    "..\u2215outside\u2215secret",
+    "\uff0e\uff0e/outside/secret",
+)
+
+# As they stand in a URL or a form: escaped where nobody has to, more often, or no UTF-8.
+_ESCAPED = (
+    "%2e%2e",
+    "%2e%2e%2foutside%2fsecret",
+    "..%2foutside%2fsecret",
+    "%252e%252e%252foutside%252fsecret",
+    "..%5coutside%5csecret",
+    "%c0%ae%c0%ae%2foutside%2fsecret",
+    "%e0%80%ae%e0%80%ae/outside/secret",
+    "a%00b",
+    "a%5cb",
+)
+
+
+def escaped_paths() -> list[str]:
+    """All of them, as they stand in a URL or a form."""
+    return [quote(path, safe="") for path in (*_PLAIN, *_ESCAPED)] + list(_ESCAPED)
+
+
+def plant(root: Path, outside: Path) -> None:
+    """A storage's directory with links out of it of every kind, and what they lead to."""
+    outside.mkdir()
+    (outside / "secret").write_bytes(SECRET)
+    root.mkdir()
+    (root / "a").mkdir()
+    (root / "out").symlink_to(outside)
+    (root / "relative").symlink_to("../outside")
+    (root / "file").symlink_to(outside / "secret")
+    (root / "proc").symlink_to("/proc/self/root")
+    (root / "chain0").symlink_to(outside)
+    for number in range(_SYMLINKS):
+        (root / f"chain{number + 1}").symlink_to(f"chain{number}")
+
+
+def not_of(opened: Iterable[str], *roots: Path) -> set[str]:
+    """Those of the opened paths that lie below none of the roots."""
+    places = [str(root) for root in roots]
+    return {
+        path
+        for path in opened
+        if not any(path == place or path.startswith(f"{place}/") for place in places)
+    }
