@@ -166,7 +166,8 @@ class PixfsMount(Directory):
         real = os.path.realpath(path)
         mount = mount_of(real)
         if mount is None or not mount.is_pixfs:
-            raise StorageError("the storage's folder is not on a PixFS mount: is it mounted?")
+            reason = "the storage's folder is not on a PixFS mount: is it mounted?"
+            raise StorageError(reason, root=path)
         super().__init__(real, reach)
         try:
             self._prefix = _names(os.path.relpath(real, mount.mountpoint))

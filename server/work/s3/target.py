@@ -72,7 +72,7 @@ class ObjectTarget:
         if size == len(data) and etag.strip('"') == hashlib.md5(data).hexdigest():
             self._parts.append({"PartNumber": number, "ETag": etag})
             return
-        with told():
+        with told(self._bucket.root):
             answer = self._bucket.client.upload_part(
                 Bucket=self._bucket.name,
                 Key=self._key,
@@ -113,7 +113,7 @@ class ObjectTarget:
             self._metadata |= objects.metadata_of_bytes(self._digest.hexdigest())
         self._is_unanswered = True
         try:
-            with told():
+            with told(self._bucket.root):
                 self._complete(condition)
         except (OSError, FileError):
             # Of requests that were tried again, one that was not heard of may have done it.
