@@ -12,7 +12,7 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -153,7 +153,21 @@ class _ShieldedSend:
                 # body that never waits for anything else would be produced to its last byte.
                 await trio.lowlevel.checkpoint_if_cancelled()
 
-        await self._app(scope, receive, shielded_send)
+        try:
+            await self._app(scope, receive, shielded_send)
+        except* ConnectionAbortedError as errors:
+            # An answer that cannot be brought to its end: the connection is closed, as it is when
+            # this returns before the last message.
+            for error in _leaves(errors):
+                log.info("%s the answer was cut short: %s", request_id(scope), error)
+
+
+def _leaves(errors: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 class _BodyLimit:

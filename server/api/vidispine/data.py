@@ -12,7 +12,7 @@ from server.api.vidispine.ids import vx
 from server.api.vidispine.ranges import Unsatisfiable, parse_range
 from server.api.vidispine.resources import find_file, storage_id, views
 from server.core.catalog import FileState
-from server.core.errors import InvalidValue
+from server.core.errors import CoreError, InvalidValue
 from server.work.essence import Piece, Upload
 
 if TYPE_CHECKING:
@@ -210,14 +210,17 @@ async def _bytes(call: Call, file_id: int, etag: str, start: int, end: int) -> A
     """The bytes of a file from start to end, as it was when its size was told.
 
     Opened again here, by whoever sends the answer: a client that goes away in between leaves
-    nothing open. A file that was exchanged meanwhile ends the answer short of its length, which
-    every client notices.
+    nothing open. A file that was exchanged meanwhile, or a storage that fails, ends the answer
+    short of its length, which every client notices.
     """
     async with call.essence.open(call.actor, file_id) as found:
         if found.etag != etag:
             raise ConnectionAbortedError("the file changed while it was sent")
         while start < end:
-            chunk = await found.read(start, min(_READ_BYTES, end - start))
+            try:
+                chunk = await found.read(start, min(_READ_BYTES, end - start))
+            except CoreError as error:
+                raise ConnectionAbortedError(str(error)) from error
             if not chunk:
                 raise ConnectionAbortedError("the file became shorter while it was sent")
             start += len(chunk)
