@@ -145,11 +145,13 @@ class ContainerTarget:
         self.abandon()
         return False
 
-    def abandon(self) -> None:
+    def abandon(self) -> bool:
         """Removes what has not been committed."""
-        if self._partial.is_open:
-            self._partial.discard()
-            self._partial.close()
+        if not self._partial.is_open:
+            return True
+        is_gone = self._partial.discard()
+        self._partial.close()
+        return is_gone
 
 
 class PixfsMount(Directory):
