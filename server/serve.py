@@ -119,14 +119,16 @@ async def serve(
     certificate: Certificate | None = None,
     readers: Readers | None = None,
     admission: Admission | None = None,
+    on_grace_over: Callable[[], None] = lambda: None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve ``app`` until ``stop`` is set, then let running requests finish.
 
     Takes the ``listener`` (from ``listen``) over. Reports started when requests are answered.
     ``graceful_s`` seconds after the stop, requests still running are cancelled and their
-    connections closed; those that wait for a silent client, sooner. ``admission`` limits the
-    connections.
+    connections closed; those that wait for a silent client, sooner. ``on_grace_over`` is called
+    on the trio thread when that begins: threads that requests wait for hear of no cancellation.
+    ``admission`` limits the connections.
     """
     port = listener.getsockname()[1]
     config = _config(graceful_s, certificate)
@@ -137,8 +139,12 @@ async def serve(
         if readers is not None:
             nursery.start_soon(readers.watch, port)
         await stop.wait()
-        with trio.move_on_after(graceful_s + 1):
+        with trio.move_on_after(graceful_s):
             await finished.wait()
+        if not finished.is_set():
+            on_grace_over()
+            with trio.move_on_after(1):
+                await finished.wait()
         if not finished.is_set():
             if count := _cut_off(port):
                 log.warning("%d connections did not finish and were cut off", count)
@@ -155,6 +161,7 @@ async def serve_until_signalled(
     certificate: Certificate | None = None,
     readers: Readers | None = None,
     admission: Admission | None = None,
+    on_grace_over: Callable[[], None] = lambda: None,
     beside: Sequence[Callable[..., Awaitable[None]]] = (),
 ) -> None:
     """``serve`` until SIGTERM or SIGINT; a second signal stops at once.
@@ -176,6 +183,7 @@ async def serve_until_signalled(
                     certificate=certificate,
                     readers=readers,
                     admission=admission,
+                    on_grace_over=on_grace_over,
                     task_status=task_status,
                 )
                 nursery.cancel_scope.cancel()  # ends the wait for signals below
@@ -189,6 +197,7 @@ async def serve_until_signalled(
             gc.freeze()
             async for _ in signals:
                 if stop.is_set():
+                    on_grace_over()
                     _cut_off(port)
                     nursery.cancel_scope.cancel()
                 stop.set()

@@ -185,7 +185,17 @@ class StreamedBodies:
                     await body.leave()
             await send(message)
 
+        # Also when the request is cancelled: its answer, which then is still sent, may find that
+        # the client has gone, and the protocol waits for a reader of that message.
+        pumping = trio.CancelScope(shield=True)
+
+        async def pump() -> None:
+            with pumping:
+                await body.pump()
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(body.pump)
-            await self._app(scope, empty_receive, leaving_send)
-            nursery.cancel_scope.cancel()
+            nursery.start_soon(pump)
+            try:
+                await self._app(scope, empty_receive, leaving_send)
+            finally:
+                pumping.cancel()

@@ -51,3 +51,17 @@ def settings(endpoint: str) -> dict[str, Any]:
         "addressing": "path",
         "part_size": 5 << 20,
     }
+
+
+def client_of(endpoint: str) -> Any:  # noqa: ANN401
+    """A client of that server that is nobody's but the test's."""
+    import boto3
+
+    known = settings(endpoint)
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=known["region"],
+        aws_access_key_id=known["access_key"],
+        aws_secret_access_key=known["secret_key"],
+    )

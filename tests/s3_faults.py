@@ -33,10 +33,12 @@ class Fault:
         reaches: whether the server behind gets it.
         answer: what of the answer is sent, None for nothing; how much of the body before the
             connection ends.
+        hangs: it does not end before the test lets go.
     """
 
     reaches: bool
     answer: Callable[[Answer], tuple[Answer, int] | None]
+    hangs: bool = False
 
 
 def _error(status: int, code: str) -> Fault:
@@ -58,6 +60,10 @@ FAULTS = {
     "hang-up": Fault(False, lambda _: None),
     # The server has done it, and nobody hears of that.
     "lost": Fault(True, lambda _: None),
+    "silence": Fault(False, lambda _: None, hangs=True),
+    # The server has done it, and the answer does not come.
+    "lost in silence": Fault(True, lambda _: None, hangs=True),
+    "truncated in silence": Fault(True, lambda answer: (answer, len(answer.body) // 2), hangs=True),
     "truncated": Fault(True, lambda answer: (answer, len(answer.body) // 2)),
     "flipped": Fault(True, _flipped),
 }
@@ -68,6 +74,7 @@ class FaultyS3:
 
     Attributes:
         seen: method and path of each request, with the query.
+        hung: counts the requests that hang until `let_go`.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -75,12 +82,18 @@ class FaultyS3:
         self._lock = threading.Lock()
         self._plan: list[tuple[Callable[[str, str], bool], Fault, int]] = []
         self.seen: list[tuple[str, str]] = []
+        self.hung = threading.Semaphore(0)
+        self.is_let_go = threading.Event()
         self.url = ""
 
     def spoil(self, which: Callable[[str, str], bool], fault: str, times: int) -> None:
         """The next so many requests of which ``which`` (method, path) is true."""
         with self._lock:
             self._plan.append((which, FAULTS[fault], times))
+
+    def let_go(self) -> None:
+        """Ends the connections that hang."""
+        self.is_let_go.set()
 
     def heal(self) -> None:
         """Spoils nothing any more."""
@@ -130,6 +143,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if (spoiled := fault.answer(answer)) is not None:
             self._send(*spoiled)
+        if fault.hangs:
+            self.wfile.flush()
+            self.between.hung.release()
+            self.between.is_let_go.wait()
 
     def _send(self, answer: Answer, size: int) -> None:
         self.send_response(answer.status)
@@ -163,5 +180,6 @@ def faulty_s3(upstream: str) -> Iterator[FaultyS3]:
         try:
             yield between
         finally:
+            between.let_go()
             listener.shutdown()
             thread.join()

@@ -11,7 +11,7 @@ import trio
 from server.serve import Bind, Certificate, listen, serve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from server.admission import Admission
     from server.asgi import ASGIApp
@@ -36,6 +36,7 @@ async def served(
     certificate: Certificate | None = None,
     readers: Readers | None = None,
     admission: Admission | None = None,
+    on_grace_over: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Served]:
     """Serve ``app`` at a free port of the loopback for the length of the block."""
     stop, stopped = trio.Event(), trio.Event()
@@ -52,6 +53,7 @@ async def served(
             certificate=certificate,
             readers=readers,
             admission=admission,
+            on_grace_over=on_grace_over,
             task_status=task_status,
         )
         stopped.set()

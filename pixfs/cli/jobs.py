@@ -210,7 +210,8 @@ def _list(session: Session, args: argparse.Namespace) -> int:
     table = Table(box=None, pad_edge=False)
     for name in ("job", "kind", "state", "files", "failed", "size", "owner", "what", "label"):
         table.add_column(name, justify="right" if name in ("job", "files", "failed") else "left")
-    for job in session.get("/jobs", query)["jobs"]:
+    jobs = session.get("/jobs", query)["jobs"]
+    for job in jobs:
         table.add_row(
             str(job["id"]),
             job["kind"],
@@ -223,6 +224,9 @@ def _list(session: Session, args: argparse.Namespace) -> int:
             job["label"],
         )
     _print(table)
+    for job in jobs:
+        if job["message"]:
+            print(f"job {job['id']}: {job['message']}")
     return 0
 
 

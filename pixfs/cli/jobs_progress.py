@@ -33,6 +33,7 @@ def watch_jobs(session: Session, numbers: list[int]) -> int:
         TimeRemainingColumn(),
     )
     ended: dict[int, dict[str, Any]] = {}
+    waiting: set[int] = set()
     console = Console(stderr=True, highlight=False)
     shown = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     try:
@@ -42,6 +43,8 @@ def watch_jobs(session: Session, numbers: list[int]) -> int:
                 for number in [n for n in numbers if n not in ended]:
                     job = session.get(f"/jobs/{number}", [])
                     _show(progress.update, bars[number], job)
+                    if not console.is_terminal:
+                        _tell_wait(job, waiting)
                     if job["state"] in _FINAL:
                         ended[number] = job
                 if len(ended) == len(bars):
@@ -84,10 +87,20 @@ def _show(update: Callable[..., None], bar: Any, job: dict[str, Any]) -> None:  
     )
 
 
+def _tell_wait(job: dict[str, Any], waiting: set[int]) -> None:
+    """Says once that a job waits for more than its turn, where no bar does."""
+    if job["state"] != "RUNNING" or not job["message"]:
+        waiting.discard(job["id"])
+    elif job["id"] not in waiting:
+        waiting.add(job["id"])
+        print(f"job {job['id']} {job['message']}", file=sys.stderr)
+
+
 def _facts(job: dict[str, Any]) -> str:
-    if not job["files_total"] and job["state"] == "RUNNING":
-        # What it is to take may be too young; then it says so.
-        return str(job["message"]) or "listing the sources"
+    if job["state"] == "RUNNING" and job["message"]:
+        return str(job["message"])
+    if job["state"] == "RUNNING" and not job["files_total"]:
+        return "listing the sources"
     rate = f"{format_size(job['bytes_per_second'])}/s"
     return f"{count_ended(job)}/{job['files_total']} files, {rate}"
 

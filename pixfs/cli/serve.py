@@ -136,6 +136,7 @@ def _serve(config: ServerConfig, bind: Bind, core: Core, hold: Hold) -> int:
         certificate=certificate,
         readers=readers,
         admission=Admission(room_for(config.network.most_connections)),
+        on_grace_over=core.closing.begin,
         beside=(
             hold.watch,
             partial(run_jobs, core, engine, egress=egress),

@@ -243,12 +243,17 @@ class Partial:
             rename(self._dir_fd, self.name, dir_fd, name, replace=replace)
         self.is_named = False
 
-    def discard(self) -> None:
-        """Removes it: what it holds is of no use. Never raises."""
+    def discard(self) -> bool:
+        """Removes it: what it holds is of no use. Whether it is gone; never raises."""
         if self.is_named:
             self.is_named = False
-            with suppress(OSError):
+            try:
                 backing.unlink(self._dir_fd, self.name)
+            except FileNotFoundError:
+                return True
+            except OSError:
+                return False
+        return True
 
     def close(self) -> None:
         """Lets go of it; what is not placed stays for the next attempt. Never raises: a mount

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from server.core.catalog import Catalog
+from server.core.closing import Closing
 from server.core.credentials import Credentials
 from server.core.events import Events
 from server.core.health import Health
@@ -47,6 +48,7 @@ class Core:
         database: for the nouns that are built on top of these, such as jobs.
         metrics: what the server counts of itself.
         clock: the aware time by which all of them go.
+        closing: when what requests do in threads has to end.
         live_rates: of each throttle by its number, the limit and the rate of now in bytes a
             second; empty while no engine runs.
         on_jobs_changed: called on the trio thread when the engine should look at the jobs.
@@ -81,6 +83,7 @@ class Core:
         self.metrics = Metrics()
         database.on_ended = self.metrics.transaction
         self.clock = clock
+        self.closing = Closing()
         passwords = Passwords(hash_cost)
         self.sessions = Sessions(database, passwords, policy=sessions, lockout=lockout, clock=clock)
         self.users = Users(database, passwords, self.sessions, clock)

@@ -6,7 +6,7 @@ do about it. None of the texts carries a path of the server, a secret or a trace
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -34,6 +34,29 @@ def _plain(term: object, word: Callable[[object], str] = str) -> str:
     return ", ".join(_plain(one, word) for one in term) if isinstance(term, tuple) else word(term)
 
 
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """Something that is told to people.
+
+    Attributes:
+        text: with ``terms``, their names stand in it in braces.
+        terms: states, kinds, references, or tuples of them, for which a face may have words of
+            its own.
+    """
+
+    text: str
+    terms: Mapping[str, object] = field(default_factory=dict)
+
+    def told(self, word: Callable[[object], str]) -> str:
+        """The text with each of the terms as ``word`` says it."""
+        if not self.terms:
+            return self.text
+        return self.text.format_map({name: _plain(t, word) for name, t in self.terms.items()})
+
+    def __str__(self) -> str:
+        return self.told(str)
+
+
 class CoreError(Exception):
     """Base of everything the core raises on purpose.
 
@@ -53,10 +76,9 @@ class CoreError(Exception):
         terms: Mapping[str, object] | None = None,
         about: Ref | None = None,
     ) -> None:
-        """With ``terms`` the message has their names in braces: states, kinds, references, or
-        tuples of them, for which a face may have words of its own."""
-        self._message, self._terms = message, dict(terms or {})
-        super().__init__(self.told(str))
+        """``message`` and ``terms`` are a `Sentence`."""
+        self._sentence = Sentence(message, dict(terms or {}))
+        super().__init__(str(self._sentence))
         if hint is not None:
             self.hint = hint
         if about is not None:
@@ -64,10 +86,7 @@ class CoreError(Exception):
 
     def told(self, word: Callable[[object], str]) -> str:
         """The message with each of its terms as ``word`` says it."""
-        if not self._terms:
-            return self._message
-        said = {name: _plain(term, word) for name, term in self._terms.items()}
-        return self._message.format_map(said)
+        return self._sentence.told(word)
 
 
 class DatabaseError(CoreError):

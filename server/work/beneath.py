@@ -71,7 +71,8 @@ class Root:
         try:
             self.fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise StorageError(f"the storage cannot be opened: {error.strerror}") from error
+            reason = f"the storage cannot be opened: {error.strerror}"
+            raise StorageError(reason, root=path) from error
         self.path = path
         self._reach = reach
 

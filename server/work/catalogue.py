@@ -52,7 +52,7 @@ async def run_catalogue(
     """Keeps the catalogue until it is cancelled; a scan under way goes on after a restart."""
     catalogue = Catalogue(core, timing)
     try:
-        await Essence(core).recover(is_new_server=True)
+        await Essence(core).recover(catalogue.began)
     except CoreError as error:
         log.warning("uploads of the last server are left as they are: %s", error)
     core.on_scan_wanted = catalogue.want
@@ -65,10 +65,15 @@ async def run_catalogue(
 
 
 class Catalogue:
-    """To be used on the trio thread."""
+    """To be used on the trio thread.
+
+    Attributes:
+        began: when this server did.
+    """
 
     def __init__(self, core: Core, timing: Timing | None = None) -> None:
         self._core = core
+        self.began = core.clock()
         self._essence = Essence(core)
         self._timing = timing or Timing()
         self._slots = trio.CapacityLimiter(_AT_ONCE)
@@ -220,7 +225,7 @@ class Catalogue:
         """Gives up what nobody goes on with, and forgets storages that are no more."""
         while True:
             try:
-                await self._essence.recover(is_new_server=False)
+                await self._essence.recover(self.began)
                 while await self._core.database.write(scans.prune):
                     pass
             except CoreError as error:

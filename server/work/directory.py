@@ -187,11 +187,13 @@ class DirectoryTarget:
         self.abandon()
         return False
 
-    def abandon(self) -> None:
+    def abandon(self) -> bool:
         """Removes what has not been committed and closes."""
-        if self._partial.is_open:
-            self._partial.discard()
-            self._partial.close()
+        if not self._partial.is_open:
+            return True
+        is_gone = self._partial.discard()
+        self._partial.close()
+        return is_gone
 
 
 class Directory:

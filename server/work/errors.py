@@ -39,9 +39,14 @@ class StorageError(WorkError):
 
     Attributes:
         kept: something was left on it that a later attempt goes on with.
+        root: the root of the storage, as its StorageSpec has it; "" when nobody can tell.
     """
 
     kept = False
+
+    def __init__(self, message: str, *, root: str = "") -> None:
+        super().__init__(message)
+        self.root = root
 
 
 class OverlapError(StorageError):

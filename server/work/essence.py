@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 from collections import Counter
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -33,6 +32,7 @@ from server.core.errors import (
 )
 from server.core.permissions import SYSTEM, Action, require
 from server.core.storages import StorageKind
+from server.work.errors import FileError, StoppedError
 from server.work.files import Files, as_core_errors, open_place
 from server.work.priority import PriorityGate
 from server.work.readable import open_readable
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from server.core.permissions import Actor
     from server.core.storages import Storage
     from server.work.files import Space
+    from server.work.flow import Direction
     from server.work.readable import Readable
     from server.work.storage import Storage as Place
 
@@ -64,6 +65,7 @@ _THREADS = 16
 # Of one storage, so many write at a time; the rest waits by priority.
 _WRITERS = 4
 _PATIENCE_S = 60.0
+_GLANCE_S = 5.0
 # A transfer in pieces that nobody goes on with for so long is given up.
 _KEPT = timedelta(days=3)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -114,7 +116,9 @@ class Download:
         etag: another one whenever the bytes may be others.
     """
 
-    def __init__(self, essence: Essence, storage: Storage, readable: Readable, pacer: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self, essence: Essence, storage: Storage, readable: Readable, take: Callable[[int], None]
+    ) -> None:
         entry = readable.entry
         self.size = entry.size
         self.mtime = _EPOCH + timedelta(microseconds=entry.mtime_ns // 1000)
@@ -123,7 +127,7 @@ class Download:
         self._essence = essence
         self._storage = storage
         self._readable = readable
-        self._pacer = pacer
+        self._take = take
 
     async def read(self, offset: int, length: int) -> bytes:
         """At most so many bytes, none behind the end. FileChanged: what was read before does not
@@ -132,9 +136,15 @@ class Download:
 
     def _read(self, offset: int, length: int) -> bytes:
         data = self._readable.read(offset, length)
-        if self._pacer is not None and data:
-            self._pacer.take("read", len(data), threading.Event())
+        if data:
+            self._take(len(data))
         return data
+
+
+def _answers(place: Place, upload: Announced) -> None:
+    """Asks a storage something, whatever it says."""
+    with suppress(OSError, FileError):
+        place.stat(upload.path)
 
 
 @contextmanager
@@ -229,7 +239,7 @@ class Essence:
             with _telling_of(file.id):
                 readable = await self.on_thread(storage, open_readable, place, file.path)
             try:
-                yield Download(self, storage, readable, self._pacer(storage, file.path))
+                yield Download(self, storage, readable, self._pace(storage, file.path, "read"))
             finally:
                 await self._quietly(storage, readable.close)
         finally:
@@ -266,14 +276,26 @@ class Essence:
         """Takes a file that comes in one request. Leaving the block without `Writer.finish`
         leaves nothing of it."""
         upload = await self._begin(actor, wanted, None)
-        async with self._writing(actor, upload, discard_after=True) as place:
-            with _telling_of(upload.path):
-                whole = await self.on_thread(upload.storage, WholeFile, place, upload)
-            finish = partial(self._finish_whole, actor)
-            try:
-                yield Writer(self, upload, whole, wanted.size, wanted.priority, finish)
-            finally:
-                await self._quietly(upload.storage, whole.abandon)
+        is_gone = True
+        try:
+            async with self._writing(actor, upload) as place:
+                try:
+                    with _telling_of(upload.path):
+                        whole = await self.on_thread(upload.storage, WholeFile, place, upload)
+                except StorageUnavailable:
+                    # A thread that is not waited for any more may still begin it.
+                    is_gone = False
+                    raise
+                finish = partial(self._finish_whole, actor)
+                try:
+                    yield Writer(self, upload, whole, wanted.size, wanted.priority, finish)
+                finally:
+                    is_gone = await self._quietly(upload.storage, whole.abandon) or False
+        finally:
+            # What may be left is found by its record, when the storage answers again.
+            if is_gone:
+                with trio.CancelScope(shield=True):
+                    await self._forget(upload)
 
     @asynccontextmanager
     async def piece(self, actor: Actor, wanted: Upload, piece: Piece) -> AsyncIterator[Writer]:
@@ -282,10 +304,7 @@ class Essence:
         if not 0 <= piece.offset <= piece.total:
             raise InvalidValue("index", "lies beyond the end of the file")
         upload = await self._begin(actor, wanted, piece)
-        async with (
-            self._of_transfer(upload),
-            self._writing(actor, upload, discard_after=False) as place,
-        ):
+        async with self._of_transfer(upload), self._writing(actor, upload) as place:
             with _telling_of(upload.path):
                 part = await self.on_thread(
                     upload.storage, PieceOfFile, place, upload, piece.offset, self._core.spool
@@ -338,24 +357,13 @@ class Essence:
         )
 
     @asynccontextmanager
-    async def _writing(
-        self, actor: Actor, upload: Announced, *, discard_after: bool
-    ) -> AsyncIterator[Place]:
-        """The storage of an upload, open. An upload that did not come to its end is forgotten
-        with ``discard_after``; its hidden file has been removed by then."""
+    async def _writing(self, actor: Actor, upload: Announced) -> AsyncIterator[Place]:
+        """The storage of an upload, open."""
+        place = await self.open_storage(actor, upload.storage)
         try:
-            place = await self.open_storage(actor, upload.storage)
-            try:
-                yield place
-            finally:
-                await self._quietly(upload.storage, place.close)
-        except BaseException:
-            if discard_after:
-                with trio.CancelScope(shield=True):
-                    await self._forget(upload)
-            raise
-        if discard_after:
-            await self._forget(upload)
+            yield place
+        finally:
+            await self._quietly(upload.storage, place.close)
 
     async def _forget(self, upload: Announced) -> None:
         try:
@@ -368,11 +376,10 @@ class Essence:
     ) -> None:
         """Writes bytes when it is their turn."""
         gate = self._gates.setdefault(upload.storage.id, PriorityGate(_WRITERS))
-        pacer = self._pacer(upload.storage, upload.path)
+        take = self._pace(upload.storage, upload.path, "write")
 
         def work() -> None:
-            if pacer is not None:
-                pacer.take("write", len(data), threading.Event())
+            take(len(data))
             incoming.write(data)
 
         async with gate.passing(priority):
@@ -441,30 +448,39 @@ class Essence:
 
     # What a server before this one has left
 
-    async def recover(self, *, is_new_server: bool) -> None:
-        """Completes the uploads that only lacked their names, and removes what others left.
+    async def recover(self, began: datetime) -> None:
+        """Completes the uploads of servers before this one, which ``began`` then, that only lacked
+        their names, and removes what others left.
 
-        A storage that does not answer keeps its leftovers until the next time.
+        A storage that does not answer soon keeps its leftovers until the next time.
         """
         since = self._core.clock() - _KEPT
         read: Callable[[Connection], list[tuple[Announced, bool]]] = partial(
-            records.left, untouched_since=since, is_new_server=is_new_server
+            records.left, untouched_since=since, began=began
         )
+        away: set[int] = set()
         for upload, is_complete in await self._core.database.read(read):
-            try:
-                place = await self.open_storage(SYSTEM, upload.storage)
-            except CoreError as error:
-                log.info("an upload's leftovers stay for now: %s", error)
+            if upload.storage.id in away:
                 continue
             try:
-                if is_complete:
-                    await self._complete(SYSTEM, place, upload)
-                else:
-                    await self._drop(place, upload)
+                await self._recover(upload, is_complete=is_complete)
+            except StorageUnavailable as error:
+                log.info("an upload's leftovers stay for now: %s", error)
+                away.add(upload.storage.id)
             except CoreError as error:
                 log.info("an upload could not be completed: %s", error)
-            finally:
-                await self._quietly(upload.storage, place.close)
+
+    async def _recover(self, upload: Announced, *, is_complete: bool) -> None:
+        place = await self.open_storage(SYSTEM, upload.storage)
+        try:
+            # A new server answers nobody before it has tried.
+            await self.on_thread(upload.storage, _answers, place, upload, patience_s=_GLANCE_S)
+            if is_complete:
+                await self._complete(SYSTEM, place, upload)
+            else:
+                await self._drop(place, upload)
+        finally:
+            await self._quietly(upload.storage, place.close)
 
     # Threads
 
@@ -475,7 +491,8 @@ class Essence:
         account = None
         if storage.kind is StorageKind.S3:
             account = await self._core.s3_endpoints.account(storage.endpoint)
-        return await self.on_thread(storage, open_place, storage, account, access.reach(storage.id))
+        reach, stop = access.reach(storage.id), self._core.closing.sign
+        return await self.on_thread(storage, open_place, storage, account, reach, stop)
 
     async def on_thread(
         self,
@@ -492,20 +509,33 @@ class Essence:
                 return work(*args)
 
         # A cancellation waits for the thread: what it works with belongs to it as long as it does.
-        with trio.move_on_after(patience_s, shield=True):
+        with self._core.closing.patience(patience_s):
             return await trio.to_thread.run_sync(run, limiter=limit, abandon_on_cancel=True)
         raise StorageUnavailable(
             "the storage {storage} does not answer",
             terms={"storage": Ref("Storage", storage.id, storage.name)},
         )
 
-    async def _quietly(self, storage: Storage, work: Callable[[], None]) -> None:
+    async def _quietly(self, storage: Storage, work: Callable[[], T]) -> T | None:
         """Closes something, also after a cancellation; a failure changes nothing any more."""
+        done: T | None = None
         with trio.CancelScope(shield=True):
             try:
-                await self.on_thread(storage, work)
+                done = await self.on_thread(storage, work)
             except CoreError as error:
                 log.info("a file or storage was not closed well: %s", error)
+        return done
 
-    def _pacer(self, storage: Storage, path: str) -> Any:  # noqa: ANN401
-        return None if self._core.pacer is None else self._core.pacer(storage.name, (path,))
+    def _pace(self, storage: Storage, path: str, direction: Direction) -> Callable[[int], None]:
+        """What waits in a thread until so many bytes may go. StoppedError at the server's end."""
+        if self._core.pacer is None:
+            return lambda size: None
+        pacer, stop = self._core.pacer(storage.name, (path,)), self._core.closing.sign
+
+        def take(size: int) -> None:
+            pacer.take(direction, size, stop)
+            # Told to stop while it waited, it has not been let through.
+            if stop.is_set():
+                raise StoppedError("the server has been stopped")
+
+        return take

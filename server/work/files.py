@@ -31,12 +31,13 @@ from server.core.permissions import Action, require
 from server.core.storages import Storage, StorageKind, check_root, find_storage
 from server.core.values import check_path
 from server.work.directory import Directory
-from server.work.errors import FileError, StorageError, file_error
+from server.work.errors import FileError, StoppedError, StorageError, file_error
 from server.work.listing import Details, Page, details, list_page
 from server.work.mounted import PixfsMount
 from server.work.s3.bucket import Bucket
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
@@ -231,13 +232,13 @@ class Files:
 
         def run() -> T:
             with as_core_errors():
-                place = open_place(storage, account, reach)
+                place = open_place(storage, account, reach, self._core.closing.sign)
                 try:
                     return work(place)
                 finally:
                     place.close()
 
-        with trio.move_on_after(patience_s):
+        with self._core.closing.patience(patience_s, shield=False):
             return await trio.to_thread.run_sync(run, limiter=limit, abandon_on_cancel=True)
         raise StorageUnavailable(
             f"the storage {storage.name} does not answer",
@@ -306,15 +307,25 @@ def as_core_errors() -> Iterator[None]:
         yield
     except StorageError as error:
         raise StorageUnavailable(str(error)) from error
+    except StoppedError as error:
+        raise StorageUnavailable(
+            "the server was stopped before the storage had answered",
+            hint="send the request again when the server is back",
+        ) from error
     except (FileError, OSError) as error:
         refused = error if isinstance(error, FileError) else file_error(error)
         make = _REFUSALS.get(refused.code, StorageUnavailable)
         raise make(refused.reason) from error
 
 
-def open_place(storage: Storage, account: S3Account | None, reach: Reach | None = None) -> Place:
+def open_place(
+    storage: Storage,
+    account: S3Account | None,
+    reach: Reach | None = None,
+    stop: threading.Event | None = None,
+) -> Place:
     """A storage, open; blocks. ``account`` is an S3 storage's, ``reach`` how far links may lead
-    (None: anywhere in it). Raises StorageError."""
+    (None: anywhere in it); a bucket is not waited for when ``stop`` is set. StorageError."""
     if storage.kind is StorageKind.DIRECTORY:
         return Directory(storage.root, reach)
     if storage.kind is StorageKind.PIXFS:
@@ -329,4 +340,5 @@ def open_place(storage: Storage, account: S3Account | None, reach: Reach | None 
             "secret_key": account.secret_key,
             "addressing": account.endpoint.addressing.value,
         },
+        stop,
     )

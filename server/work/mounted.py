@@ -145,11 +145,13 @@ class ContainerTarget:
         self.abandon()
         return False
 
-    def abandon(self) -> None:
+    def abandon(self) -> bool:
         """Removes what has not been committed."""
-        if self._partial.is_open:
-            self._partial.discard()
-            self._partial.close()
+        if not self._partial.is_open:
+            return True
+        is_gone = self._partial.discard()
+        self._partial.close()
+        return is_gone
 
 
 class PixfsMount(Directory):
@@ -166,7 +168,8 @@ class PixfsMount(Directory):
         real = os.path.realpath(path)
         mount = mount_of(real)
         if mount is None or not mount.is_pixfs:
-            raise StorageError("the storage's folder is not on a PixFS mount: is it mounted?")
+            reason = "the storage's folder is not on a PixFS mount: is it mounted?"
+            raise StorageError(reason, root=path)
         super().__init__(real, reach)
         try:
             self._prefix = _names(os.path.relpath(real, mount.mountpoint))

@@ -90,7 +90,7 @@ class _OfBucket:
             self.close()
             self._body = self._place.get_from(self.entry, offset)
             self._at = offset
-        with told():
+        with told(self._place.root):
             data = self._place.client.read(self._body, length)
         self._at += len(data)
         return data

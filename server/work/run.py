@@ -14,6 +14,7 @@ from server.core.jobs.planning import Looked, Refused
 from server.core.jobs.states import JobKind
 from server.core.jobs.tasks import TaskFile
 from server.work.actions import clear, open_storage, run
+from server.work.away import away_side
 from server.work.batch import Batch, File, Options
 from server.work.beneath import normalise
 from server.work.errors import (
@@ -117,23 +118,30 @@ def run_assignment(assignment: Assignment, flow: Flow) -> Result:
         if assignment.action == "clear":
             clear(assignment.batch(), flow)
             return Result(assignment.token, Report())
-    except StorageError as error:
-        return Result(assignment.token, Report((), "storage", str(error)))
     except StoppedError:
         return Result(assignment.token, Report((), "stopped"))
-    except (OSError, FileError) as error:
-        why = error if isinstance(error, FileError) else file_error(error)
-        return Result(assignment.token, Report((), "storage", why.reason))
+    except (OSError, FileError, StorageError) as error:
+        return Result(assignment.token, _waiting(assignment, error))
     return _files(assignment, flow)
+
+
+def _waiting(
+    assignment: Assignment,
+    error: OSError | FileError | StorageError,
+    results: tuple[FileResult, ...] = (),
+    *,
+    kept: bool = False,
+) -> Report:
+    """That the storage has to be waited for, and which one that is."""
+    why = file_error(error) if isinstance(error, OSError) else error
+    side = away_side(error, assignment.source, assignment.target)
+    return Report(results, "storage", str(why), kept, side)
 
 
 def _files(assignment: Assignment, flow: Flow) -> Result:
     from server.work.engine import Result
 
     results: list[FileResult] = []
-    message = ""
-    ended: Any = "finished"
-    kept = False
     try:
         for outcome in run(assignment.batch(), flow):
             results.append(
@@ -152,13 +160,15 @@ def _files(assignment: Assignment, flow: Flow) -> Result:
                 )
             )
     except StoppedError as error:
-        ended, kept = "stopped", error.kept
+        report = Report(tuple(results), "stopped", kept=error.kept)
     except StorageError as error:
-        ended, message, kept = "storage", str(error), error.kept
+        report = _waiting(assignment, error, tuple(results), kept=error.kept)
     except OSError as error:
         # Not of one file: the folders could not be synced, or the like.
-        ended, message, kept = "storage", file_error(error).reason, True
-    return Result(assignment.token, Report(tuple(results), ended, message, kept))
+        report = _waiting(assignment, error, tuple(results), kept=True)
+    else:
+        report = Report(tuple(results))
+    return Result(assignment.token, report)
 
 
 def _plan(assignment: Assignment, flow: Flow) -> Result:
@@ -175,7 +185,7 @@ def _plan(assignment: Assignment, flow: Flow) -> Result:
         return Result(assignment.token, Report(), refusal=str(error))
     except (OSError, FileError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
-            raise StorageError("the mount is gone") from error
+            raise StorageError("the mount is gone", root=assignment.source.root) from error
         why = error if isinstance(error, FileError) else file_error(error)
         return Result(assignment.token, Report(), refusal=f"the sources: {why.reason}")
     return Result(assignment.token, Report(), looked=_looked(assignment, found))

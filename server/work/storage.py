@@ -146,8 +146,8 @@ class Target(Protocol):
         """Leaves what was written for a later attempt to go on with, if that is worth while;
         False when it was abandoned instead."""
 
-    def abandon(self) -> None:
-        """Removes what has not been committed."""
+    def abandon(self) -> bool:
+        """Removes what has not been committed; False where something may be left."""
 
 
 class Storage(Protocol):

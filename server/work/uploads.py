@@ -45,8 +45,8 @@ class Incoming(Protocol):
     def write(self, data: bytes) -> None:
         """Takes the next bytes. OSError, FileError, StorageError."""
 
-    def abandon(self) -> None:
-        """Leaves nothing behind of what is no good to anybody."""
+    def abandon(self) -> bool:
+        """Leaves nothing behind of what is no good to anybody; False where that may have failed."""
 
 
 class WholeFile:
@@ -77,9 +77,9 @@ class WholeFile:
         entry = self._place.stat(self._path)
         return _landed(self._place, entry, {hash_name: self._digest.hexdigest()})
 
-    def abandon(self) -> None:
+    def abandon(self) -> bool:
         """Removes what was written."""
-        self._target.abandon()
+        return self._target.abandon()
 
 
 class PieceOfFile:
@@ -110,11 +110,12 @@ class PieceOfFile:
         os.fsync(self._fd)
         self.abandon()
 
-    def abandon(self) -> None:
+    def abandon(self) -> bool:
         """Closes; bytes that were not noted are written again."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+        return True
 
 
 def _open_part(place: Place, upload: Announced, spool: Path) -> int:
@@ -153,7 +154,10 @@ def complete(place: Place, upload: Announced, spool: Path, *, replace: bool) -> 
             else:
                 fd = os.open(spool / upload.part, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
-            return _landed_before(place, upload)
+            found = _landed_before(place, upload)
+            # In a bucket its note is left.
+            place.clear_part(upload.path, upload.part, resumes=False)
+            return found
         open_files.callback(os.close, fd)
         size = os.fstat(fd).st_size
         if upload.size >= 0 and size != upload.size:

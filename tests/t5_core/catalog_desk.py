@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
 import trio
@@ -11,10 +11,12 @@ from server.core import Core
 from server.core.catalog import CatalogFile, FileQuery, MethodChange, StorageChange
 from server.core.jobs import JobState
 from server.core.permissions import SYSTEM
+from server.core.s3_endpoints import Addressing
 from server.core.sealing import Sealer
 from server.work.catalogue import Catalogue
 from server.work.essence import Essence, Piece, Upload
 from server.work.service import run_jobs
+from tests.s3 import client_of, settings
 from tests.t5_core.desk import Clock
 
 if TYPE_CHECKING:
@@ -48,6 +50,22 @@ class CatalogDesk:
         """A storage on a directory that is made; its number."""
         (self.base / name).mkdir()
         return await self.add_storage((self.base / name).as_uri())
+
+    async def make_bucket(self, endpoint: str, name: str) -> int:
+        """A storage in a bucket that is made for it; its number."""
+        known = settings(endpoint)
+        with closing(client_of(endpoint)) as client:
+            client.create_bucket(Bucket=name)
+        await self.core.s3_endpoints.add(
+            SYSTEM,
+            "moto",
+            url=endpoint,
+            region=known["region"],
+            access_key=known["access_key"],
+            secret_key=known["secret_key"],
+            addressing=Addressing.PATH,
+        )
+        return await self.add_storage(f"s3://{name}/shows", endpoint="moto")
 
     async def add_storage(self, uri: str, **metadata: str) -> int:
         """A storage at a URI; its number."""

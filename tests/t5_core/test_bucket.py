@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from server.work.actions import clear, open_storage
+from server.work.away import away_side
 from server.work.batch import Batch, File, Options, StorageSpec
 from server.work.errors import StorageError
 from server.work.flow import Flow
@@ -211,11 +212,14 @@ def test_paths_too_long_for_a_key(bucket: Bucket, endpoint: str, source: Path) -
 
 def test_wrong_keys_and_missing_buckets(bucket: Bucket, endpoint: str, source: Path) -> None:
     missing = StorageSpec("s3", "s3://there-is-none/x", settings(endpoint))
-    with pytest.raises(StorageError, match="no such bucket"):
+    with pytest.raises(StorageError, match="no such bucket") as none:
         done(planned("copy", directory(source), missing, "shot/empty"))
+    assert away_side(none.value, directory(source), missing) == "target"
     nowhere = StorageSpec("s3", "s3://b/x", settings("http://127.0.0.1:1"))
-    with pytest.raises(StorageError, match="cannot be reached"):
+    with pytest.raises(StorageError, match="cannot be reached") as away:
         done(planned("copy", directory(source), nowhere, "shot/empty"))
+    assert away_side(away.value, directory(source), nowhere) == "target"
+    assert away_side(away.value, nowhere, directory(source)) == "source"
 
 
 def test_without_keys_no_cloud_is_asked_for_some() -> None:

@@ -27,10 +27,8 @@ from server.core.errors import (
     WrongState,
 )
 from server.core.permissions import SYSTEM
-from server.core.s3_endpoints import Addressing
 from server.work.essence import Piece, Upload
 from server.work.priority import PriorityGate
-from tests.s3 import settings
 from tests.t5_core.catalog_desk import CatalogDesk
 
 if TYPE_CHECKING:
@@ -155,7 +153,7 @@ async def test_pieces_come_in_any_order_at_the_same_time_and_across_a_restart(
             scope.cancel()
             await trio.lowlevel.checkpoint()
     desk.restart()
-    await desk.essence.recover(is_new_server=True)
+    await desk.essence.recover(desk.clock())
     assert await desk.paths() == []
     async with trio.open_nursery() as nursery:
         for offset in offsets[1:]:
@@ -197,12 +195,13 @@ async def test_a_first_piece_that_is_refused_leaves_nothing(desk: CatalogDesk) -
 
 
 async def test_a_transfer_nobody_goes_on_with_is_given_up(desk: CatalogDesk) -> None:
+    began = desk.clock()
     storage = await desk.make_storage("one")
     await desk.send_piece(storage, "a.mov", "t", 0, b"12345", 10)
-    await desk.essence.recover(is_new_server=False)
+    await desk.essence.recover(began)
     assert len(desk.hidden()) == 1
     desk.clock.advance(4 * 86_400)
-    await desk.essence.recover(is_new_server=False)
+    await desk.essence.recover(began)
     assert is_clean(desk)
 
 
@@ -228,7 +227,7 @@ async def test_a_crash_before_an_upload_was_whole_leaves_nothing(desk: CatalogDe
     storage = await desk.make_storage("one")
     await begun(desk, storage, b"some")
     desk.restart()
-    await desk.essence.recover(is_new_server=True)
+    await desk.essence.recover(desk.clock())
     assert is_clean(desk)
     assert await desk.paths() == []
 
@@ -243,7 +242,7 @@ async def test_a_crash_while_an_upload_took_its_name_is_made_up_for(
     if has_name:
         (desk.base / "one" / f".{upload.part}.pixfs-part").rename(desk.base / "one/a.dpx")
     desk.restart()
-    await desk.essence.recover(is_new_server=True)
+    await desk.essence.recover(desk.clock())
     assert await desk.paths() == ["a.dpx"]
     assert (desk.base / "one/a.dpx").read_bytes() == DATA
     assert is_clean(desk)
@@ -362,37 +361,11 @@ async def test_the_important_go_first() -> None:
         pass
 
 
-async def storage_in_a_bucket(desk: CatalogDesk, endpoint: str, name: str) -> int:
-    """A storage in a bucket that is made for it; its number."""
-    import boto3
-
-    known = settings(endpoint)
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name=known["region"],
-        aws_access_key_id=known["access_key"],
-        aws_secret_access_key=known["secret_key"],
-    )
-    client.create_bucket(Bucket=name)
-    await desk.core.s3_endpoints.add(
-        SYSTEM,
-        "moto",
-        url=endpoint,
-        region=known["region"],
-        access_key=known["access_key"],
-        secret_key=known["secret_key"],
-        addressing=Addressing.PATH,
-    )
-    client.close()
-    return await desk.add_storage(f"s3://{name}/shows", endpoint="moto")
-
-
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_bucket_takes_files_and_pieces_in_any_order(
     desk: CatalogDesk, endpoint: str
 ) -> None:
-    storage = await storage_in_a_bucket(desk, endpoint, "catalogued")
+    storage = await desk.make_bucket(endpoint, "catalogued")
     file = await desk.upload(storage, "a/x.dpx", DATA)
     assert await desk.read(file) == DATA
     async with desk.essence.open(SYSTEM, file.id) as found:
@@ -425,7 +398,7 @@ async def test_pieces_for_a_bucket_do_not_fill_the_server_s_own_disk(
     desk: CatalogDesk, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database is there, too: some of it is kept free."""
-    storage = await storage_in_a_bucket(desk, endpoint, "large")
+    storage = await desk.make_bucket(endpoint, "large")
     real = os.fstatvfs
 
     def nearly_full(fd: int) -> os.statvfs_result:

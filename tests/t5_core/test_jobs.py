@@ -481,6 +481,57 @@ async def test_a_storage_that_is_away_is_waited_for(desk: Desk) -> None:
     assert tree(desk.two) == files
 
 
+@pytest.mark.parametrize(("away", "action"), [("one", "plan"), ("two", "copy")])
+async def test_a_job_tells_which_storage_it_waits_for(desk: Desk, away: str, action: str) -> None:
+    fill(desk.one)
+    place, aside = desk.base / away, desk.base / "away"
+    place.rename(aside)
+    job = await desk.submit("copy", "shot")
+    async with desk.working() as dispatcher:
+        await until_task(desk, action, "WAITING", attempt=1)
+        first = (await desk.get(job)).waits_for
+        told = re.fullmatch(
+            rf"waits for the storage {away}, away since (\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d) UTC"
+            r" \(the storage cannot be opened: No such file or directory\): goes on by itself"
+            r" when it is back, looks again in \d s, gives up in 3[56]\d\d s",
+            first,
+        )
+        assert told is not None, first
+        desk.clock.advance(20)
+        dispatcher.wake()
+        await until_task(desk, action, "WAITING", attempt=2)
+        page = await desk.jobs.page(SYSTEM, Filter())
+        (listed,) = page.jobs
+        assert f"away since {told[1]} UTC" in listed.waits_for
+        assert seconds(listed.waits_for, "gives up in") <= seconds(first, "gives up in") - 20
+        # Nobody is told of a wait while nothing is tried.
+        assert (await desk.jobs.pause(SYSTEM, job.id)).waits_for == ""
+        assert (await desk.jobs.resume(SYSTEM, job.id)).waits_for == ""
+        desk.clock.advance(60)
+        dispatcher.wake()
+        await until_task(desk, action, "WAITING", attempt=3)
+        assert (await desk.get(job)).waits_for.startswith(f"waits for the storage {away}, away")
+        aside.rename(place)
+        desk.clock.advance(60)
+        dispatcher.wake()
+        job = await desk.until(job, "SUCCEEDED")
+    assert (job.message, job.waits_for) == ("", "")
+
+
+async def test_a_storage_is_waited_for_as_long_as_it_says(desk: Desk) -> None:
+    fill(desk.one)
+    desk.two.rmdir()
+    job = await desk.submit("copy", "shot")
+    async with desk.working() as dispatcher:
+        for attempt in range(1, 30):
+            await until_task(desk, "copy", "WAITING", attempt=attempt)
+            desk.clock.advance(61)
+            dispatcher.wake()
+        assert 1700 < seconds((await desk.get(job)).waits_for, "gives up in") < 1900
+        desk.two.mkdir()
+        await desk.until(job, "SUCCEEDED")
+
+
 async def test_a_storage_that_stays_away_fails_the_files(desk: Desk) -> None:
     fill(desk.one)
     desk.two.rmdir()
@@ -492,7 +543,7 @@ async def test_a_storage_that_stays_away_fails_the_files(desk: Desk) -> None:
                 dispatcher.wake()
                 await trio.sleep(0.02)
     job = await desk.get(job)
-    assert (job.state, job.files_failed) == (JobState.FAILED, 11)
+    assert (job.state, job.files_failed, job.waits_for) == (JobState.FAILED, 11, "")
     errors = await desk.jobs.errors(SYSTEM, job.id)
     assert {error.code for error in errors} == {"storage-unreachable"}
 

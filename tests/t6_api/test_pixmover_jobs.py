@@ -61,3 +61,30 @@ async def test_a_verified_file_that_nothing_speaks_for_is_told_of(
     assert job["message"] == (
         "2 of 2 files can be read to their end, and have no checksum that says what they should be"
     )
+
+
+async def test_a_job_whose_storage_is_away_says_which_and_goes_on(
+    core: Core, as_admin: PixMover, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        made = {"name": name, "kind": "directory", "root": str(tmp_path / name)}
+        assert (await as_admin.post("/storages", **made)).status_code == 200
+    (tmp_path / "one" / "bg.1001.dpx").write_bytes(b"frame")
+    (tmp_path / "two").rmdir()
+    form = {"kind": "copy", "source": "one", "sources": "bg.1001.dpx", "target": "two"}
+    job = (await as_admin.post("/jobs", **form, quiet_s="0")).json()
+    async with working(core):
+        with trio.fail_after(120):
+            while not job["message"]:
+                job = (await as_admin.get(f"/jobs/{job['id']}")).json()
+        (listed,) = (await as_admin.get("/jobs")).json()["jobs"]
+        for told in (job, listed):
+            assert told["state"] == "RUNNING"
+            assert told["message"].startswith("waits for the storage two, away since 20")
+            assert "): goes on by itself when it is back, looks " in told["message"]
+        (tmp_path / "two").mkdir()
+        with trio.fail_after(120):
+            while job["state"] == "RUNNING":
+                job = (await as_admin.get(f"/jobs/{job['id']}")).json()
+    assert (job["state"], job["message"]) == ("SUCCEEDED", "")

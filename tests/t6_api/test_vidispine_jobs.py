@@ -120,6 +120,29 @@ async def test_a_storage_that_is_closed_gives_and_takes_nothing_back(
     assert (await admin.copy(made["id"], two))["status"] == "READY"
 
 
+async def test_a_job_whose_storage_is_away_says_which_and_goes_on(
+    core: Core, admin: Vidispine, storages: tuple[str, str], tmp_path: Path
+) -> None:
+    one, two = storages
+    made = await admin.upload(one, "a.dpx", b"frame")
+    (tmp_path / "two").rmdir()
+    async with working(core):
+        job = await admin.copy(made["id"], two)
+        description = ""
+        with trio.fail_after(120):
+            while "; " not in description:
+                told = await admin.json("GET", f"/job/{job['jobId']}")
+                (step,) = told["log"]["task"]
+                description = step["description"]
+        assert (told["status"], step["status"]) == ("STARTED", "STARTED")
+        assert description.startswith(f"Copying file; waits for the storage {two}, away since 20")
+        assert "): goes on by itself when it is back, looks " in description
+        (tmp_path / "two").mkdir()
+        await admin.until_finished(job)
+        (step,) = (await admin.json("GET", f"/job/{job['jobId']}"))["log"]["task"]
+    assert step["description"] == "Copying file"
+
+
 async def test_jobs_do_not_follow_links_that_lead_out(
     core: Core, admin: Vidispine, storages: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -35,7 +35,8 @@ class Terminal:
         self.url = server.url.removesuffix("/pixmover/v1")
         self.client = httpx.Client(base_url=server.url, timeout=WAIT_S)
         self._password = server.password
-        self._environment = os.environ | {"XDG_STATE_HOME": str(base / "state")}
+        self.base = base
+        self.environment = os.environ | {"XDG_STATE_HOME": str(base / "state")}
         self.session = base / "state" / "pixfs" / "session.json"
 
     def type(self, *arguments: str, given: str = "", status: int = 0) -> str:
@@ -45,7 +46,7 @@ class Terminal:
             input=given,
             capture_output=True,
             text=True,
-            env=self._environment,
+            env=self.environment,
             timeout=WAIT_S,
             check=False,
         )
@@ -254,6 +255,32 @@ def test_a_list_tells_what_jobs_are_about(terminal: Terminal) -> None:
     assert "one:sh010, +1 -> two:list" in line
     assert "argument --limit" in terminal.type("list", "--limit", "0", status=2)
     assert "argument --state" in terminal.type("list", "--state", "LOST", status=2)
+
+
+def test_a_job_says_which_storage_it_waits_for(terminal: Terminal) -> None:
+    two = terminal.base / "two"
+    two.rename(terminal.base / "aside")
+    job = number(submit(terminal, "copy", "one:sh010", "--to", "two:back"))
+    try:
+        with subprocess.Popen(
+            [*PIXFS, "jobs", "watch", job],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=terminal.environment,
+        ) as watching:
+            assert watching.stdout is not None
+            assert watching.stderr is not None
+            told = watching.stderr.readline()
+            assert told.startswith(f"job {job} waits for the storage two, away since 20")
+            lines = terminal.type("list", "--limit", "1").splitlines()
+            assert lines[2].startswith(f"job {job}: waits for the storage two, away since 20")
+            (terminal.base / "aside").rename(two)
+            assert watching.stdout.readline().startswith(f"job {job} SUCCEEDED: 1 done")
+        assert watching.returncode == 0
+    finally:
+        if not two.exists():
+            (terminal.base / "aside").rename(two)
 
 
 @pytest.mark.parametrize("url", ["localhost:9090", "ftp://host", "http://", "http://h/pixmover"])

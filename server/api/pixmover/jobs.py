@@ -105,8 +105,8 @@ class JobBody:
     limit_bps: int | None = value("Its own limit, null for none.", 50_000_000)
     label: str = value("As it was submitted.", "dailies")
     message: str = value(
-        "Why it failed as a whole, what it waits for and how long yet, or what it has not"
-        ' proven; "" otherwise.',
+        "Why it failed as a whole; while it runs, what it waits for and how long yet, such as a"
+        ' storage that is away; what a verification has not proven; "" otherwise.',
         "",
     )
     files_total: int = value("Files it is about; 0 until they have been looked for.", 240)

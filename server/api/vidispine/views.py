@@ -27,6 +27,7 @@ from server.api.vidispine.words import (
     PRIORITIES,
     priority_name,
     task_word,
+    word,
 )
 from server.core.catalog.uris import file_uri
 from server.core.errors import InvalidValue
@@ -262,11 +263,17 @@ def _task(job: Job, error: str) -> JobTask:
         attempts=1,
         status=JOB_STATES[job.state],
         timestamp=job.finished_at or job.started_at or job.created_at,
-        description=f"{task_word(job.kind)} {job.label}".strip(),
+        description=_description(job),
         progress=progress,
         error_message=error or None,
         id=job.id,
     )
+
+
+def _description(job: Job) -> str:
+    """What a job does, and what it waits for while it cannot."""
+    text = f"{task_word(job.kind)} {job.label}".strip()
+    return text if job.waits is None else f"{text}; {job.waits.told(word)}"
 
 
 def job_row(job: Job) -> tuple[object, ...]:

@@ -368,16 +368,23 @@ def forget_if_empty(connection: Connection, upload_id: int) -> bool:
 
 
 def left(
-    connection: Connection, untouched_since: datetime, *, is_new_server: bool
+    connection: Connection, untouched_since: datetime, began: datetime
 ) -> list[tuple[Announced, bool]]:
     """The uploads that will not go on by themselves: each with whether all of its bytes are there
-    and only the name is missing. To a server that has just started these are all that are whole
-    or being completed; at any time those in pieces that nobody touched since then. A reading
-    transaction will do."""
-    over = sa.not_(uploads.c.is_whole | uploads.c.is_closing)
-    over &= uploads.c.touched_at < untouched_since
-    if is_new_server:
-        over |= uploads.c.is_whole | uploads.c.is_closing
+    and only the name is missing. These are the whole ones and those being completed that are of a
+    server before this one, which ``began`` then, and all that nobody has touched for very long. A
+    reading transaction will do."""
+    over = uploads.c.touched_at < untouched_since
+    over &= sa.not_(uploads.c.is_closing)
+    over |= (uploads.c.is_whole | uploads.c.is_closing) & (uploads.c.touched_at < began)
+    # Who clears up after one in a bucket takes away what is there of the other, too.
+    newer = uploads.alias()
+    over &= ~sa.exists().where(
+        (newer.c.storage_id == uploads.c.storage_id)
+        & (newer.c.path == uploads.c.path)
+        & (newer.c.touched_at >= began)
+        & (newer.c.id > uploads.c.id)
+    )
     active = {storage.id for storage in list_storages(connection)}
     return [
         (_announced(connection, row), bool(row.is_closing))

@@ -18,6 +18,7 @@ from server.core.jobs.spec import MOST_PRIORITY
 from server.core.jobs.states import Control, JobKind, JobState, allow
 from server.core.jobs.tables import job_errors, jobs, tasks
 from server.core.jobs.tasks import TaskFile, add_tasks, cut, task_values
+from server.core.jobs.waits import forget_wait
 from server.core.tables import storages
 from server.core.values import check_text
 
@@ -120,6 +121,7 @@ def pause(connection: Connection, actor: Actor, job_id: int, now: datetime) -> N
     _set_job(connection, job_id, state=JobState.PAUSED, paused_at=now)
     waiting = _of_job(job_id, JobState.WAITING) & (tasks.c.action != "clear")
     connection.execute(tasks.update().where(waiting).values(state=JobState.PAUSED))
+    forget_wait(connection, job_id)
     record(connection, actor, "job.paused", now, job_id)
 
 

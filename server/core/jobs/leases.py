@@ -19,6 +19,7 @@ from server.core.jobs.lifecycle import add_error, end_stage, job_row
 from server.core.jobs.states import JobKind, JobState
 from server.core.jobs.tables import jobs, tasks
 from server.core.jobs.tasks import TaskFile, add_tasks, task_values
+from server.core.jobs.waits import PATIENCE_S, forget_wait, note_wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -108,12 +109,14 @@ class Report:
             nobody knows what became of the worker.
         message: why, for people; "" when there is nothing to say.
         kept: a large file was left half-way, for the next attempt to go on with.
+        away: of "storage", which of the job's storages it is; "" when nobody can tell.
     """
 
     results: tuple[FileResult, ...] = ()
     ended: Literal["finished", "stopped", "storage", "lost"] = "finished"
     message: str = field(default="")
     kept: bool = False
+    away: Literal["", "source", "target"] = ""
 
 
 def lease(
@@ -344,6 +347,8 @@ def report(connection: Connection, token: str, brought: Report, now: datetime) -
     if task.action == "clear":
         _end_clear(connection, task, brought, now)
         return True
+    if brought.results or brought.ended == "finished":
+        forget_wait(connection, job.id)
     ended = _count(connection, task, job, brought.results, now)
     if ended < task.files_total or (brought.ended != "finished" and not task.files_total):
         _give_back(connection, task, job, brought, ended, now)
@@ -477,7 +482,8 @@ def _give_back(
         values["lost"] = [*task.lost, task.attempt]
     if brought.ended == "storage":
         setbacks = 1 if brought.results else task.setbacks + 1
-        if setbacks > _MOST_SETBACKS:
+        away_s = note_wait(connection, job, brought, now)
+        if setbacks > _MOST_SETBACKS and (not brought.away or away_s > PATIENCE_S):
             connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
             fresh = connection.execute(sa.select(tasks).where(tasks.c.id == task.id)).one()
             _fail_rest(connection, fresh, "storage-unreachable", brought.message, now)

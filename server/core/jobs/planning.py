@@ -16,6 +16,7 @@ from server.core.jobs.lifecycle import add_error, job_row, stages
 from server.core.jobs.states import JobState
 from server.core.jobs.tables import jobs, tasks
 from server.core.jobs.tasks import TaskFile, add_tasks, cut, kept_path, task_values
+from server.core.jobs.waits import forget_wait
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,7 @@ def record_plan(connection: Connection, token: str, looked: Looked, now: datetim
         return False
     job = job_row(connection, task.job_id)
     assert job is not None
+    forget_wait(connection, job.id)
     if not _is_quiet(task, job, looked, now):
         _look_again(connection, task, job, looked, now)
         return True

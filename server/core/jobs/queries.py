@@ -15,6 +15,7 @@ from server.core.errors import NotFound
 from server.core.jobs.states import JobKind, JobState
 from server.core.jobs.tables import job_errors, jobs, tasks
 from server.core.jobs.tasks import TaskFile, shown_path
+from server.core.jobs.waits import waits_of
 from server.core.tables import storages, users
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from server.core.errors import Sentence
     from server.core.schema import AnyRow
 
 __all__ = [
@@ -60,8 +62,8 @@ class Job:
         bytes_per_s: over the time it has run, pauses left out; 0 when nothing is known.
         eta_s: seconds it will go on for at that speed, None when that cannot be told.
         message: why it failed as a whole; "" otherwise.
-        waits_for: what has to happen before it goes on, and how long that is waited for; "" for
-            a job that works, has ended, or waits for nothing but its turn.
+        waits: what has to happen before it goes on, and how long that is waited for; None for a
+            job that works, has ended, or waits for nothing but its turn.
     """
 
     id: int
@@ -77,7 +79,7 @@ class Job:
     spec: Mapping[str, Any]
     label: str
     message: str
-    waits_for: str
+    waits: Sentence | None
     stage: int
     files_total: int
     files_done: int
@@ -94,6 +96,11 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+    @property
+    def waits_for(self) -> str:
+        """``waits`` in the core's own words, "" for None."""
+        return str(self.waits or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +171,8 @@ def page(
             characters += sum(map(len, row.spec["sources"]))
             if characters > _MOST_CHARACTERS:
                 break
-    moving, waits = _moving(connection), _waits(connection, rows, now)
-    listed = [_job(row, moving.get(row.id, (0, 0)), waits.get(row.id, ""), now) for row in rows]
+    moving, waits = _moving(connection), waits_of(connection, rows, now)
+    listed = [_job(row, moving.get(row.id, (0, 0)), waits.get(row.id), now) for row in rows]
     return listed, len(rows) == limit or characters > _MOST_CHARACTERS
 
 
@@ -206,7 +213,7 @@ def some(connection: Connection, job_ids: Sequence[int], now: datetime) -> list[
     """These jobs in this order, without what they were asked for: their spec is empty."""
     rows = {row.id: row for row in connection.execute(_query().where(jobs.c.id.in_(job_ids)))}
     moving = _moving(connection)
-    return [_job(rows[number], moving.get(number, (0, 0)), "", now) for number in job_ids]
+    return [_job(rows[number], moving.get(number, (0, 0)), None, now) for number in job_ids]
 
 
 def _wanted(query: sa.Select[Any], wanted: Filter) -> sa.Select[Any]:
@@ -242,7 +249,7 @@ def get(connection: Connection, job_id: int, now: datetime) -> Job:
     if row is None:
         raise NotFound("there is no such job", kind="Job", id=job_id)
     moving = _moving(connection).get(job_id, (0, 0))
-    return _job(row, moving, _waits(connection, [row], now).get(job_id, ""), now)
+    return _job(row, moving, waits_of(connection, [row], now).get(job_id), now)
 
 
 def open_on(connection: Connection, storage_id: int) -> list[int]:
@@ -279,36 +286,7 @@ def _moving(connection: Connection) -> dict[int, tuple[int, int]]:
     return moving
 
 
-def _waits(connection: Connection, rows: Sequence[AnyRow], now: datetime) -> dict[int, str]:
-    """What those of some jobs wait for whose files are still being written to."""
-    planned = {row.id: row for row in rows if row.stage == 0 and row.state == JobState.RUNNING}
-    if not planned:
-        return {}
-    query = sa.select(tasks.c.job_id, tasks.c.results, tasks.c.not_before).where(
-        tasks.c.job_id.in_(planned)
-        & (tasks.c.action == "plan")
-        & (tasks.c.state == sa.literal_column("'WAITING'"))
-    )
-    return {
-        task.job_id: _until_quiet(task, planned[task.job_id].spec, now)
-        for task in connection.execute(query)
-        # Without an earlier look it only waits for its turn.
-        if task.results
-    }
-
-
-def _until_quiet(task: AnyRow, spec: Mapping[str, Any], now: datetime) -> str:
-    _, _, first_look, *youngest = task.results
-    last = f", last to {shown_path(youngest[0])!r}" if youngest else ""
-    again_s = max((task.not_before - now).total_seconds(), 0)
-    left_s = max(first_look + float(spec["quiet_timeout_s"]) - now.timestamp(), 0)
-    return (
-        f"waits until nothing has been written to its files for {spec['quiet_s']:g} s{last}:"
-        f" looks again in {again_s:.0f} s, gives up in {left_s:.0f} s"
-    )
-
-
-def _job(row: AnyRow, moving: tuple[int, int], waits_for: str, now: datetime) -> Job:
+def _job(row: AnyRow, moving: tuple[int, int], waits: Sentence | None, now: datetime) -> Job:
     tasks_running, moved = moving
     rate, eta_s = _speed(row, moved, now)
     return Job(
@@ -325,7 +303,7 @@ def _job(row: AnyRow, moving: tuple[int, int], waits_for: str, now: datetime) ->
         spec=row._mapping.get("spec", {}),
         label=row.label,
         message=row.message,
-        waits_for=waits_for,
+        waits=waits,
         stage=row.stage,
         files_total=row.files_total,
         files_done=row.files_done,

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from server.core.schema import BigId, UtcDateTime, id_column, metadata
 
-__all__ = ["deliveries", "job_errors", "jobs", "tasks", "workers"]
+__all__ = ["deliveries", "job_errors", "job_waits", "jobs", "tasks", "workers"]
 
 STATES = ("WAITING", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED")
 _STATE_CHECK = f"state IN ({', '.join(repr(state) for state in STATES)})"
@@ -137,6 +137,25 @@ job_errors = sa.Table(
     sa.Column("code", sa.String(32), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("at", UtcDateTime, nullable=False),
+)
+
+# Jobs that could not go on when they were last tried, because of a storage.
+job_waits = sa.Table(
+    "job_waits",
+    metadata,
+    sa.Column(
+        "job_id",
+        BigId,
+        sa.ForeignKey("jobs.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    # source or target; "" when nobody can tell.
+    sa.Column("side", sa.String(8), nullable=False),
+    # When that was first seen.
+    sa.Column("since", UtcDateTime, nullable=False),
+    # What was last said of it.
+    sa.Column("reason", sa.Text, nullable=False),
 )
 
 workers = sa.Table(

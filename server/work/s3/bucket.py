@@ -50,13 +50,15 @@ class Bucket:
         own sources where they are missing. When ``stop`` is set nothing waits long for the
         bucket any more: StoppedError.
         """
+        self.root = root
         self.name, self._prefix = parse_root(root)
         self.part_size = int(settings.get("part_size") or PART_SIZE)
         try:
             self.client = connect(settings, stop)
         except (BotoCoreError, ValueError) as error:
-            raise StorageError(f"the bucket's settings cannot be used: {error}") from error
-        self.unfinished = Unfinished(self.client, self.name, self._prefix)
+            reason = f"the bucket's settings cannot be used: {error}"
+            raise StorageError(reason, root=root) from error
+        self.unfinished = Unfinished(self.client, root)
 
     def close(self) -> None:
         """Lets the connections go."""
@@ -92,16 +94,16 @@ class Bucket:
                 raise FileError(
                     "changed", "it changed while it was read", is_transient=True
                 ) from error
-            with told():
+            with told(self.root):
                 raise
         except BotoCoreError:
-            with told():
+            with told(self.root):
                 raise
         return answer["Body"]
 
     def head(self, path: str) -> dict[str, Any]:
         """What the bucket says of an object; FileNotFoundError."""
-        with told():
+        with told(self.root):
             answer: dict[str, Any] = self.client.head_object(Bucket=self.name, Key=self.key(path))
         return answer
 
@@ -116,7 +118,7 @@ class Bucket:
                 return objects.entry_of(path, self.head(path))
             except FileNotFoundError:
                 pass
-        with told():
+        with told(self.root):
             below = self.client.list_objects_v2(
                 Bucket=self.name, Prefix=self._folder_key(path), MaxKeys=1
             )
@@ -128,7 +130,7 @@ class Bucket:
         return f"{self._prefix}{path}/" if path else self._prefix
 
     def _pages(self, **request: str) -> Iterator[dict[str, Any]]:
-        with told():
+        with told(self.root):
             yield from self.client.pages("list_objects_v2", Bucket=self.name, **request)
 
     def walk(self, path: str) -> Iterator[Entry]:
@@ -229,7 +231,7 @@ class Bucket:
 
     def remove(self, path: str) -> None:
         """Deletes an object."""
-        with told():
+        with told(self.root):
             self.client.delete_object(Bucket=self.name, Key=self.key(path))
 
     def remove_folder(self, path: str) -> None:
@@ -253,7 +255,7 @@ class Bucket:
             return Finding((error.reason,))
 
     def _head_of_part(self, path: str, number: int) -> dict[str, Any]:
-        with told():
+        with told(self.root):
             head: dict[str, Any] = self.client.head_object(
                 Bucket=self.name,
                 Key=self.key(path),

@@ -27,8 +27,11 @@ _TAKEN = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Turns what boto3 raises into what every storage raises; no key, secret or URL in it."""
+def told(root: str) -> Iterator[None]:
+    """Turns what boto3 raises into what every storage raises; no key, secret or URL in it.
+
+    ``root``: of the storage that is asked.
+    """
     try:
         yield
     except ClientError as error:
@@ -40,10 +43,11 @@ def told() -> Iterator[None]:
         if code in _DENIED:
             raise FileError("permission", "the bucket refuses the server's keys") from error
         if code == "NoSuchBucket":
-            raise StorageError("there is no such bucket") from error
+            raise StorageError("there is no such bucket", root=root) from error
         raise FileError("io", f"the bucket answered {code}", is_transient=True) from error
     except BotoCoreError as error:
-        raise StorageError(f"the bucket cannot be reached ({type(error).__name__})") from error
+        reason = f"the bucket cannot be reached ({type(error).__name__})"
+        raise StorageError(reason, root=root) from error
 
 
 def is_refused_condition(error: ClientError) -> bool:

@@ -29,7 +29,7 @@ class ObjectSource(Source):
 
     def __init__(self, bucket: Bucket, path: str, *, stored: bool) -> None:
         self._bucket = bucket
-        with told():
+        with told(bucket.root):
             self.answer = bucket.client.get_object(Bucket=bucket.name, Key=bucket.key(path))
         self._body = self.answer["Body"]
         is_container = objects.is_container(self.answer)

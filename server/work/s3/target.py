@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+import logging
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from pixfs.transfer.attributes import Attributes
     from server.work.s3.bucket import Bucket
+
+log = logging.getLogger(__name__)
 
 # An upload has 10,000 parts at most: they grow, so that 5 TiB, the largest object, still fit.
 _PARTS_OF_A_SIZE = 1000
@@ -72,7 +74,7 @@ class ObjectTarget:
         if size == len(data) and etag.strip('"') == hashlib.md5(data).hexdigest():
             self._parts.append({"PartNumber": number, "ETag": etag})
             return
-        with told():
+        with told(self._bucket.root):
             answer = self._bucket.client.upload_part(
                 Bucket=self._bucket.name,
                 Key=self._key,
@@ -113,11 +115,12 @@ class ObjectTarget:
             self._metadata |= objects.metadata_of_bytes(self._digest.hexdigest())
         self._is_unanswered = True
         try:
-            with told():
+            with told(self._bucket.root):
                 self._complete(condition)
         except (OSError, FileError):
             # Of requests that were tried again, one that was not heard of may have done it.
             if not self._has_landed():
+                self._is_unanswered = False
                 raise
         self._is_unanswered = False
         if self._upload is not None:
@@ -185,13 +188,18 @@ class ObjectTarget:
         self._buffer.clear()
         return upload is not None or self._is_unanswered
 
-    def abandon(self) -> None:
-        """Gives the parts up that were not completed."""
+    def abandon(self) -> bool:
+        """Gives the parts up that were not completed. False, too, when nobody knows what came of
+        the completion that was asked for."""
         upload, self._upload = self._upload, None
         self._buffer.clear()
         if upload is not None:
-            with suppress(Exception):
+            try:
                 self._bucket.client.abort_multipart_upload(
                     Bucket=self._bucket.name, Key=self._key, UploadId=upload
                 )
                 self._bucket.unfinished.forget(self._key)
+            except Exception as error:
+                log.info("parts of an upload are left in their bucket: %s", error)
+                return False
+        return not self._is_unanswered

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from server.work.errors import FileError
-from server.work.s3.client import told
+from server.work.s3.client import parse_root, told
 
 if TYPE_CHECKING:
     from server.work.s3.calls import StoppableClient
@@ -26,11 +26,11 @@ NOTES = ".pixfs/uploads/"
 class Unfinished:
     """The unfinished uploads of a storage; blocks."""
 
-    def __init__(self, client: StoppableClient, bucket: str, prefix: str) -> None:
-        """``prefix``: of the storage's keys."""
+    def __init__(self, client: StoppableClient, root: str) -> None:
+        """``root``: of the storage."""
         self._client = client
-        self._bucket = bucket
-        self._prefix = prefix
+        self._root = root
+        self._bucket, self._prefix = parse_root(root)
 
     def resume(self, key: str, metadata: dict[str, str]) -> tuple[str, dict[int, tuple[int, str]]]:
         """(id, parts by number as (size, etag)) of an upload to go on with, or of a new one.
@@ -40,7 +40,7 @@ class Unfinished:
         noted = self._noted(key)
         if noted is not None and noted["metadata"] == metadata:
             try:
-                with told():
+                with told(self._root):
                     pages = self._client.pages(
                         "list_parts", Bucket=self._bucket, Key=key, UploadId=noted["upload"]
                     )
@@ -49,7 +49,7 @@ class Unfinished:
             except (OSError, FileError) as error:
                 log.debug("an upload that was cut off cannot be gone on with: %s", error)
         self._give_up(key)
-        with told():
+        with told(self._root):
             begun = self._client.create_multipart_upload(
                 Bucket=self._bucket, Key=key, Metadata=metadata, ChecksumAlgorithm="SHA256"
             )
@@ -68,7 +68,7 @@ class Unfinished:
     def _noted(self, key: str) -> dict[str, Any] | None:
         """The note of the upload that is under way for a key."""
         try:
-            with told():
+            with told(self._root):
                 body = self._client.get_object(Bucket=self._bucket, Key=self._note_key(key))["Body"]
                 note = json.loads(self._client.read(body, 1 << 16))
         except (FileNotFoundError, ValueError):
@@ -78,12 +78,12 @@ class Unfinished:
 
     def forget(self, key: str) -> None:
         """Removes the note of an upload that has ended."""
-        with told():
+        with told(self._root):
             self._client.delete_object(Bucket=self._bucket, Key=self._note_key(key))
 
     def _give_up(self, key: str, *, but: str = "") -> None:
         """Aborts the uploads of a key, except one."""
-        with told():
+        with told(self._root):
             listing = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=key)
             for upload in listing.get("Uploads", []):
                 if upload["Key"] == key and upload["UploadId"] != but:
