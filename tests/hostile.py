@@ -14,7 +14,8 @@ __all__ = ["SECRET", "escaped_paths", "not_of", "plant"]
 SECRET = b"secret of the house"
 _SYMLINKS = 41
 
-# As a user writes them.
+# As a user writes them; {secret} is where the secret is, from the machine's root on: nothing of the
+# machine's own, which a server that fell for one of them would have destroyed.
 _PLAIN = (
     "../outside/secret",
     "a/../../outside/secret",
@@ -22,13 +23,13 @@ _PLAIN = (
     ".",
     "/../outside/secret",
     "a/./../../outside/secret",
-    "/etc/passwd",
-    "//etc/passwd",
+    "{secret}",
+    "/{secret}",
     "out/secret",
     "out",
     "relative/secret",
     "file",
-    "proc/etc/passwd",
+    "proc{secret}",
     f"chain{_SYMLINKS}/secret",
     "a\0b",
     "..\0/outside/secret",
@@ -37,7 +38,7 @@ _PLAIN = (
     "..\\outside\\secret",
     "x" * 5000,
     "/".join(["x"] * 2500),
-    "../" * 1600 + "etc/passwd",
+    "../" * 1600 + "{secret}",
     "..\u2215outside\u2215secret",
     "\uff0e\uff0e/outside/secret",
 )
@@ -56,9 +57,10 @@ _ESCAPED = (
 )
 
 
-def escaped_paths() -> list[str]:
-    """All of them, as they stand in a URL or a form."""
-    return [quote(path, safe="") for path in (*_PLAIN, *_ESCAPED)] + list(_ESCAPED)
+def escaped_paths(outside: Path) -> list[str]:
+    """All of them, as they stand in a URL or a form, for a secret in ``outside``."""
+    plain = [path.replace("{secret}", str(outside / "secret")) for path in _PLAIN]
+    return [quote(path, safe="") for path in (*plain, *_ESCAPED)] + list(_ESCAPED)
 
 
 def plant(root: Path, outside: Path) -> None:

@@ -162,6 +162,7 @@ async def test_a_download_is_cut_off(
     desk: CatalogDesk, bucket: FaultyS3, fault: str, expect_logs: Callable[[str], None]
 ) -> None:
     expect_logs("did not finish and were cut off")
+    expect_logs("broken off: the server was stopped before the storage had answered")
     storage = await desk.make_bucket(bucket.url, f"read-{fault.split()[0]}")
     file = await desk.upload(storage, "a.dpx", LARGE)
     bucket.spoil(lambda method, path: method == "GET" and "/a.dpx" in path, fault, 1)

@@ -125,7 +125,7 @@ def test_no_request_and_no_job_opens_anything_outside_its_storages(tmp_path: Pat
         face.submit("sources=a", kind="verify", source="one")
         face.until_ended()
         with traced(running.process.pid, log, OPENS):
-            for path in escaped_paths():
+            for path in escaped_paths(tmp_path / "outside"):
                 _try_requests(face, path, one / "a" / "spare")
                 _try_jobs(face, path)
             for pattern in _PATTERNS:
