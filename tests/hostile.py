@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["SECRET", "escaped_paths", "not_of", "plant"]
+__all__ = ["SECRET", "escaped_paths", "escapes", "plant"]
 
 SECRET = b"secret of the house"
 _SYMLINKS = 41
@@ -78,11 +78,14 @@ def plant(root: Path, outside: Path) -> None:
         (root / f"chain{number + 1}").symlink_to(f"chain{number}")
 
 
-def not_of(opened: Iterable[str], *roots: Path) -> set[str]:
-    """Those of the opened paths that lie below none of the roots."""
+def escapes(opened: Iterable[str], pid: int, *roots: Path) -> set[str]:
+    """Those of the paths opened by a server of this pid that lie below none of the roots."""
     places = [str(root) for root in roots]
+    # The mounts there are, and the processors: what working on files asks the system.
+    asked = {f"/proc/{pid}/mountinfo", "/sys/devices/system/cpu/online"}
     return {
         path
         for path in opened
-        if not any(path == place or path.startswith(f"{place}/") for place in places)
+        if path not in asked
+        and not any(path == place or path.startswith(f"{place}/") for place in places)
     }
