@@ -410,7 +410,7 @@ def test_a_new_file_that_cannot_be_opened_anew_is_read_on(
         patch.setattr(backing, "reopen", lambda *_: fail_with(errno.EMFILE)())
         writer.release()
     assert read_all(reader) == dpx()
-    with pytest.raises(OSError, match="open for writing"):
+    with pytest.raises(OSError, match="locked by another"):
         user.set_state("a.dpx", "compressed")
     reader.release()
     user.compress("a.dpx")
