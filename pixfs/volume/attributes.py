@@ -39,8 +39,7 @@ class Caller:
     gid: int
 
 
-@dataclass(frozen=True)
-class Stat:
+class Stat(NamedTuple):
     """Attributes of a node as its users see them.
 
     ``size`` is the logical size in bytes, ``blocks`` the 512-byte blocks really stored.

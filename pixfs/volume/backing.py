@@ -246,6 +246,11 @@ def chmod(fd: int, mode: int) -> None:
     os.chmod(_proc(fd), mode)
 
 
+def fchmod(fd: int, mode: int) -> None:
+    """The same for an ordinary descriptor."""
+    os.fchmod(fd, mode)
+
+
 def chown(fd: int, uid: int, gid: int) -> None:
     """Sets the owner; -1 leaves one as it is. Works on symlinks, too."""
     _check(

@@ -106,12 +106,18 @@ class Content:
 
 
 class RawContent(Content):
-    """The user's bytes as they are, from ``base`` on (0, or behind an open wrap's header)."""
+    """The user's bytes as they are, from ``base`` on (0, or behind an open wrap's header).
+
+    Attributes:
+        wfd: writes, and holds the shared lock; -1 if nobody has the file open for writing.
+        is_created: ``fd`` is what the file was created with, and can be ``wfd``, too.
+    """
 
     def __init__(self, fd: int, *, wrap: bool, wfd: int = -1) -> None:
         super().__init__(fd, Head(Kind.WRAP if wrap else Kind.RAW, 0))
         self.base = codec.WRAP_SIZE if wrap else 0
         self.wfd = wfd
+        self.is_created = wfd == fd
 
     @property
     def length(self) -> int:
@@ -131,9 +137,10 @@ class RawContent(Content):
         self.base = 0
 
     def close_writer(self) -> None:
-        """Closes the writing descriptor, and with it gives back the shared lock."""
-        if self.wfd >= 0:
-            wfd, self.wfd = self.wfd, -1
+        """Closes the writing descriptor, and with it gives back the shared lock; not while it is
+        the only one."""
+        wfd, self.wfd = self.wfd, -1
+        if wfd not in (-1, self.fd):
             backing.close(wfd)
 
     def _close(self) -> None:

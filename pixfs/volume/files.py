@@ -111,16 +111,11 @@ class LogicalFile:
         writable = is_for_writing(flags)
         with self.mutex:
             try:
-                content = self._load()
-                if writable and isinstance(content, RawContent) and content.wfd < 0:
-                    lock_shared(fd)
-                    content.wfd = backing.dup(fd)
+                self._take_created(fd, writable=writable)
                 view = self._view()
             except BaseException:
                 self._rest()
                 raise
-            finally:
-                backing.close(fd)
             self.generation += 1
             self._handles += 1
             self.writers += writable
@@ -128,6 +123,23 @@ class LogicalFile:
             self._seen = view
             self._direct_writers += writes_directly(flags)
             self._cache_in_doubt = self._direct_writers > 0
+
+    def _take_created(self, fd: int, *, writable: bool) -> None:
+        """Makes use of the descriptor that a file was created with (taken over)."""
+        try:
+            if writable:
+                lock_shared(fd)
+            if writable and self._slot.current is None:
+                # It is empty, so it is raw, and nothing else need be opened to write it.
+                self.install(RawContent(fd, wrap=False, wfd=fd))
+                return
+            content = self._load()
+            if writable and isinstance(content, RawContent) and content.wfd < 0:
+                content.wfd = backing.dup(fd)
+        except BaseException:
+            backing.close(fd)
+            raise
+        backing.close(fd)
 
     def release(self, flags: int) -> None:
         """Ends one handle, opened with these flags."""
@@ -194,8 +206,20 @@ class LogicalFile:
         content = self._slot.current
         if self.writers == 0 and isinstance(content, RawContent):
             content.close_writer()
+            if content.is_created and self._handles:
+                self._stop_writing(content)
         if self._handles == 0:
             self._slot.install(None)
+
+    def _stop_writing(self, content: RawContent) -> None:
+        """Whoever still reads a file that was created goes on with a descriptor that only
+        reads: the other one counts as a writer for who wants to convert it."""
+        try:
+            fd = backing.reopen(content.fd, os.O_RDONLY)
+        except OSError as error:
+            log.info("%s counts as open for writing for longer: %s", self.describe(), error)
+            return
+        self.install(RawContent(fd, wrap=content.kind is Kind.WRAP))
 
     def _load(self) -> Content:
         content = self._slot.current

@@ -111,7 +111,7 @@ class Namespace:
     def _own_created(self, parent: Node, name: bytes, fd: int, mode: int, owner: Owner) -> None:
         try:
             self._give(parent, fd, owner)
-            backing.chmod(fd, stat.S_IMODE(mode))
+            backing.fchmod(fd, stat.S_IMODE(mode))
         except BaseException:
             backing.close(fd)
             self._unmake(parent, name)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pixfs.volume import backing
@@ -26,7 +25,8 @@ from pixfs.volume.descriptors import Descriptor, Kept, Unowned, unless_kept
 from pixfs.volume.errors import StaleNodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
+    from collections.abc import Callable, Container, Sequence
+    from contextlib import AbstractContextManager
 
     from pixfs.volume.files import LogicalFile
 
@@ -278,19 +278,10 @@ class NodeTable:
                 backing.close(fd)
         return backing.reopen(node.fd, os.O_RDONLY)
 
-    @contextmanager
-    def held(self, node: Node) -> Iterator[None]:
+    def held(self, node: Node) -> AbstractContextManager[None]:
         """The node has a descriptor and keeps it meanwhile, whatever becomes of its names; none
         if it has lost its inode before. The caller has a lookup or a pin of the node."""
-        with self._lock:
-            node.holds += 1
-        try:
-            with suppress(StaleNodeError):
-                _ = node.fd
-            yield
-        finally:
-            with self._lock:
-                node.holds -= 1
+        return _Held(self._lock, node)
 
     def file_of(self, node: Node) -> LogicalFile:
         """The one file of a regular node, made when it is first asked for."""
@@ -434,6 +425,31 @@ class NodeTable:
         node.descriptor = None
         node.set_names(())
         node.gone = True
+
+
+class _Held:
+    """What `NodeTable.held` gives."""
+
+    __slots__ = ("_lock", "_node")
+
+    def __init__(self, lock: threading.Lock, node: Node) -> None:
+        self._lock = lock
+        self._node = node
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._node.holds += 1
+        try:
+            _ = self._node.fd
+        except StaleNodeError:
+            return
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._node.holds -= 1
 
 
 def _is_inode(node: Node, st: os.stat_result) -> bool:

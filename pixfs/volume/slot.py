@@ -33,7 +33,8 @@ class ContentSlot:
     def enter(self) -> Content | None:
         """The content, entered (to be left), or None; waits while it is frozen."""
         with self._gate:
-            self._gate.wait_for(lambda: not self._frozen)
+            while self._frozen:
+                self._gate.wait()
             if self._content is not None:
                 self._content.enter()
             return self._content

@@ -344,7 +344,7 @@ def test_an_open_that_fails_leaves_no_file_behind(
 ) -> None:
     # An owner it has to be given to.
     monkeypatch.setattr("tests.t2_volume.user.OWNER", Owner(4, 5))
-    for call in ("try_lock", "fstat", "chown", "chmod", "pread"):
+    for call in ("try_lock", "fstat", "chown", "fchmod"):
         with monkeypatch.context() as patch:
             patch.setattr(backing, call, lambda *args, **kwargs: fail_with(errno.EIO)())
             assert errno_of(lambda: user.open("new", os.O_RDWR | os.O_CREAT)) == errno.EIO

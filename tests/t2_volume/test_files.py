@@ -6,10 +6,12 @@ import errno
 import os
 import stat
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pixfs.volume import backing
+from tests.t2_volume.faults import fail_with
 from tests.t2_volume.frames import dpx
 from tests.t2_volume.user import OWNER, read_all
 
@@ -370,6 +372,59 @@ def test_sequential_reader_decodes_ahead(volumes: Volumes) -> None:
     again.release()
     # Each tile was decoded once, ahead or not, and stays cached over a new opening.
     assert user.volume.stats()["tiles_decoded"] == first
+
+
+# Files just created
+
+
+def test_a_new_file_is_written_by_the_descriptor_that_made_it(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was opened anew, looked at and read, to find that an empty file is raw."""
+    made: list[str] = []
+    for call in ("create", "open_path", "reopen", "dup", "pread"):
+        real = getattr(backing, call)
+
+        def counted(*args: Any, call: str = call, real: Any = real) -> Any:  # noqa: ANN401
+            made.append(call)
+            return real(*args)
+
+        monkeypatch.setattr(backing, call, counted)
+    handle = user.open("new", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    assert made == ["create", "open_path"]
+    handle.write(0, dpx())
+    handle.release()
+    monkeypatch.undo()
+    assert user.stored("new") == dpx()
+
+
+def test_a_new_file_is_compressed_while_others_read_on(user: User) -> None:
+    """What they read by is no longer what it was written by."""
+    writer = user.open("a.dpx", os.O_RDWR | os.O_CREAT)
+    writer.write(0, dpx())
+    reader = user.open("a.dpx")
+    assert writer.read(0, 100) == dpx()[:100]
+    writer.release()
+    user.compress("a.dpx")
+    assert read_all(reader) == dpx()
+    reader.release()
+    assert user.read("a.dpx") == dpx()
+
+
+def test_a_new_file_that_cannot_be_opened_anew_is_read_on(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = user.open("a.dpx", os.O_RDWR | os.O_CREAT)
+    writer.write(0, dpx())
+    reader = user.open("a.dpx")
+    with monkeypatch.context() as patch:
+        patch.setattr(backing, "reopen", lambda *_: fail_with(errno.EMFILE)())
+        writer.release()
+    assert read_all(reader) == dpx()
+    with pytest.raises(OSError, match="locked by another"):
+        user.set_state("a.dpx", "compressed")
+    reader.release()
+    user.compress("a.dpx")
 
 
 # What takes no waiting
