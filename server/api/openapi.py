@@ -91,7 +91,9 @@ def _operation(
         operation["requestBody"] = {
             "required": any(not facts.optional for facts in facts_of(endpoint.takes)),
             "content": {
-                "application/x-www-form-urlencoded": {"schema": _object(endpoint.takes, schemas)}
+                "application/x-www-form-urlencoded": {
+                    "schema": _object(endpoint.takes, schemas, is_form=True)
+                }
             },
         }
     return operation
@@ -104,8 +106,11 @@ def _parameters(endpoint: Endpoint[Any, Any]) -> list[dict[str, Any]]:
             "in": "path",
             "required": True,
             "description": says,
-            "schema": {"type": "string"},
-            "example": example,
+            # What has a number for a name is one of the database's.
+            "schema": {"type": "integer", "minimum": 1}
+            if example.isdigit()
+            else {"type": "string"},
+            "example": int(example) if example.isdigit() else example,
         }
         for name, (says, example) in endpoint.parameters.items()
     ]
@@ -116,7 +121,7 @@ def _parameters(endpoint: Endpoint[Any, Any]) -> list[dict[str, Any]]:
                 "in": "query",
                 "required": not facts.optional,
                 "description": facts.says,
-                "schema": _field(facts, {}),
+                "schema": _field(facts, {}, is_form=True),
             }
             for facts in facts_of(endpoint.takes)
         ]
@@ -151,9 +156,9 @@ def _reference(kind: type[Any], schemas: dict[str, Any]) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
 
-def _object(kind: type[Any], schemas: dict[str, Any]) -> dict[str, Any]:
+def _object(kind: type[Any], schemas: dict[str, Any], *, is_form: bool = False) -> dict[str, Any]:
     every = facts_of(kind)
-    properties = {facts.name: _field(facts, schemas) for facts in every}
+    properties = {facts.name: _field(facts, schemas, is_form=is_form) for facts in every}
     required = [facts.name for facts in every if not facts.optional]
     made: dict[str, Any] = {
         "type": "object",
@@ -164,14 +169,18 @@ def _object(kind: type[Any], schemas: dict[str, Any]) -> dict[str, Any]:
     return made | ({"required": required} if required else {})
 
 
-def _field(facts: FieldFacts, schemas: dict[str, Any]) -> dict[str, Any]:
+def _field(facts: FieldFacts, schemas: dict[str, Any], *, is_form: bool = False) -> dict[str, Any]:
+    """The schema of a field; a form or a query has no null: nothing is given, or, where that
+    would leave a number as it is, the word none."""
     made = _kind(facts.kind, schemas)
     if facts.bounds is not None:
         made["minimum"], made["maximum"] = facts.bounds
     if facts.many:
         made = {"type": "array", "items": made}
-    if facts.has_none:
+    if facts.has_none and not is_form:
         made = {"anyOf": [made, {"type": "null"}]}
+    elif facts.has_none and facts.kind is int:
+        made = {"anyOf": [made, {"type": "string", "const": "none"}]}
     made["description"] = facts.says
     if not is_dataclass(facts.kind):
         made["examples"] = [render(facts.example)]

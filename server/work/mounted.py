@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 _STATE = "user.pixfs.state"
 _REASON = "user.pixfs.reason"
 _HASH = "user.pixfs.hash"
-_VERIFY = "user.pixfs.verify"
+_VERIFY, _HASH = "user.pixfs.verify", "user.pixfs.hash"
 
 
 class ContainerSource(Source):
@@ -298,16 +298,26 @@ class PixfsMount(Directory):
         """Has the mount check every checksum of the file."""
         fd = self.root.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            found = os.getxattr(fd, _VERIFY).decode()
-        except OSError as error:
-            if error.errno != errno.ENODATA:
-                raise
-            found = ""
+            found = _told(fd, _VERIFY)
+            has_hash = bool(_told(fd, _HASH))
         finally:
             os.close(fd)
         if not found:
             return super().find_damage(path)
-        return Finding() if found == "ok" else Finding(tuple(found.splitlines()))
+        if found != "ok":
+            return Finding(tuple(found.splitlines()))
+        # A raw file can be read to its end, and that is all that the mount knows of it.
+        return Finding(is_proven=has_hash)
+
+
+def _told(fd: int, name: str) -> str:
+    """What the mount says of a file; "" when it says nothing."""
+    try:
+        return os.getxattr(fd, name).decode()
+    except OSError as error:
+        if error.errno != errno.ENODATA:
+            raise
+        return ""
 
 
 def _incoming_name(part: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -204,6 +205,21 @@ def test_every_refusal_is_on_the_page() -> None:
     ours = {(str(status), kind.code) for kind, status in STATUS.items()}
     ours |= {(str(p.status), p.code) for p in (CROSS_SITE, NOT_A_FORM, BODY_TOO_LARGE)}
     assert told == ours
+
+
+def test_the_description_of_what_is_sent_is_what_can_be_sent() -> None:
+    """A form has no null, and what has a number for a name is no text."""
+    sent = []
+    for path, operations in openapi()["paths"].items():
+        for operation in operations.values():
+            sent.append([each["schema"] for each in operation["parameters"]])
+            sent.append(operation.get("requestBody", {}))
+            for each in operation["parameters"]:
+                is_number = each["name"] in ("job", "throttle")
+                if each["in"] == "path":
+                    assert (each["schema"]["type"] == "integer") is is_number, path
+    assert '"null"' not in json.dumps(sent)
+    assert '"none"' in json.dumps(sent)
 
 
 def test_every_error_of_the_core_has_a_status() -> None:

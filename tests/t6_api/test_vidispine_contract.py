@@ -135,6 +135,23 @@ def test_the_coverage_names_tests_that_there_are() -> None:
     assert told <= known, told - known
 
 
+async def test_what_is_given_without_a_value_is_as_if_it_were_not_given(
+    server: Served, tmp_path: Path
+) -> None:
+    """Also a flag, a number and one of a few words; the document says so."""
+    async with Vidispine(server.port) as admin:
+        storage = await admin.make_storage(tmp_path)
+        await admin.upload(storage, "a.dpx", b"frame")
+        for path in ("/storage/importable", "/storage/file", f"/storage/{storage}/file", "/job"):
+            described = openapi()["paths"][f"/API{path.replace(storage, '{storage}')}"]["get"]
+            optional = [each for each in described["parameters"] if not each["required"]]
+            assert optional
+            assert all(each["allowEmptyValue"] for each in optional)
+            names = [each["name"] for each in optional]
+            given = await admin.json("GET", path)
+            assert await admin.json("GET", path, **dict.fromkeys(names, "")) == given
+
+
 async def test_who_is_asking(server: Served, core: Core) -> None:
     async with Vidispine(server.port) as admin:
         told = await admin.call("GET", "/whoami", accept=JSON)

@@ -127,6 +127,9 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "description": parameter.says,
         "schema": {"type": "array", "items": schema} if parameter.many else schema,
     }
+    if parameter.where != "header" and not parameter.required:
+        # It is as if it had not been given.
+        made["allowEmptyValue"] = True
     if parameter.where == "matrix":
         made["x-matrix"] = True
     return made
