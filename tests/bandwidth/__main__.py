@@ -111,6 +111,8 @@ def _submit(client: Client, base: Path, mount: Path, jobs: int, files: int) -> N
         (mount / f"{job}").mkdir()
         for number in range(files):
             (mount / f"{job}" / f"{number:03}.bin").write_bytes(block)
+    # Or the copies' fsyncs would wait for what we have written.
+    os.sync()
     client.limit(LIMIT)
     for job in range(jobs):
         form = {"kind": "copy", "source": "mount", "sources": f"{job}", "target": "target"}
