@@ -277,7 +277,8 @@ class WatchedEngine(ThreadEngine):
 
     def stop(self, tokens: set[str]) -> None:
         super().stop(tokens)
-        if tokens:
+        # Not of what has ended between the look at what runs and the answer: nobody hears that.
+        if tokens & self.moved().keys():
             self.told.set()
 
     async def until_told(self) -> None:
