@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from server.work.batch import Outcome
 from server.work.beneath import split
 from server.work.directory import CHUNK, Directory
-from server.work.errors import FileError, StorageError
+from server.work.errors import FileError, StorageError, Unannounced, WorkError
 from server.work.mounted import PixfsMount
 from server.work.overlap import refuse_own_backing
 from server.work.transfer import copy, failed
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from server.work.batch import Batch, File, StorageSpec
     from server.work.flow import Flow
     from server.work.storage import Entry, Storage
 
-__all__ = ["clear", "open_storage", "run"]
+__all__ = ["announcing", "clear", "open_storage", "run"]
 
 
 def open_storage(spec: StorageSpec, stop: threading.Event | None = None) -> Storage:
@@ -55,9 +55,47 @@ def run(batch: Batch, flow: Flow) -> Iterator[Outcome]:
             refuse_own_backing(batch.source, batch.target)
             target = open_storage(batch.target, flow.stop)
             storages.callback(target.close)
-            yield from copy(batch, source, target, flow)
+            with announcing(target, _folders(batch), batch.announced, flow):
+                yield from copy(batch, source, target, flow)
             return
-        yield from _each(batch, source, flow)
+        with announcing(source, _folders(batch), batch.announced, flow):
+            yield from _each(batch, source, flow)
+
+
+def _folders(batch: Batch) -> set[str]:
+    """The folders that the batch's files go to."""
+    return {split(file.target)[0] for file in batch.files if file.target}
+
+
+@contextmanager
+def announcing(
+    target: Storage, folders: Iterable[str], announced: Collection[str] | None, flow: Flow
+) -> Iterator[None]:
+    """Lets folders be made in the block, which tells ``flow`` which were. Unannounced when some
+    are missing that are not ``announced`` (None: any may be made)."""
+    wanted = list(folders)
+    if announced is not None:
+        absent = target.missing(wanted)
+        if not set(announced).issuperset(absent):
+            raise Unannounced(absent)
+    try:
+        yield
+    finally:
+        flow.made = tuple(target.made)
+        if announced:
+            with suppress(OSError, WorkError):
+                left = {*target.made, *target.missing(wanted)}
+                flow.found = tuple(_above(wanted).intersection(announced) - left)
+
+
+def _above(folders: Iterable[str]) -> set[str]:
+    """These folders and all above them."""
+    found: set[str] = set()
+    for folder in folders:
+        while folder and folder not in found:
+            found.add(folder)
+            folder = split(folder)[0]
+    return found
 
 
 def _each(batch: Batch, source: Storage, flow: Flow) -> Iterator[Outcome]:

@@ -83,6 +83,8 @@ class Batch:
         lost: earlier attempts that may have left something: they were never heard of again, or
             were stopped within a large file.
         began_ns: when the first attempt was given out, 0 where nobody knows.
+        announced: folders that it may make at the target, because their makers are known; None
+            for any.
     """
 
     id: str
@@ -94,6 +96,7 @@ class Batch:
     files: tuple[File, ...]
     lost: tuple[int, ...] = ()
     began_ns: int = 0
+    announced: frozenset[str] | None = None
 
     def part(self, file: File, attempt: int | None = None) -> str:
         """The id of this attempt at one file."""

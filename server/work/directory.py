@@ -208,6 +208,7 @@ class Directory:
         """Opens the directory; of links in it only those that stay in ``reach`` are followed.
         StorageError."""
         self.root = Root(path, reach)
+        self.made: list[str] = []
         self._syncing: FileSystem | None = None
         self._last: Folder | None = None
 
@@ -318,6 +319,8 @@ class Directory:
         try:
             return DirectoryTarget(self, path, attributes, part, earlier)
         except FileNotFoundError:
+            # It may have been removed since it was opened.
+            self._last = None
             self.make_folder(split(path)[0])
             return DirectoryTarget(self, path, attributes, part)
 
@@ -349,9 +352,26 @@ class Directory:
                 return
             self.root.unlink(name)
 
+    def missing(self, folders: Iterable[str]) -> list[str]:
+        """Those that are not there."""
+        is_there: dict[str, bool] = {"": True}
+        for folder in folders:
+            current = folder
+            while current not in is_there:
+                is_there[current] = self._is_there(current)
+                current = split(current)[0]
+        return sorted(path for path, found in is_there.items() if not found)
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self.root.stat(path)
+        except FileNotFoundError:
+            return False
+        return True
+
     def make_folder(self, path: str) -> None:
         """Makes a folder."""
-        self.root.make_folders(path)
+        self.made += self.root.make_folders(path)
 
     def set_folder_attributes(self, path: str, mode: int, mtime_ns: int) -> None:
         """Sets mode and mtime of a folder."""

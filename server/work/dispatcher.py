@@ -19,6 +19,7 @@ from server.core.access import Access, access_of
 from server.core.errors import CoreError, DatabaseError
 from server.core.jobs import leases, planning, workers
 from server.core.jobs.leases import Report
+from server.core.jobs.tidying import TIDYING
 from server.core.schema import utc_now
 from server.core.tables import s3_endpoints, storages
 from server.work.batch import StorageSpec
@@ -165,8 +166,8 @@ class Dispatcher:
         self, lease: Lease, rows: Mapping[int, _StorageRow], access: Access
     ) -> Assignment:
         source_id, target_id = lease.source_id, lease.target_id
-        if lease.action == "clear":
-            # The server's own tidying, of names that only it gives.
+        if lease.action in TIDYING:
+            # The server's own tidying, of what only it has made.
             access = _EVERYTHING
         return Assignment(
             token=lease.token,
@@ -183,6 +184,7 @@ class Dispatcher:
             else await self._spec(rows[target_id], access.reach(target_id)),
             spec=lease.spec,
             folders=lease.folders,
+            announced=lease.announced,
             valid_s=self._timing.lease_s,
             slice_s=self._timing.slice_s,
             began_ns=int(lease.began_at.timestamp() * 1e9),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class WorkError(Exception):
@@ -47,6 +51,18 @@ class StorageError(WorkError):
     def __init__(self, message: str, *, root: str = "") -> None:
         super().__init__(message)
         self.root = root
+
+
+class Unannounced(WorkError):
+    """Folders are not there, and whoever gave the batch wants to know before they are made.
+
+    Attributes:
+        absent: outermost first.
+    """
+
+    def __init__(self, absent: Sequence[str]) -> None:
+        super().__init__("folders are to be made")
+        self.absent = tuple(absent)
 
 
 class OverlapError(StorageError):

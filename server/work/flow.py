@@ -49,6 +49,8 @@ class Flow:
 
     Attributes:
         moved: bytes that have landed so far; read by other threads.
+        made, found: folders of the target that the batch has made, and those that it was about to
+            make and which were there; known when it has ended.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class Flow:
         self._has_begun = False
         self.stop = stop or threading.Event()
         self.moved = 0
+        self.made: tuple[str, ...] = ()
+        self.found: tuple[str, ...] = ()
 
     def has_time(self) -> bool:
         """Whether another file should be begun; the first always, however long it took to get

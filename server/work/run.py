@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from server.core.jobs.leases import FileResult, Report
 from server.core.jobs.planning import Looked, Refused
 from server.core.jobs.states import JobKind
 from server.core.jobs.tasks import TaskFile
-from server.work.actions import clear, open_storage, run
+from server.work.actions import announcing, clear, open_storage, run
 from server.work.away import away_side
 from server.work.batch import Batch, File, Options
 from server.work.beneath import normalise
 from server.work.errors import (
+    STORAGE_GONE,
     FileError,
     OverlapError,
     SelectionError,
     StoppedError,
     StorageError,
+    Unannounced,
     file_error,
 )
 from server.work.flow import UNPACED, Flow
@@ -42,13 +45,18 @@ if TYPE_CHECKING:
 __all__ = ["Assignment", "run_assignment"]
 
 
+log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """A leased task with all that a worker needs for it, wherever it runs.
 
     Attributes:
+        folders: that go along, for "finish"; those to be removed, for "unmake".
         valid_s: how long the result counts unless it is told otherwise.
         began_ns: when the first attempt was given out.
+        announced: folders that it may make.
         pacers: of source and target; they stay in the process, others have their own for the
             ``limits``: for source and target the names of limits by direction.
     """
@@ -68,6 +76,7 @@ class Assignment:
     valid_s: float
     slice_s: float = 2.0
     began_ns: int = 0
+    announced: tuple[str, ...] = ()
     cleared_task: int = 0
     pacers: tuple[Pacer, Pacer] = field(default=(UNPACED, UNPACED), compare=False)
     limits: tuple[Limits, Limits] = ({}, {})
@@ -99,6 +108,7 @@ class Assignment:
             ),
             lost=self.lost,
             began_ns=self.began_ns,
+            announced=frozenset(self.announced),
         )
 
 
@@ -108,6 +118,13 @@ def _kind(kind: str) -> Any:  # noqa: ANN401
 
 def run_assignment(assignment: Assignment, flow: Flow) -> Result:
     """Does it. Everything a storage or a file can do wrong is part of the result."""
+    result = _run(assignment, flow)
+    if not flow.made and not flow.found:
+        return result
+    return replace(result, report=replace(result.report, made=flow.made, found=flow.found))
+
+
+def _run(assignment: Assignment, flow: Flow) -> Result:
     from server.work.engine import Result
 
     try:
@@ -118,6 +135,10 @@ def run_assignment(assignment: Assignment, flow: Flow) -> Result:
         if assignment.action == "clear":
             clear(assignment.batch(), flow)
             return Result(assignment.token, Report())
+        if assignment.action == "unmake":
+            return _unmake(assignment, flow)
+    except Unannounced as error:
+        return Result(assignment.token, Report((), "stopped", absent=error.absent))
     except StoppedError:
         return Result(assignment.token, Report((), "stopped"))
     except (OSError, FileError, StorageError) as error:
@@ -159,6 +180,8 @@ def _files(assignment: Assignment, flow: Flow) -> Result:
                     outcome.is_proven,
                 )
             )
+    except Unannounced as error:
+        report = Report((), "stopped", absent=error.absent)
     except StoppedError as error:
         report = Report(tuple(results), "stopped", kept=error.kept)
     except StorageError as error:
@@ -270,7 +293,9 @@ def _finish(assignment: Assignment, flow: Flow) -> Result:
         if assignment.target is not None:
             target = open_storage(assignment.target, flow.stop)
             storages.callback(target.close)
-            _make_folders(target, assignment.folders, flow)
+            wanted = [path for _, path, *_ in assignment.folders]
+            with announcing(target, wanted, assignment.announced, flow):
+                _make_folders(target, assignment.folders, flow)
         if assignment.kind is not JobKind.COPY:
             source = open_storage(assignment.source, flow.stop)
             storages.callback(source.close)
@@ -293,6 +318,30 @@ def _make_folders(target: Storage, folders: Sequence[Sequence[Any]], flow: Flow)
             # Somebody else's folder that was there already keeps its own.
             continue
     target.sync(sorted({os.path.dirname(path) for _, path, *_ in folders}))
+
+
+def _unmake(assignment: Assignment, flow: Flow) -> Result:
+    """Removes the folders that a cancelled job has made and that hold nothing."""
+    from server.work.engine import Result
+
+    assert assignment.target is not None
+    paths = [path for path, *_ in assignment.folders]
+    with closing(open_storage(assignment.target, flow.stop)) as target:
+        for path in paths:
+            flow.check()
+            try:
+                _remove_empty(target, path)
+            except FileError as error:
+                # A link, perhaps, that has taken its place.
+                log.info("a folder stays: %s", error)
+            except OSError as error:
+                if error.errno in STORAGE_GONE:
+                    raise
+                log.info("a folder stays: %s", error.strerror)
+        for parent in sorted({os.path.dirname(path) for path in paths}):
+            with suppress(FileNotFoundError):
+                target.sync([parent])
+    return Result(assignment.token, Report())
 
 
 def _remove_empty(source: Storage, path: str) -> None:

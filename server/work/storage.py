@@ -151,7 +151,13 @@ class Target(Protocol):
 
 
 class Storage(Protocol):
-    """One storage, open. OSError and FileError concern one path, StorageError all of them."""
+    """One storage, open. OSError and FileError concern one path, StorageError all of them.
+
+    Attributes:
+        made: the folders it has made.
+    """
+
+    made: list[str]
 
     @property
     def takes_containers(self) -> bool:
@@ -196,6 +202,9 @@ class Storage(Protocol):
     def clear_part(self, path: str, part: str, *, resumes: bool) -> None:
         """Removes what an attempt that was cut off has left of ``path``. With ``resumes``
         another attempt follows, and what it can go on with is kept."""
+
+    def missing(self, folders: Iterable[str]) -> list[str]:
+        """Which of these folders, and of those above them, are not there; outermost first."""
 
     def make_folder(self, path: str) -> None:
         """Makes a folder and those above it, where there are none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ import trio
 from server.core.access import AllowedPath
 from server.core.errors import InUse, InvalidValue, NotAllowed, NotFound, WrongState
 from server.core.jobs import Filter, JobKind, JobRequest, JobState, Notify, WorkerState
-from server.core.jobs.tables import deliveries, tasks
+from server.core.jobs.tables import deliveries, job_folders, tasks
 from server.core.jobs.workers import Seen, free_slots
 from server.core.passwords import HashCost, Passwords
 from server.core.permissions import SYSTEM, Actor, Role
@@ -276,7 +277,8 @@ class WatchedEngine(ThreadEngine):
 
     def stop(self, tokens: set[str]) -> None:
         super().stop(tokens)
-        if tokens:
+        # Not of what has ended between the look at what runs and the answer: nobody hears that.
+        if tokens & self.moved().keys():
             self.told.set()
 
     async def until_told(self) -> None:
@@ -411,7 +413,7 @@ async def test_what_cannot_be_cleared_away_is_given_up_in_the_end(
     job, data, _ = await pause_in_a_large_file(desk, monkeypatch)
     away = desk.base / "away"
     desk.two.rename(away)
-    monkeypatch.setattr("server.core.jobs.leases._MOST_CLEARS", 2)
+    monkeypatch.setattr("server.core.jobs.tidying._MOST_ATTEMPTS", 2)
     async with desk.working() as dispatcher:
         await desk.jobs.cancel(SYSTEM, job.id)
         for attempt, state in ((1, "WAITING"), (2, "WAITING"), (3, "FAILED")):
@@ -425,6 +427,78 @@ async def test_what_cannot_be_cleared_away_is_given_up_in_the_end(
         await desk.jobs.retry(SYSTEM, job.id)
         await desk.until(job, "SUCCEEDED")
     assert tree(desk.two) == {"huge.mov": data}
+
+
+def folders(path: Path) -> set[str]:
+    return {str(found.relative_to(path)) for found in path.rglob("*") if found.is_dir()}
+
+
+async def test_a_cancelled_copy_removes_the_empty_folders_it_made(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were there, and those with something in them, stay."""
+    fill(desk.one, 1)
+    for name in ("deep", "other"):
+        (desk.one / "shot" / name).mkdir()
+        (desk.one / "shot" / name / "a.txt").write_bytes(b"a")
+    (desk.two / "there" / "shot" / "other").mkdir(parents=True)
+    gate, engine = Gate(monkeypatch), WatchedEngine()
+    job = await desk.submit("copy", "shot", destination="there")
+    new = await desk.submit("copy", "shot/sub", destination="new/deep")
+    async with desk.working(engine):
+        await gate.wait()
+        for place in ("there/shot/deep", "new/deep/sub"):
+            await desk.until_true(partial(is_there, desk.two / place))
+        (desk.two / "there" / "shot" / "empty").mkdir()
+        for each in (job, new):
+            await desk.jobs.cancel(SYSTEM, each.id)
+        await engine.until_told()
+        gate.open.set()
+        await desk.until_true(lambda: unmade(desk, 2))
+        assert tree(desk.two) == {}
+        assert folders(desk.two) == {"there", "there/shot", "there/shot/other", "there/shot/empty"}
+        # As if nothing had been.
+        for each in (job, new):
+            await desk.jobs.retry(SYSTEM, each.id)
+            await desk.until(each, "SUCCEEDED")
+    assert sorted(tree(desk.two)) == [
+        "new/deep/sub/note.txt",
+        "there/shot/deep/a.txt",
+        "there/shot/f.1001.dpx",
+        "there/shot/other/a.txt",
+        "there/shot/sub/note.txt",
+    ]
+    with desk.database.reading() as connection:
+        assert connection.execute(sa.select(job_folders)).all() == []
+
+
+async def is_there(path: Path) -> bool:
+    return await trio.Path(path).exists()
+
+
+async def unmade(desk: Desk, count: int) -> bool:
+    """Whether so many jobs have removed their folders."""
+    wanted = (tasks.c.action == "unmake") & (tasks.c.state == "SUCCEEDED")
+    query = sa.select(sa.func.count()).select_from(tasks).where(wanted)
+    return bool(await desk.database.read(lambda c: c.execute(query).scalar()) == count)
+
+
+async def test_a_folder_that_somebody_uses_stays_when_a_copy_is_cancelled(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(desk.one, 1)
+    gate, engine = Gate(monkeypatch), WatchedEngine()
+    job = await desk.submit("copy", "shot/sub", destination="new/deep")
+    async with desk.working(engine):
+        await gate.wait()
+        await desk.until_true(partial(is_there, desk.two / "new/deep/sub"))
+        (desk.two / "new" / "mine.txt").write_bytes(b"mine")
+        await desk.jobs.cancel(SYSTEM, job.id)
+        await engine.until_told()
+        gate.open.set()
+        await desk.until_true(lambda: unmade(desk, 1))
+    assert tree(desk.two) == {"new/mine.txt": b"mine"}
+    assert folders(desk.two) == {"new"}
 
 
 async def test_cancel_leaves_whole_files_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

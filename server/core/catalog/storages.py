@@ -34,7 +34,7 @@ from server.core.catalog.tables import (
     storage_traits,
     uploads,
 )
-from server.core.errors import InUse, InvalidValue, NameTaken, NotFound, Ref
+from server.core.errors import InUse, InvalidValue, NameTaken, NotFound, Ref, StorageRefused
 from server.core.events import record
 from server.core.storages import find_storage, list_storages, require_idle
 from server.core.tables import storages, throttles, user_paths
@@ -58,6 +58,7 @@ __all__ = [
     "no_storage",
     "put_method",
     "remove",
+    "require_writable",
     "take_method",
     "visible",
 ]
@@ -81,6 +82,15 @@ _TRAITS = (
 def no_storage(storage_id: int) -> NotFound:
     """What to raise for a storage that is not there or may not be seen."""
     return NotFound("there is no such storage", kind="Storage", id=storage_id)
+
+
+def require_writable(storage: Storage) -> None:
+    """StorageRefused for a storage on which nothing may be changed."""
+    if storage.read_only:
+        ref = Ref("Storage", storage.id, storage.name)
+        raise StorageRefused(
+            "the storage {storage} is read-only", terms={"storage": ref}, about=ref
+        )
 
 
 def visible(connection: Connection, actor: Actor) -> tuple[dict[int, Storage], Access]:

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from server.core.catalog import entities, rows
 from server.core.catalog.model import CatalogFile, FileState
-from server.core.catalog.storages import no_storage
+from server.core.catalog.storages import no_storage, require_writable
 from server.core.catalog.tables import file_hashes, files, upload_pieces, uploads
-from server.core.errors import FileExists, InvalidValue, Ref, StorageRefused, WrongState
+from server.core.errors import FileExists, InvalidValue, WrongState
 from server.core.events import record
 from server.core.storages import list_storages
 
@@ -127,12 +127,7 @@ def begin(
             return _go_on(connection, actor, known, storage_id, path, file_id, transfer, now)
     place = _place(connection, actor, storage_id, path, file_id)
     storage = _storage(connection, place[0])
-    if storage.read_only:
-        raise StorageRefused(
-            "the storage {storage} is read-only",
-            terms={"storage": Ref("Storage", storage.id, storage.name)},
-            about=Ref("Storage", storage.id, storage.name),
-        )
+    require_writable(storage)
     _require_free(connection, *place, file_id)
     inserted = connection.execute(
         uploads.insert().values(

@@ -12,14 +12,13 @@ import sqlalchemy as sa
 
 from server.core.catalog import effects, entities, items, rows
 from server.core.catalog.model import FileState
-from server.core.catalog.storages import no_storage, visible
+from server.core.catalog.storages import no_storage, require_writable, visible
 from server.core.catalog.tables import files, import_queue
 from server.core.errors import (
     InUse,
     InvalidValue,
     NotFound,
     Ref,
-    StorageRefused,
     WrongState,
 )
 from server.core.jobs import control
@@ -79,7 +78,7 @@ def copy_file(
     if (target_id, name) == (row.storage_id, path):
         raise InvalidValue("storage", "the file is there already; give it another filename")
     for storage in (target, source) if options.move else (target,):
-        _require_writable(storage)
+        require_writable(storage)
     about = _about(options) | {
         "file": file_id,
         "path": path,
@@ -105,7 +104,7 @@ def delete_file(
     """A job that deletes a file and its entity; its number."""
     row = entities.row_of(connection, actor, file_id)
     storage = _storage(connection, actor, row.storage_id)
-    _require_writable(storage)
+    require_writable(storage)
     request = JobRequest(
         kind=JobKind.DELETE,
         source=storage.name,
@@ -252,15 +251,6 @@ def _storage(connection: Connection, actor: Actor, storage_id: int) -> Storage:
     if storage_id not in found:
         raise no_storage(storage_id)
     return found[storage_id]
-
-
-def _require_writable(storage: Storage) -> None:
-    if storage.read_only:
-        raise StorageRefused(
-            "the storage {storage} is read-only",
-            terms={"storage": Ref("Storage", storage.id, storage.name)},
-            about=Ref("Storage", storage.id, storage.name),
-        )
 
 
 def _about(options: JobOptions) -> dict[str, Any]:

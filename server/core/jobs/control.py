@@ -12,12 +12,12 @@ import sqlalchemy as sa
 
 from server.core.errors import InvalidValue, NotFound, Ref, WrongState
 from server.core.events import record
-from server.core.jobs.leases import clear_later
 from server.core.jobs.lifecycle import end_job, job_row
 from server.core.jobs.spec import MOST_PRIORITY
 from server.core.jobs.states import Control, JobKind, JobState, allow
 from server.core.jobs.tables import job_errors, jobs, tasks
 from server.core.jobs.tasks import TaskFile, add_tasks, cut, task_values
+from server.core.jobs.tidying import TIDYING, clear_later, unmake_later
 from server.core.jobs.waits import forget_wait
 from server.core.tables import storages
 from server.core.values import check_text
@@ -119,7 +119,7 @@ def pause(connection: Connection, actor: Actor, job_id: int, now: datetime) -> N
     """Nothing more is begun; what is under way stops within a batch."""
     _controlled(connection, job_id, Control.PAUSE)
     _set_job(connection, job_id, state=JobState.PAUSED, paused_at=now)
-    waiting = _of_job(job_id, JobState.WAITING) & (tasks.c.action != "clear")
+    waiting = _of_job(job_id, JobState.WAITING) & tasks.c.action.not_in(TIDYING)
     connection.execute(tasks.update().where(waiting).values(state=JobState.PAUSED))
     forget_wait(connection, job_id)
     record(connection, actor, "job.paused", now, job_id)
@@ -145,7 +145,7 @@ def cancel(
     reason, if there is one, becomes its message."""
     reason = check_text("reason", reason, _LONGEST_REASON)
     _controlled(connection, job_id, Control.CANCEL)
-    left = _of_job(job_id, *_OPEN) & (tasks.c.action != "clear")
+    left = _of_job(job_id, *_OPEN) & tasks.c.action.not_in(TIDYING)
     lost = [
         task_id
         for task_id, attempts in connection.execute(sa.select(tasks.c.id, tasks.c.lost).where(left))
@@ -156,6 +156,7 @@ def cancel(
         clear_later(connection, task_id, now)
     record(connection, actor, "job.cancel-asked", now, job_id)
     end_job(connection, job_id, JobState.CANCELLED, now, reason or None)
+    unmake_later(connection, job_id, now)
 
 
 def retry(connection: Connection, actor: Actor, job_id: int, now: datetime) -> int:
@@ -173,10 +174,14 @@ def retry(connection: Connection, actor: Actor, job_id: int, now: datetime) -> i
     if job.stage == 0 and not _is_planned(connection, job_id):
         plan = task_values(job_id, 0, "plan", (), priority=job.priority, now=now)
         add_tasks(connection, job_id, [plan])
+    # The folders it has made are made for it again.
+    connection.execute(
+        tasks.delete().where(_of_job(job_id, JobState.WAITING) & (tasks.c.action == "unmake"))
+    )
     open_tasks = connection.execute(
         sa.select(sa.func.count())
         .select_from(tasks)
-        .where(_of_job(job_id, *_OPEN, JobState.RUNNING) & (tasks.c.action != "clear"))
+        .where(_of_job(job_id, *_OPEN, JobState.RUNNING) & tasks.c.action.not_in(TIDYING))
     ).scalar()
     _set_job(
         connection,
@@ -231,7 +236,7 @@ def _finish_again(connection: Connection, job: AnyRow, now: datetime) -> None:
         .where(
             (tasks.c.job_id == job.id)
             & (tasks.c.state == JobState.FAILED)
-            & (tasks.c.action != "clear")
+            & tasks.c.action.not_in(TIDYING)
         )
         .order_by(tasks.c.id.desc())
         .limit(1)

@@ -19,6 +19,15 @@ from server.core.jobs.lifecycle import add_error, end_stage, job_row
 from server.core.jobs.states import JobKind, JobState
 from server.core.jobs.tables import jobs, tasks
 from server.core.jobs.tasks import TaskFile, add_tasks, task_values
+from server.core.jobs.tidying import (
+    TIDYING,
+    announced_folders,
+    clear_later,
+    end_tidying,
+    made_folders,
+    note_folders,
+    unmake_later,
+)
 from server.core.jobs.waits import PATIENCE_S, forget_wait, note_wait
 
 if TYPE_CHECKING:
@@ -44,7 +53,7 @@ __all__ = [
 _MOST_SETBACKS = 6
 _MOST_LOSSES = 5
 _MOST_TRIES = 2
-_MOST_CLEARS = 100
+_MAKES_FOLDERS = frozenset({"copy", "rename", "finish"})
 _LOOKED_AT = 2000
 # Of so many tasks one goes to a lower priority.
 _OF_SO_MANY = 10
@@ -61,6 +70,8 @@ class Lease:
         files: those that have not ended yet.
         lost: attempts that may have left something behind.
         began_at: when the first attempt was given out.
+        folders: that go along, for the last stage; those to be removed, for an "unmake".
+        announced: folders that the job is about to make.
         looked: what earlier looks of a plan saw; the task a clear clears up after.
     """
 
@@ -79,6 +90,7 @@ class Lease:
     target_id: int | None
     spec: Mapping[str, Any]
     folders: Sequence[Sequence[Any]]
+    announced: tuple[str, ...]
     looked: Sequence[Any]
 
 
@@ -110,6 +122,9 @@ class Report:
         message: why, for people; "" when there is nothing to say.
         kept: a large file was left half-way, for the next attempt to go on with.
         away: of "storage", which of the job's storages it is; "" when nobody can tell.
+        absent: folders that it will make when it is given out again, outermost first.
+        made: folders that it has made.
+        found: folders that it was about to make, and which somebody else has made.
     """
 
     results: tuple[FileResult, ...] = ()
@@ -117,6 +132,9 @@ class Report:
     message: str = field(default="")
     kept: bool = False
     away: Literal["", "source", "target"] = ""
+    absent: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
 
 
 def lease(
@@ -233,9 +251,16 @@ def _give(
         source_id=job.source_id,
         target_id=job.target_id,
         spec=job.spec,
-        folders=job.folders if task.action == "finish" else (),
+        folders=_folders(connection, job, task.action),
+        announced=announced_folders(connection, job.id) if task.action in _MAKES_FOLDERS else (),
         looked=task.results if task.action in ("plan", "clear") else (),
     )
+
+
+def _folders(connection: Connection, job: AnyRow, action: str) -> Sequence[Sequence[Any]]:
+    if action == "unmake":
+        return [[path] for path in made_folders(connection, job.id)]
+    return list(job.folders) if action == "finish" else ()
 
 
 def heartbeat(
@@ -252,7 +277,7 @@ def heartbeat(
     for task_id, token, state, action in connection.execute(query).all():
         if token not in moved:
             continue
-        if state in (JobState.RUNNING, JobState.WAITING) or action == "clear":
+        if state in (JobState.RUNNING, JobState.WAITING) or action in TIDYING:
             stopping.discard(token)
         connection.execute(
             tasks.update()
@@ -278,9 +303,10 @@ def reclaim(connection: Connection, now: datetime | None) -> int:
 
 def _lose(connection: Connection, task: AnyRow, job: AnyRow, now: datetime) -> None:
     """Puts a task back whose attempt may have left something behind, or still goes on."""
-    if task.action == "clear":
+    if task.action in TIDYING:
         # Two attempts at it do no harm.
-        _end_clear(connection, task, Report((), "storage"), now)
+        end_tidying(connection, task, Report((), "storage"), now)
+        unmake_later(connection, task.job_id, now)
         return
     setbacks = task.setbacks + 1
     values = left_values(job)
@@ -293,6 +319,7 @@ def _lose(connection: Connection, task: AnyRow, job: AnyRow, now: datetime) -> N
         return
     if job.state == JobState.CANCELLED:
         clear_later(connection, task.id, now)
+        unmake_later(connection, task.job_id, now)
 
 
 def left_values(job: AnyRow) -> dict[str, Any]:
@@ -301,33 +328,6 @@ def left_values(job: AnyRow) -> dict[str, Any]:
     if job.state in (JobState.PAUSED, JobState.CANCELLED):
         state = JobState(job.state)
     return {"state": state, "token": "", "worker": "", "lease_until": None, "moved": 0}
-
-
-def clear_later(connection: Connection, task_id: int, now: datetime) -> None:
-    """Lets a worker remove what attempts at a task that is given up may have left."""
-    task = connection.execute(sa.select(tasks).where(tasks.c.id == task_id)).one()
-    if task.action != "copy" or not task.lost:
-        return
-    files = [TaskFile.of(row) for row in task.files[task.files_ended :]]
-    values = task_values(task.job_id, task.stage, "clear", files, priority=task.priority, now=now)
-    # The hidden names carry the number of the task that wrote them.
-    connection.execute(tasks.insert().values(values | {"lost": task.lost, "results": [task.id]}))
-
-
-def _end_clear(connection: Connection, task: AnyRow, brought: Report, now: datetime) -> None:
-    """What was left behind is gone, or is removed once its storage can be reached again; after
-    some days it is given up."""
-    values: dict[str, Any] = {"token": "", "worker": "", "lease_until": None, "moved": 0}
-    setbacks = task.setbacks + (brought.ended == "storage")
-    if brought.ended == "finished":
-        values |= {"state": JobState.SUCCEEDED, "finished_at": now}
-    elif setbacks > _MOST_CLEARS:
-        values |= {"state": JobState.FAILED, "finished_at": now}
-    else:
-        values |= {"state": JobState.WAITING, "setbacks": setbacks}
-        if brought.ended == "storage":
-            values["not_before"] = now + timedelta(seconds=min(2 ** min(setbacks, 12), 3600))
-    connection.execute(tasks.update().where(tasks.c.id == task.id).values(**values))
 
 
 def report(connection: Connection, token: str, brought: Report, now: datetime) -> bool:
@@ -344,17 +344,21 @@ def report(connection: Connection, token: str, brought: Report, now: datetime) -
     if brought.ended == "lost":
         _lose(connection, task, job, now)
         return True
-    if task.action == "clear":
-        _end_clear(connection, task, brought, now)
+    if task.action in TIDYING:
+        end_tidying(connection, task, brought, now)
+        unmake_later(connection, task.job_id, now)
         return True
+    note_folders(connection, task.job_id, brought)
     if brought.results or brought.ended == "finished":
         forget_wait(connection, job.id)
     ended = _count(connection, task, job, brought.results, now)
     if ended < task.files_total or (brought.ended != "finished" and not task.files_total):
         _give_back(connection, task, job, brought, ended, now)
+        unmake_later(connection, task.job_id, now)
         return True
     finish_task(connection, task.id, now)
     close_task(connection, task.job_id, now)
+    unmake_later(connection, task.job_id, now)
     return True
 
 
@@ -478,6 +482,9 @@ def _give_back(
 ) -> None:
     """Puts the rest of a task back, at once or after a while."""
     values = left_values(job)
+    if brought.absent:
+        # It has only looked.
+        values["attempt"] = task.attempt - 1
     if brought.kept:
         values["lost"] = [*task.lost, task.attempt]
     if brought.ended == "storage":

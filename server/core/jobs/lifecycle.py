@@ -14,6 +14,7 @@ from server.core.events import record
 from server.core.jobs.states import JobKind, JobState
 from server.core.jobs.tables import deliveries, job_errors, jobs, tasks
 from server.core.jobs.tasks import TaskFile, add_tasks, cut, shown_path, task_values
+from server.core.jobs.tidying import forget_folders
 from server.core.jobs.waits import forget_wait
 from server.core.permissions import SYSTEM
 from server.core.tables import storages, users
@@ -114,6 +115,8 @@ def end_job(
         values["message"] = message
     connection.execute(jobs.update().where(jobs.c.id == job_id).values(**values))
     forget_wait(connection, job_id)
+    if state is not JobState.CANCELLED:
+        forget_folders(connection, job_id)
     job = job_row(connection, job_id)
     assert job is not None
     if job.spec.get("catalog"):

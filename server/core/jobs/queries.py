@@ -15,6 +15,7 @@ from server.core.errors import NotFound
 from server.core.jobs.states import JobKind, JobState
 from server.core.jobs.tables import job_errors, jobs, tasks
 from server.core.jobs.tasks import TaskFile, shown_path
+from server.core.jobs.tidying import TIDYING
 from server.core.jobs.waits import waits_of
 from server.core.tables import storages, users
 
@@ -356,7 +357,7 @@ def files(connection: Connection, job_id: int, *, limit: int, after: int = -1) -
     found: dict[int, FileState] = {}
     query = (
         sa.select(tasks.c.files, tasks.c.files_ended, tasks.c.state, tasks.c.files_total)
-        .where((tasks.c.job_id == job_id) & tasks.c.action.not_in(("plan", "finish", "clear")))
+        .where((tasks.c.job_id == job_id) & tasks.c.action.not_in(("plan", "finish", *TIDYING)))
         .where((tasks.c.action != "unlink-source") & (_last_number(connection) > after))
         .order_by(tasks.c.id)
         .execution_options(yield_per=_AT_ONCE)

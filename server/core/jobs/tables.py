@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from server.core.schema import BigId, UtcDateTime, id_column, metadata
 
-__all__ = ["deliveries", "job_errors", "job_waits", "jobs", "tasks", "workers"]
+__all__ = ["deliveries", "job_errors", "job_folders", "job_waits", "jobs", "tasks", "workers"]
 
 STATES = ("WAITING", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED")
 _STATE_CHECK = f"state IN ({', '.join(repr(state) for state in STATES)})"
@@ -72,7 +72,7 @@ tasks = sa.Table(
     id_column(),
     sa.Column("job_id", BigId, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
     sa.Column("stage", sa.SmallInteger, nullable=False),
-    # plan, finish, index, clear (after a job was cancelled), or a batch's action.
+    # plan, finish, index, clear and unmake (after a job was cancelled), or a batch's action.
     sa.Column("action", sa.String(16), nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     # The job's.
@@ -137,6 +137,20 @@ job_errors = sa.Table(
     sa.Column("code", sa.String(32), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("at", UtcDateTime, nullable=False),
+)
+
+# Folders at the target that jobs under way, or cancelled ones, make.
+job_folders = sa.Table(
+    "job_folders",
+    metadata,
+    id_column(),
+    sa.Column("job_id", BigId, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    # announced: it was not there, and a batch is about to make it; made: a batch has.
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Index("ix_job_folders_job_id_state", "job_id", "state"),
+    sa.CheckConstraint("state IN ('announced', 'made')", name="state"),
+    sqlite_autoincrement=True,
 )
 
 # Jobs that could not go on when they were last tried, because of a storage.

@@ -13,6 +13,7 @@ from server.core.errors import Ref, Sentence
 from server.core.jobs.states import JobState
 from server.core.jobs.tables import job_waits, tasks
 from server.core.jobs.tasks import shown_path
+from server.core.jobs.tidying import TIDYING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,7 +99,7 @@ def _until_back(
         sa.select(tasks.c.job_id, sa.func.min(tasks.c.not_before).label("not_before"))
         .where(tasks.c.job_id.in_([wait.job_id for wait in noted]))
         .where(tasks.c.state == sa.literal_column("'WAITING'"))
-        .where(tasks.c.action != "clear")
+        .where(tasks.c.action.not_in(TIDYING))
         .group_by(tasks.c.job_id)
     )
     again = {found.job_id: found.not_before for found in connection.execute(query)}

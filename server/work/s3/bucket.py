@@ -51,6 +51,7 @@ class Bucket:
         bucket any more: StoppedError.
         """
         self.root = root
+        self.made: list[str] = []
         self.name, self._prefix = parse_root(root)
         self.part_size = int(settings.get("part_size") or PART_SIZE)
         try:
@@ -210,6 +211,10 @@ class Bucket:
     def clear_part(self, path: str, part: str, *, resumes: bool) -> None:
         """Gives up the uploads of a path that nobody goes on with."""
         self.unfinished.clear(self.key(path), resumes=resumes)
+
+    def missing(self, folders: Iterable[str]) -> list[str]:
+        """None: folders come with the first object in them, and go with the last one."""
+        return []
 
     def make_folder(self, path: str) -> None:
         """Folders come with the first object in them."""
