@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,11 +65,34 @@ def fuzz(
     within_s: float | None = None,
 ) -> Found:
     """Asks everything of a face that its document allows, and more."""
+    run = partial(_run, stage, directory, examples=examples, seed=seed, within_s=within_s)
+    found = run((*stage.left_out, *options))
+    stage.check()
+    if not stage.last:
+        return found
+    last = run(stage.last)
+    return Found(
+        found.requests + last.requests,
+        found.failures + last.failures,
+        found.seconds + last.seconds,
+        found.said + last.said,
+    )
+
+
+def _run(
+    stage: Stage,
+    directory: Path,
+    options: Sequence[str],
+    *,
+    examples: int,
+    seed: int,
+    within_s: float | None,
+) -> Found:
     command = program()
     assert command is not None
     report = directory / "report.json"
     (directory / "schemathesis.toml").write_text(_SETTINGS + stage.settings)
-    asked = [command, "run", f"{stage.url}/openapi.json", *stage.left_out, *options]
+    asked = [command, "run", f"{stage.url}/openapi.json", *options]
     for header in stage.headers:
         asked += ["--header", header]
     asked += ["--checks", "all", "--exclude-checks", ",".join(_NOT_CHECKED), "--no-color"]

@@ -258,6 +258,16 @@ def test_an_etag_of_another_kind_proves_nothing(etag: str) -> None:
     assert (evidence.finish(), evidence.damage) == (False, "")
 
 
+def test_the_etags_of_directory_buckets_prove_nothing() -> None:
+    for etag in ("0" * 32, f"{'0' * 32}-2"):
+        told = {"ETag": f'"{etag}"', "ContentLength": 1000}
+        evidence = Evidence(
+            told, lambda number: {"ContentLength": 500, "PartsCount": 2}, has_md5=False
+        )
+        evidence.update(BYTES)
+        assert (evidence.finish(), evidence.damage) == (False, "")
+
+
 def test_bytes_that_lack_at_the_end_prove_nothing() -> None:
     told = heads("ChecksumSHA256")
     evidence = Evidence(ENCRYPTED, lambda number: told[number - 1])

@@ -127,8 +127,9 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "description": parameter.says,
         "schema": {"type": "array", "items": schema} if parameter.many else schema,
     }
-    if parameter.where != "header" and not parameter.required:
-        # It is as if it had not been given.
+    is_text = parameter.kind == "string" and not parameter.choices
+    if parameter.where != "header" and not parameter.required and not is_text:
+        # It is as if it had not been given; an empty text is a text anyhow.
         made["allowEmptyValue"] = True
     if parameter.where == "matrix":
         made["x-matrix"] = True

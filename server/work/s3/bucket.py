@@ -24,13 +24,15 @@ from server.work.storage import Entry, Finding
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pixfs.transfer.attributes import Attributes
     from server.work.storage import Target
 
 PART_SIZE = 16 << 20
 _LONGEST_KEY = 1024
+# The end of the names of Amazon's directory buckets, whose ETags are random.
+_OF_DIRECTORIES = "--x-s3"
 
 
 class Bucket:
@@ -253,11 +255,29 @@ class Bucket:
         """Downloads the object and holds it against all that it and the bucket tell of it."""
         try:
             with self.open(path, stored=False) as source:
-                return _held_against_all(source, partial(self._head_of_part, path))
+                return self._held_against_all(source, path)
         except FileError as error:
             if error.code != "damaged":
                 raise
             return Finding((error.reason,))
+
+    def _held_against_all(self, source: ObjectSource, path: str) -> Finding:
+        """Reads an object to its end. FileError ("damaged") from what it carries itself."""
+        if source.is_proven_at_end:
+            while source.read(CHUNK):
+                pass
+            return Finding()
+        evidence = Evidence(
+            source.answer,
+            partial(self._head_of_part, path),
+            has_md5=not self.name.endswith(_OF_DIRECTORIES),
+        )
+        while data := source.read(CHUNK):
+            evidence.update(data)
+        is_proven = evidence.finish()
+        # Its parts were asked for by its name, which another object may have now.
+        source.check()
+        return Finding((evidence.damage,) if evidence.damage else (), is_proven=is_proven)
 
     def _head_of_part(self, path: str, number: int) -> dict[str, Any]:
         with told(self.root):
@@ -268,23 +288,6 @@ class Bucket:
                 ChecksumMode="ENABLED",
             )
         return head
-
-
-def _held_against_all(
-    source: ObjectSource, head_of_part: Callable[[int], dict[str, Any]]
-) -> Finding:
-    """Reads an object to its end. FileError ("damaged") from what it carries itself."""
-    if source.is_proven_at_end:
-        while source.read(CHUNK):
-            pass
-        return Finding()
-    evidence = Evidence(source.answer, head_of_part)
-    while data := source.read(CHUNK):
-        evidence.update(data)
-    is_proven = evidence.finish()
-    # Its parts were asked for by its name, which another object may have now.
-    source.check()
-    return Finding((evidence.damage,) if evidence.damage else (), is_proven=is_proven)
 
 
 def _is_normal(name: str) -> bool:

@@ -75,14 +75,21 @@ class Evidence:
         damage: what is wrong with them, for people; "" as long as nothing is.
     """
 
-    def __init__(self, answer: dict[str, Any], head_of: Callable[[int], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        answer: dict[str, Any],
+        head_of: Callable[[int], dict[str, Any]],
+        *,
+        has_md5: bool = True,
+    ) -> None:
         """``answer`` is that to the request for the object, ``head_of`` asks for the head of a
-        part by its number and may raise whatever ends the reading."""
+        part by its number and may raise whatever ends the reading. ``has_md5``: whether the ETags
+        of the bucket are made of MD5s, as far as its name tells."""
         self.damage = ""
         self._head_of = head_of
         found = _ETAG.fullmatch(str(answer.get("ETag", "")))
         self._count = int(found[2] or 0) if found else 0
-        self._etag = found[1] if found and _has_md5(answer) else ""
+        self._etag = found[1] if found and has_md5 and _has_md5(answer) else ""
         # Of an object in one piece that is no MD5, or in parts of which nothing is known, nothing
         # can be said.
         self._is_mute = found is None or not (self._etag or self._count)
