@@ -658,8 +658,13 @@ async def test_a_worker_that_is_drained_gets_nothing(desk: Desk) -> None:
         job = await desk.submit("verify", "shot")
         seen = [Seen(worker.name, "local", 3, 0.0)]
         assert await desk.database.read(free_slots, seen) == []
-        assert (await desk.get(job)).state == JobState.WAITING
+        found = await desk.get(job)
+        assert (found.state, found.waits_for) == (
+            JobState.WAITING,
+            "waits for a worker that is enabled: all are drained or disabled",
+        )
         await desk.workers.set_state(SYSTEM, worker.name, WorkerState.ENABLED)
+        assert (await desk.get(job)).waits_for == ""
         await desk.until(job, "SUCCEEDED")
 
 
