@@ -89,7 +89,7 @@ def _show(update: Callable[..., None], bar: Any, job: dict[str, Any]) -> None:  
 
 def _tell_wait(job: dict[str, Any], waiting: set[int]) -> None:
     """Says once that a job waits for more than its turn, where no bar does."""
-    if job["state"] != "RUNNING" or not job["message"]:
+    if job["state"] not in ("WAITING", "RUNNING") or not job["message"]:
         waiting.discard(job["id"])
     elif job["id"] not in waiting:
         waiting.add(job["id"])
@@ -97,7 +97,7 @@ def _tell_wait(job: dict[str, Any], waiting: set[int]) -> None:
 
 
 def _facts(job: dict[str, Any]) -> str:
-    if job["state"] == "RUNNING" and job["message"]:
+    if job["state"] in ("WAITING", "RUNNING") and job["message"]:
         return str(job["message"])
     if job["state"] == "RUNNING" and not job["files_total"]:
         return "listing the sources"

@@ -367,6 +367,9 @@ class Directory:
             self.root.stat(path)
         except FileNotFoundError:
             return False
+        except (OSError, FileError):
+            # What is wrong with it is said of each file that goes there.
+            pass
         return True
 
     def make_folder(self, path: str) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ import httpx
 from tests.fuse_session import Mounted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 VICTIMS = ("server", "worker", "scheduler", "mount")
@@ -76,6 +76,7 @@ class Scene:
             "PIXFS_KILL_DIR": str(base),
             "PIXFS_RUN_DIR": str(base / "run"),
         }
+        self._client: httpx.Client | None = None
         self._address = ""
         self._password = ""
         self.url = ""
@@ -113,6 +114,7 @@ class Scene:
         with ExitStack() as rest:
             rest.callback(self._log.close)
             rest.callback(self.receiver.close)
+            rest.callback(self._hang_up)
             if self.mount is not None:
                 rest.callback(self.mount.clean_up)
             for process in self.processes.values():
@@ -178,34 +180,42 @@ class Scene:
             raise Failed("the scheduler did not come up")
         self._address = found[1]
 
-    @contextmanager
-    def client(self) -> Iterator[httpx.Client]:
-        """A client that is logged in."""
-        with httpx.Client(base_url=self.url + "/pixmover/v1", timeout=120) as client:
+    def client(self) -> httpx.Client:
+        """A client that is logged in: once with each server, because that is made to cost."""
+        if self._client is None or self._client.base_url != f"{self.url}/pixmover/v1/":
+            self._hang_up()
+            client = httpx.Client(base_url=self.url + "/pixmover/v1", timeout=120)
             answer = client.post("/login", data={"name": "admin", "password": self._password})
             if answer.status_code != 200:
+                client.close()
                 raise Failed(answer.text)
-            yield client
+            self._client = client
+        return self._client
+
+    def _hang_up(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def submit(self) -> int:
         """The job's number."""
-        with self.client() as client:
-            for name, kind, root in (
-                ("one", "directory", self.source),
-                ("two", "pixfs" if self.mount else "directory", self.target),
-            ):
-                form = {"name": name, "kind": kind, "root": str(root)}
-                answer = client.post("/storages", data=form)
-                if answer.status_code != 200:
-                    raise Failed(answer.text)
-            form = {
-                "kind": "move", "source": "one", "sources": "shot", "target": "two",
-                "quiet_s": "0", "webhook": self.receiver.url,
-            }  # fmt: skip
-            answer = client.post("/jobs", data=form)
+        client = self.client()
+        for name, kind, root in (
+            ("one", "directory", self.source),
+            ("two", "pixfs" if self.mount else "directory", self.target),
+        ):
+            form = {"name": name, "kind": kind, "root": str(root)}
+            answer = client.post("/storages", data=form)
             if answer.status_code != 200:
                 raise Failed(answer.text)
-            return int(answer.json()["id"])
+        form = {
+            "kind": "move", "source": "one", "sources": "shot", "target": "two",
+            "quiet_s": "0", "webhook": self.receiver.url,
+        }  # fmt: skip
+        answer = client.post("/jobs", data=form)
+        if answer.status_code != 200:
+            raise Failed(answer.text)
+        return int(answer.json()["id"])
 
     def until(self, what: str, is_true: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Waits for it."""
@@ -250,9 +260,8 @@ class Scene:
 
     def job(self, number: int) -> dict[str, Any]:
         """The job as it is told."""
-        with self.client() as client:
-            answer: dict[str, Any] = client.get(f"/jobs/{number}").json()
-            return answer
+        answer: dict[str, Any] = self.client().get(f"/jobs/{number}").json()
+        return answer
 
     def finish(self, number: int) -> dict[str, Any]:
         """Waits for the job's end, and for the message about it."""

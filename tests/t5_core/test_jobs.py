@@ -274,11 +274,13 @@ class WatchedEngine(ThreadEngine):
     def __init__(self) -> None:
         super().__init__(3)
         self.told = threading.Event()
+        self.stopped: set[str] = set()
 
     def stop(self, tokens: set[str]) -> None:
         super().stop(tokens)
         # Not of what has ended between the look at what runs and the answer: nobody hears that.
-        if tokens & self.moved().keys():
+        self.stopped |= tokens & self.moved().keys()
+        if self.stopped:
             self.told.set()
 
     async def until_told(self) -> None:
@@ -450,9 +452,9 @@ async def test_a_cancelled_copy_removes_the_empty_folders_it_made(
         for place in ("there/shot/deep", "new/deep/sub"):
             await desk.until_true(partial(is_there, desk.two / place))
         (desk.two / "there" / "shot" / "empty").mkdir()
-        for each in (job, new):
+        for number, each in enumerate((job, new), 1):
             await desk.jobs.cancel(SYSTEM, each.id)
-        await engine.until_told()
+            await desk.until_true(partial(has_stopped, engine, number))
         gate.open.set()
         await desk.until_true(lambda: unmade(desk, 2))
         assert tree(desk.two) == {}
@@ -474,6 +476,11 @@ async def test_a_cancelled_copy_removes_the_empty_folders_it_made(
 
 async def is_there(path: Path) -> bool:
     return await trio.Path(path).exists()
+
+
+async def has_stopped(engine: WatchedEngine, count: int) -> bool:
+    """Whether so many batches were told to stop."""
+    return len(engine.stopped) == count
 
 
 async def unmade(desk: Desk, count: int) -> bool:
@@ -658,8 +665,13 @@ async def test_a_worker_that_is_drained_gets_nothing(desk: Desk) -> None:
         job = await desk.submit("verify", "shot")
         seen = [Seen(worker.name, "local", 3, 0.0)]
         assert await desk.database.read(free_slots, seen) == []
-        assert (await desk.get(job)).state == JobState.WAITING
+        found = await desk.get(job)
+        assert (found.state, found.waits_for) == (
+            JobState.WAITING,
+            "waits for a worker that is enabled: all are drained or disabled",
+        )
         await desk.workers.set_state(SYSTEM, worker.name, WorkerState.ENABLED)
+        assert (await desk.get(job)).waits_for == ""
         await desk.until(job, "SUCCEEDED")
 
 

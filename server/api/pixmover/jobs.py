@@ -105,7 +105,7 @@ class JobBody:
     limit_bps: int | None = value("Its own limit, null for none.", 50_000_000)
     label: str = value("As it was submitted.", "dailies")
     message: str = value(
-        "Why it failed as a whole; while it runs, what it waits for and how long yet, such as a"
+        "Why it failed as a whole; before it ends, what it waits for and how long yet, such as a"
         ' storage that is away; what a verification has not proven; "" otherwise.',
         "",
     )

@@ -1,19 +1,22 @@
-"""What jobs that are under way wait for: quiet among their files, or a storage that is away.
+"""What jobs wait for besides their turn: quiet among their files, a storage that is away, a worker
+that may take something.
 
 Functions run inside a transaction of whoever calls them.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from server.core.errors import Ref, Sentence
 from server.core.jobs.states import JobState
-from server.core.jobs.tables import job_waits, tasks
+from server.core.jobs.tables import job_waits, tasks, workers
 from server.core.jobs.tasks import shown_path
 from server.core.jobs.tidying import TIDYING
+from server.core.jobs.workers import GONE_AFTER_S, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +58,24 @@ def waits_of(connection: Connection, rows: Sequence[AnyRow], now: datetime) -> d
     """What each of some jobs (rows of ``queries``) waits for; none for those that wait for nothing
     but their turn."""
     running = {row.id: row for row in rows if row.state == JobState.RUNNING}
-    return _until_quiet(connection, running, now) | _until_back(connection, running, now)
+    found = _until_quiet(connection, running, now) | _until_back(connection, running, now)
+    idle = {row.id for row in rows if row.state in (JobState.WAITING, JobState.RUNNING)}
+    return found | _until_enabled(connection, idle - found.keys(), now)
+
+
+def _until_enabled(connection: Connection, idle: set[int], now: datetime) -> dict[int, Sentence]:
+    """Those of these jobs of which nothing can be done, because no worker may take anything."""
+    if not idle:
+        return {}
+    since = now - timedelta(seconds=GONE_AFTER_S)
+    query = sa.select(workers.c.state).where(workers.c.last_seen_at > since)
+    states = set(connection.execute(query).scalars())
+    if not states or WorkerState.ENABLED in states:
+        return {}
+    running = sa.select(tasks.c.job_id).where(tasks.c.state == sa.literal_column("'RUNNING'"))
+    at_work = set(connection.execute(running).scalars())
+    told = Sentence("waits for a worker that is enabled: all are drained or disabled")
+    return dict.fromkeys(idle - at_work, told)
 
 
 def _until_quiet(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from server.core.database import Database
 
 __all__ = [
+    "GONE_AFTER_S",
     "MOST_CONCURRENT",
     "Current",
     "Seen",
@@ -34,8 +35,9 @@ __all__ = [
     "note_seen",
 ]
 
-_GONE_AFTER_S = 30.0
 MOST_CONCURRENT = 1024
+# A worker of which nothing was heard for so long is not there.
+GONE_AFTER_S = 30.0
 
 
 class WorkerState(StrEnum):
@@ -207,7 +209,7 @@ def list_workers(connection: Connection, now: datetime) -> list[Worker]:
             capacity=row.capacity,
             concurrency=row.concurrency,
             load=row.load,
-            is_present=(now - row.last_seen_at).total_seconds() < _GONE_AFTER_S,
+            is_present=(now - row.last_seen_at).total_seconds() < GONE_AFTER_S,
             first_seen_at=row.first_seen_at,
             last_seen_at=row.last_seen_at,
             tasks=tuple(current.get(row.name, ())),
