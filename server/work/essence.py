@@ -411,8 +411,17 @@ class Essence:
                 records.note_piece, upload.id, piece.offset, size, self._core.clock()
             )
             if is_whole:
-                file = await self._complete(actor, place, upload)
+                file = await self._complete_now(actor, place, upload)
         return file
+
+    async def _complete_now(self, actor: Actor, place: Place, upload: Announced) -> CatalogFile:
+        try:
+            return await self._complete(actor, place, upload)
+        except CoreError:
+            # Unless the next server is to do it, the client is told, and may send a piece again.
+            if not self._core.closing.sign.is_set():
+                await self._core.database.write(records.reopen, upload.id)
+            raise
 
     async def _complete(self, actor: Actor, place: Place, upload: Announced) -> CatalogFile:
         work = partial(

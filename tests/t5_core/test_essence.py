@@ -27,6 +27,7 @@ from server.core.errors import (
     WrongState,
 )
 from server.core.permissions import SYSTEM
+from server.work.errors import StorageError
 from server.work.essence import Piece, Upload
 from server.work.priority import PriorityGate
 from tests.t5_core.catalog_desk import CatalogDesk
@@ -192,6 +193,26 @@ async def test_a_first_piece_that_is_refused_leaves_nothing(desk: CatalogDesk) -
     with pytest.raises(SizeMismatch):
         await desk.send_piece(storage, "a.mov", "t", 5, b"123456", 10)
     assert len(desk.hidden()) == 1
+
+
+async def test_a_transfer_that_could_not_be_completed_is_with_its_next_piece(
+    desk: CatalogDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was "just being completed" until the server was started anew."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise StorageError("planted")
+
+    storage = await desk.make_storage("one")
+    await desk.send_piece(storage, "a.mov", "t", 0, b"12345", 10)
+    with monkeypatch.context() as away:
+        away.setattr("server.work.essence.complete", fail)
+        with pytest.raises(StorageUnavailable):
+            await desk.send_piece(storage, "a.mov", "t", 5, b"67890", 10)
+    file = await desk.send_piece(storage, "a.mov", "t", 5, b"67890", 10)
+    assert file is not None
+    assert await desk.read(file) == b"1234567890"
+    assert is_clean(desk)
 
 
 async def test_a_transfer_nobody_goes_on_with_is_given_up(desk: CatalogDesk) -> None:

@@ -293,6 +293,13 @@ def close(connection: Connection, upload_id: int, size: int) -> None:
     connection.execute(uploads.update().where(this).values(is_closing=True, size=size))
 
 
+def reopen(connection: Connection, upload_id: int) -> None:
+    """The upload's pieces could not be put under the file's name: the next one that is sent has
+    it tried again."""
+    this = uploads.c.id == upload_id
+    connection.execute(uploads.update().where(this).values(is_closing=False))
+
+
 def landed(
     connection: Connection, actor: Actor, upload: Announced, found: Landed, now: datetime
 ) -> CatalogFile:
