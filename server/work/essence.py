@@ -484,7 +484,9 @@ class Essence:
         try:
             # A new server answers nobody before it has tried.
             await self.on_thread(upload.storage, _answers, place, upload, patience_s=_GLANCE_S)
-            if is_complete:
+            # A server that could not reach the storage at its start may have taken newer bytes.
+            is_current = not await self._core.database.read(records.is_overtaken, upload)
+            if is_complete and is_current:
                 await self._complete(SYSTEM, place, upload)
             else:
                 await self._drop(place, upload)

@@ -226,14 +226,16 @@ async def test_a_transfer_nobody_goes_on_with_is_given_up(desk: CatalogDesk) -> 
     assert is_clean(desk)
 
 
-async def begun(desk: CatalogDesk, storage: int, data: bytes) -> records.Announced:
+async def begun(
+    desk: CatalogDesk, storage: int, data: bytes, *, replaces: int | None = None
+) -> records.Announced:
     """A whole upload whose server was killed when all bytes were durable."""
     found = await desk.core.database.write(
         records.begin,
         SYSTEM,
         storage,
         "a.dpx",
-        None,
+        replaces,
         None,
         len(data),
         500,
@@ -266,6 +268,28 @@ async def test_a_crash_while_an_upload_took_its_name_is_made_up_for(
     await desk.essence.recover(desk.clock())
     assert await desk.paths() == ["a.dpx"]
     assert (desk.base / "one/a.dpx").read_bytes() == DATA
+    assert is_clean(desk)
+
+
+@pytest.mark.parametrize("is_newer", [False, True])
+async def test_an_upload_that_waited_for_its_storage_replaces_nothing_newer(
+    desk: CatalogDesk, is_newer: bool
+) -> None:
+    """A server whose storage is away when it starts completes the upload only hours later."""
+    storage = await desk.make_storage("one")
+    file = await desk.upload(storage, "a.dpx", b"oldest")
+    desk.clock.advance(60)
+    upload = await begun(desk, storage, b"late", replaces=file.id)
+    await desk.core.database.write(records.close, upload.id, 4)
+    desk.restart()
+    desk.clock.advance(60)
+    if is_newer:
+        async with desk.essence.upload(SYSTEM, Upload(file_id=file.id, size=5)) as writer:
+            await writer.write(b"newer")
+            await writer.finish()
+        desk.clock.advance(60)
+    await desk.essence.recover(desk.clock())
+    assert (desk.base / "one/a.dpx").read_bytes() == (b"newer" if is_newer else b"late")
     assert is_clean(desk)
 
 

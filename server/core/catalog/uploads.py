@@ -293,6 +293,18 @@ def close(connection: Connection, upload_id: int, size: int) -> None:
     connection.execute(uploads.update().where(this).values(is_closing=True, size=size))
 
 
+def is_overtaken(connection: Connection, upload: Announced) -> bool:
+    """Whether other bytes have come under the file's name since this upload's last piece did. A
+    reading transaction will do."""
+    number = entities.id_at(connection, [upload.storage.id], upload.path)
+    query = (
+        sa.select(files.c.id)
+        .join(uploads, uploads.c.id == upload.id)
+        .where((files.c.id == number) & (files.c.changed_at > uploads.c.touched_at))
+    )
+    return number is not None and connection.execute(query).first() is not None
+
+
 def reopen(connection: Connection, upload_id: int) -> None:
     """The upload's pieces could not be put under the file's name: the next one that is sent has
     it tried again."""
