@@ -17,6 +17,8 @@ GROWTH_BYTES = 32 * MIB
 GROWTH_FILES = 16
 # A daemon needs some minutes until its threads, tables and arenas are what the use asks for.
 WARM_UP_S = 90.0
+# A cache that holds this much of the most it ever held is full.
+FULL_SHARE = 0.95
 _FEWEST = 8
 
 
@@ -24,9 +26,13 @@ def growth(samples: Sequence[Sample]) -> list[str]:
     """What has grown in the steady time: its last quarter against its first, by medians.
 
     The samples of one daemon, under the same use from the first to the last. What lies in the
-    cache of decoded blocks does not count, it has a budget. Too few samples say nothing.
+    cache of decoded blocks does not count, it has a budget; nor do samples from before it was
+    full, since the gaps between its blocks come with them. Too few samples say nothing.
     """
-    samples = [s for s in samples if s.at >= samples[0].at + WARM_UP_S]
+    full = FULL_SHARE * max(s.cache for s in samples)
+    full_at = next(s.at for s in samples if s.cache >= full)
+    begin = max(samples[0].at + WARM_UP_S, full_at)
+    samples = [s for s in samples if s.at >= begin]
     if len(samples) < _FEWEST:
         return []
     quarter = len(samples) // 4

@@ -39,6 +39,20 @@ def test_what_grows_is_told() -> None:
     assert growth(samples([300 + 50 * i for i in range(12)])) == []
 
 
+def test_memory_may_grow_until_the_cache_is_full() -> None:
+    """On a slow machine that takes minutes."""
+
+    def filling(leak: float) -> list[Sample]:
+        cache = [min(512, 20 * i) for i in range(60)]
+        memory = [150 + held * 1.3 + leak * i for i, held in enumerate(cache)]
+        pairs = enumerate(zip(memory, cache, strict=True))
+        return [Sample(10.0 * i, 1, int(m * MIB), c * MIB, 20) for i, (m, c) in pairs]
+
+    assert growth(filling(0)) == []
+    (problem,) = growth(filling(3))
+    assert problem.startswith("memory grew")
+
+
 def busy(leak: float) -> list[int]:
     """A daemon's memory in MiB over twenty minutes: what conversions hold comes and goes, and so
     much is lost a minute."""
