@@ -76,6 +76,21 @@ def serving(data: Path, *options: str, is_killed: bool = False) -> Iterator[Serv
         running.process.communicate()
 
 
+@contextmanager
+def measured(data: Path, *, tells: bool = True) -> Iterator[Serve]:
+    """A server that a program looks at, told to stop at the end of the block; ``tells`` prints
+    what it has complained of meanwhile."""
+    running = Serve(data)
+    try:
+        running.wait_ready()
+        yield running
+    finally:
+        running.process.terminate()
+        _, errors = running.process.communicate(timeout=WAIT_S)
+        if errors and tells:
+            pass
+
+
 def pixfs_user(data: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*PIXFS, "user", "--data", str(data), *arguments],

@@ -14,7 +14,6 @@ import os
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,11 +23,9 @@ import httpx
 import codec
 from tests.bandwidth.meter import metered
 from tests.fuse_session import mounted
-from tests.serve_command import WAIT_S, Serve
+from tests.serve_command import WAIT_S, Serve, measured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.bandwidth.meter import Meter
 
 MB = 1_000_000
@@ -86,19 +83,6 @@ class Client:
 
     def running(self) -> int:
         return len(self._http.get("/jobs", params={"state": "RUNNING"}).json()["jobs"])
-
-
-@contextmanager
-def _server(data: Path) -> Iterator[Serve]:
-    server = Serve(data)
-    try:
-        server.wait_ready()
-        yield server
-    finally:
-        server.process.terminate()
-        _, errors = server.process.communicate(timeout=WAIT_S)
-        if errors:
-            print(f"the server said:\n{errors}", file=sys.stderr)
 
 
 def _submit(client: Client, base: Path, mount: Path, jobs: int, files: int) -> None:
@@ -175,12 +159,12 @@ def main() -> int:
         base = Path(name)
         with mounted(base, "--manual") as mount:
             print("| what | measured | goal | met |\n|---|---|---|---|", flush=True)
-            with _server(base / "data") as server, metered(server.process.pid) as meter:
+            with measured(base / "data") as server, metered(server.process.pid) as meter:
                 password = server.password
                 client = Client(server, password)
                 _submit(client, base, mount.path, args.jobs, files)
                 _before_restart(table, client, meter, args.seconds, args.jobs)
-            with _server(base / "data") as server, metered(server.process.pid) as meter:
+            with measured(base / "data") as server, metered(server.process.pid) as meter:
                 client = Client(server, password)
                 _after_restart(table, client, meter, args.seconds, args.jobs)
     print(f"\nmissed: {', '.join(table.missed) or 'nothing'}")

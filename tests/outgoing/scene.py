@@ -13,11 +13,11 @@ import httpx
 
 from tests.outgoing.network import Names, Trap, names_known, trap_set
 from tests.outgoing.targets import NAMES, PUBLIC, TARGETS
-from tests.serve_command import WAIT_S, Serve
+from tests.serve_command import WAIT_S, Serve, measured
 from tests.tracing import CONNECTS, tcp_connects_in, traced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 __all__ = ["FACES", "Told", "complaints", "play"]
@@ -44,7 +44,9 @@ def play(face: str, base: Path) -> tuple[list[Told], list[tuple[str, int]]]:
     """
     names = Names(NAMES)
     log = base / "calls"
-    with names_known(names), trap_set((80, 443)) as trap, _server(base / "data") as server:
+    # That it gives up messages it has to say.
+    serving = measured(base / "data", tells=False)
+    with names_known(names), trap_set((80, 443)) as trap, serving as server:
         submit = FACES[face](server, base)
         with traced(server.process.pid, log, CONNECTS):
             jobs: dict[int, int | None] = {}
@@ -72,18 +74,6 @@ def _reached(trap: Trap, number: int) -> tuple[str, ...]:
         for address, path in trap.requests
         if urlsplit(path).query.partition("#")[0] == mark
     )
-
-
-@contextlib.contextmanager
-def _server(data: Path) -> Iterator[Serve]:
-    """A server; that it gives up messages it has to say."""
-    server = Serve(data)
-    try:
-        server.wait_ready()
-        yield server
-    finally:
-        server.process.terminate()
-        server.process.communicate(timeout=WAIT_S)
 
 
 def _until_tried(data: Path, jobs: Collection[int | None]) -> dict[int, str]:

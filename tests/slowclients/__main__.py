@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import httpx
 import trio
 
-from tests.serve_command import WAIT_S, Serve
+from tests.serve_command import WAIT_S, Serve, measured
 from tests.slowclients.attack import KINDS
 from tests.slowclients.normal import NormalClients, Times
 
@@ -32,9 +32,7 @@ _BOUND = 2.0
 @contextmanager
 def _server(base: Path) -> Iterator[tuple[Serve, int, str]]:
     """A server, its port and the session cookie of its administrator."""
-    server = Serve(base)
-    try:
-        server.wait_ready()
+    with measured(base) as server:
         port = httpx.URL(server.url).port
         assert port is not None
         form = {"name": "admin", "password": server.password}
@@ -42,11 +40,6 @@ def _server(base: Path) -> Iterator[tuple[Serve, int, str]]:
             client.post("/login", data=form).raise_for_status()
             cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
         yield server, port, cookie
-    finally:
-        server.process.terminate()
-        _, errors = server.process.communicate(timeout=WAIT_S)
-        if errors:
-            print(f"the server said:\n{errors}", file=sys.stderr)
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from server.core.database import Database, sqlite_url
+from server.work.s3.bucket import Bucket
 from tests.postgres import empty_postgres, postgres_url
-from tests.s3 import s3_server
+from tests.s3 import s3_server, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,3 +50,13 @@ def target(tmp_path: Path) -> Path:
     path = tmp_path / "target"
     path.mkdir()
     return path
+
+
+@pytest.fixture
+def bucket(endpoint: str, request: pytest.FixtureRequest) -> Iterator[Bucket]:
+    """A bucket of the test's own."""
+    name = f"b{abs(hash(request.node.nodeid)):x}"
+    bucket = Bucket(f"s3://{name}/shows", settings(endpoint))
+    bucket.client.create_bucket(Bucket=name)
+    yield bucket
+    bucket.close()

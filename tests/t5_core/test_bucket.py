@@ -15,25 +15,16 @@ from server.work.away import away_side
 from server.work.batch import Batch, File, Options, StorageSpec
 from server.work.errors import StorageError
 from server.work.flow import Flow
-from server.work.s3.bucket import Bucket
 from server.work.s3.target import ObjectTarget
 from tests.s3 import settings
 from tests.t5_core.work import directory, done, planned, selected, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from server.work.s3.bucket import Bucket
+
 BIG = 12 << 20
-
-
-@pytest.fixture
-def bucket(endpoint: str, request: pytest.FixtureRequest) -> Iterator[Bucket]:
-    name = f"b{abs(hash(request.node.nodeid)):x}"
-    bucket = Bucket(f"s3://{name}/shows", settings(endpoint))
-    bucket.client.create_bucket(Bucket=name)
-    yield bucket
-    bucket.close()
 
 
 def spec_of(bucket: Bucket, endpoint: str, prefix: str = "shows") -> StorageSpec:

@@ -16,7 +16,7 @@ from server.work.batch import StorageSpec
 from server.work.s3.bucket import Bucket
 from server.work.s3.calls import StoppableClient
 from server.work.s3.evidence import Evidence
-from tests.s3 import s3_server, settings
+from tests.s3 import settings
 from tests.t5_core.work import directory, done, planned
 
 if TYPE_CHECKING:
@@ -26,21 +26,6 @@ if TYPE_CHECKING:
     from server.work.batch import Outcome
 
 PARTS = (5 << 20, (6 << 20) + 17, 100)
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with s3_server() as url:
-        yield url
-
-
-@pytest.fixture
-def bucket(endpoint: str, request: pytest.FixtureRequest) -> Iterator[Bucket]:
-    name = f"b{abs(hash(request.node.nodeid)):x}"
-    bucket = Bucket(f"s3://{name}/shows", settings(endpoint))
-    bucket.client.create_bucket(Bucket=name)
-    yield bucket
-    bucket.close()
 
 
 class Stranger:
