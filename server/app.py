@@ -11,6 +11,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from server.asgi import FACE, OPEN, request_id
+from server.patience import patience_s
 from server.problems import INTERNAL, Problem, from_status
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Limits:
         max_body_bytes: largest request body, counted as it arrives (``server.asgi``). A route
             that takes frames must raise it for itself.
         body_timeout_s: longest wait for a whole body.
-        max_open_body_bytes, open_body_timeout_s: the same for what needs no credentials.
+        max_open_body_bytes, open_body_timeout_s: the same for what needs no credentials; the
+            wait is the shortest that may end (``server.patience``).
         response_timeout_s: None, because a limit here cuts a long download off in the middle
             with status 200 and nothing in the log.
     """
@@ -73,7 +75,7 @@ def create_app(core: Core, faces: Sequence[Face], limits: Limits | None = None) 
         scope = cast("MutableMapping[str, Any]", request.scope)
         scope[FACE] = request.blueprint
         if scope.get(OPEN):
-            cast(Any, request).body_timeout = limits.open_body_timeout_s
+            cast(Any, request).body_timeout = patience_s(limits.open_body_timeout_s)
 
     for face in faces:
         app.register_blueprint(face.blueprint(core))

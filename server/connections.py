@@ -29,6 +29,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
 from server.admission import Admission, network_of
+from server.patience import patience_s
 from server.streaming import BODY_CUT, has_stream
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ class _Connection(TCPServer):
         self._reading = trio.CancelScope()
         self._is_receiving = False
         self._sends = 0
+        self._patience_s = patience_s(self.config.keep_alive_timeout)
         self.network = ""
         self.moved_at = trio.current_time()
 
@@ -237,6 +239,13 @@ class _Connection(TCPServer):
         finally:
             self._sends -= 1
             self.moved_at = trio.current_time()
+
+    async def _idle_timeout(self) -> None:
+        """Ends it when no request has begun in time, or the server is stopping."""
+        with trio.move_on_after(self._patience_s):
+            await self.context.terminated.wait()
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
 
     async def _is_ready(self) -> bool:
         """False when a client does not get as far as TLS."""

@@ -1,0 +1,20 @@
+"""How long a client that says nothing is waited for.
+
+Clients that came at one moment, as after a break of the network or in an attack, would all be
+given up at one moment too, and everybody else would wait for as long as their endings take. So
+each is waited for a little longer than it is owed, by a part that differs.
+"""
+
+from __future__ import annotations
+
+import random
+
+__all__ = ["LONGEST", "patience_s"]
+
+# A wait at most, as a multiple of what is owed.
+LONGEST = 1.5
+
+
+def patience_s(owed_s: float) -> float:
+    """Seconds from ``owed_s`` to `LONGEST` times as many, all equally likely."""
+    return owed_s * random.uniform(1.0, LONGEST)
