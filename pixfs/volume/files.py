@@ -11,20 +11,20 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import stat
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import codec
-from codec import CodecError
-from pixfs.volume import backing, recovery, rewrite
+from pixfs.volume import backing, rewrite
 from pixfs.volume.attributes import Signature, Stat
-from pixfs.volume.contents import BadContent, ContainerContent, Content, RawContent
+from pixfs.volume.contents import ContainerContent, Content, RawContent
 from pixfs.volume.errors import OvertakenError, RestoreConflictError, oserror
 from pixfs.volume.heads import Head, Kind, begins_like_container, read_head
+from pixfs.volume.loading import Loader
 from pixfs.volume.locks import lock_shared
+from pixfs.volume.metadata import drop_privileges
+from pixfs.volume.openings import Openings, is_for_writing
 from pixfs.volume.slot import ContentSlot
 
 if TYPE_CHECKING:
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
-
-# For a whole frame to be copied on slow storage.
-_REWRITE_PATIENCE_S = 30.0
 
 
 class LogicalFile:
@@ -59,17 +56,11 @@ class LogicalFile:
         self.mutex = threading.RLock()
         self.conversion = threading.Lock()
         self.generation = 0
-        self.writers = 0
         self.fsync_failed = False
         self.busy_rounds = 0
-        self._handles = 0
-        self._is_ending = False
-        self._writer_gone = threading.Condition(self.mutex)
+        self._openings = Openings(self.mutex)
         self._slot = ContentSlot()
-        self._bad_reported = False
-        self._seen: tuple[int, int] | None = None
-        self._direct_writers = 0
-        self._cache_in_doubt = False
+        self._loader = Loader(core, node)
 
     # Opening and releasing
 
@@ -77,18 +68,14 @@ class LogicalFile:
         """Counts one more handle; returns whether the logical bytes are those of the last
         opening, but for what was written since through the volume (so that pages cached for
         them still hold).
-
-        They may not hold where some were written past the cache (O_DIRECT): the kernel drops
-        the pages it has as such a write begins, not those that a reader has it fetch meanwhile.
         """
-        writable = is_for_writing(flags)
         with self.mutex:
             content = self._load()
             try:
                 st, head = self.look()
-                self._check_not_replaced(st)
-                unchanged = self.writers > 0 or (head.length, st.st_mtime_ns) == self._seen
-                if writable or flags & os.O_TRUNC:
+                self.check_not_replaced(st)
+                unchanged = self._openings.is_as_seen((head.length, st.st_mtime_ns))
+                if is_for_writing(flags) or flags & os.O_TRUNC:
                     self._begin_writing(content)
                 if flags & os.O_TRUNC:
                     self._truncate(0)
@@ -96,33 +83,26 @@ class LogicalFile:
             except BaseException:
                 self._rest()
                 raise
-            self._handles += 1
-            self.writers += writable
+            self._openings.add(flags)
             self._rest()
-            self._seen = view
-            certain = not self._cache_in_doubt
-            self._direct_writers += writes_directly(flags)
-            self._cache_in_doubt = self._direct_writers > 0
-            return unchanged and certain
+            self._openings.saw(view)
+            return not self._openings.take_doubt() and unchanged
 
     def open_created(self, fd: int, flags: int) -> None:
         """Counts the handle of a file just created; ``fd`` (taken over) writes to it, so that
         a mode that forbids writing holds from the next opening on only."""
-        writable = is_for_writing(flags)
         with self.mutex:
             try:
-                self._take_created(fd, writable=writable)
+                self._take_created(fd, writable=is_for_writing(flags))
                 view = self._view()
             except BaseException:
                 self._rest()
                 raise
             self.generation += 1
-            self._handles += 1
-            self.writers += writable
-            self._is_ending = False
-            self._seen = view
-            self._direct_writers += writes_directly(flags)
-            self._cache_in_doubt = self._direct_writers > 0
+            self._openings.add(flags)
+            self._openings.note_writing()
+            self._openings.saw(view)
+            self._openings.take_doubt()
 
     def _take_created(self, fd: int, *, writable: bool) -> None:
         """Makes use of the descriptor that a file was created with (taken over)."""
@@ -145,47 +125,46 @@ class LogicalFile:
         """Ends one handle, opened with these flags."""
         writable = is_for_writing(flags)
         with self.mutex:
-            self._handles -= 1
-            self.writers -= writable
-            self._writer_gone.notify_all()
-            self._direct_writers -= writes_directly(flags)
+            self._openings.remove(flags)
             try:
                 if writable:
-                    self._seen = self._view()
+                    self._openings.saw(self._view())
             finally:
                 self._rest()
         if writable:
             self._core.on_release(self.node)
 
-    def wait_written(self, patience_s: float) -> bool:
-        """Whether nobody has it open for writing. Holding ``mutex``, which is given up while
-        waiting.
+    @property
+    def writers(self) -> int:
+        """Handles that may write; without ``mutex`` it is a guess."""
+        return self._openings.writers
 
-        The kernel sends a release after close(2) has returned, later than what the same program
-        asks for next where many are on their way. So writers are waited for if the last that
-        was heard of any is the flush that begins a close, and not if one goes on writing.
-        """
-        if self.writers and self._is_ending:
-            self._writer_gone.wait_for(lambda: not (self.writers and self._is_ending), patience_s)
-        return self.writers == 0
+    def wait_written(self, patience_s: float) -> bool:
+        """Whether nobody has it open for writing, waiting for closes on their way. Holding
+        ``mutex``, which is given up meanwhile."""
+        return self._openings.wait_written(patience_s)
 
     @contextmanager
     def opened(self) -> Iterator[Content]:
         """The content, for the volume's own looking: not an opening a user would notice."""
         with self.mutex:
             content = self._load()
-            self._handles += 1
+            self._openings.handles += 1
         try:
             with self._slot.pinned() as content:
                 yield content
         finally:
             with self.mutex:
-                self._handles -= 1
+                self._openings.handles -= 1
                 self._rest()
 
     def is_idle(self) -> bool:
         """Whether no handle is open and nobody is changing or converting the file; at once."""
-        if self._handles or self.conversion.locked() or not self.mutex.acquire(blocking=False):
+        if (
+            self._openings.handles
+            or self.conversion.locked()
+            or not self.mutex.acquire(blocking=False)
+        ):
             return False
         self.mutex.release()
         return True
@@ -193,12 +172,12 @@ class LogicalFile:
     @property
     def is_open(self) -> bool:
         """Whether a handle is open, so that what is stored may be changing at any moment."""
-        return self._handles > 0
+        return self._openings.handles > 0
 
     def shut(self) -> None:
         """Closes everything, whoever still has a handle: the volume is closing."""
         with self.mutex:
-            self._handles = self.writers = 0
+            self._openings.clear()
             self._rest()
 
     def _rest(self) -> None:
@@ -206,9 +185,9 @@ class LogicalFile:
         content = self._slot.current
         if self.writers == 0 and isinstance(content, RawContent):
             content.close_writer()
-            if content.is_created and self._handles:
+            if content.is_created and self._openings.handles:
                 self._stop_writing(content)
-        if self._handles == 0:
+        if self._openings.handles == 0:
             self._slot.install(None)
 
     def _stop_writing(self, content: RawContent) -> None:
@@ -225,13 +204,7 @@ class LogicalFile:
         content = self._slot.current
         if content is not None and not content.is_overtaken():
             return content
-        fd = backing.reopen(self.node.fd, os.O_RDONLY)
-        try:
-            self._wait_for_rewrite(fd)
-            loaded = self.content_of(fd)
-        except BaseException:
-            backing.close(fd)
-            raise
+        loaded = self._loader.load()
         self.install(loaded)
         if content is not None:
             if self.writers:
@@ -240,63 +213,30 @@ class LogicalFile:
                 self._core.on_content_changed(self.node)
         return loaded
 
-    def _wait_for_rewrite(self, fd: int) -> None:
-        """A file with several names is rewritten in place: what it is cannot be told while
-        another volume is at that. If that one has died, its record is carried through here."""
-        area = self._core.area
-        if area is None or backing.fstat(fd).st_nlink < 2:
-            return
-        deadline = time.monotonic() + _REWRITE_PATIENCE_S
-        while area.has_company() and area.is_rewritten_elsewhere(self.node.key):
-            with area.starting():
-                recovery.recover(area)
-            if time.monotonic() > deadline:
-                raise oserror(errno.EBUSY)
-            time.sleep(0.005)
-
     def describe(self) -> str:
         """The file's path, quoted, for the log."""
-        path = self._core.nodes.path(self.node)
-        return repr(os.fsdecode(path)) if path else f"a file without a name ({self.node!r})"
+        return self._core.nodes.describe(self.node)
 
     def content_of(self, fd: int) -> Content:
         """The content a backing descriptor holds; takes it over unless it raises OSError."""
-        _, head = read_head(fd)
-        if head.kind in (Kind.RAW, Kind.WRAP):
-            return RawContent(fd, wrap=head.kind is Kind.WRAP)
-        if head.kind is Kind.CONTAINER:
-            try:
-                core = self._core
-                return ContainerContent(
-                    fd,
-                    head,
-                    cache=core.cache,
-                    stats=core.stats,
-                    readahead=core.readahead,
-                    describe=self.describe,
-                )
-            except CodecError as error:
-                head = Head(Kind.BAD, head.length, str(error))
-        if not self._bad_reported:
-            self._bad_reported = True
-            log.error("%s cannot be read: %s", self.describe(), head.reason)
-        return BadContent(fd, head)
+        return self._loader.content_of(fd)
 
     def _begin_writing(self, content: Content) -> None:
         self.generation += 1
-        self._is_ending = False
+        self._openings.note_writing()
         if not isinstance(content, RawContent) or content.wfd >= 0:
             return
         wfd = backing.reopen(self.node.fd, os.O_RDWR)
         try:
             lock_shared(wfd)
-            self._check_not_replaced(backing.fstat(wfd))
+            self.check_not_replaced(backing.fstat(wfd))
         except BaseException:
             backing.close(wfd)
             raise
         content.wfd = wfd
 
-    def _check_not_replaced(self, st: os.stat_result) -> None:
+    def check_not_replaced(self, st: os.stat_result) -> None:
+        """RestoreConflictError for a file that lost its name to another volume."""
         # Another volume on the same backing directory may have swapped, replaced or removed the
         # file, perhaps while this one waited for the lock: who asks has to look its name up
         # again. A file that was removed through this volume has no names any more.
@@ -351,8 +291,8 @@ class LogicalFile:
         """Attributes as users see them. ESTALE for a file nobody has open here that lost its
         name to another volume."""
         st, head = self.look()
-        if self._handles == 0:
-            self._check_not_replaced(st)
+        if self._openings.handles == 0:
+            self.check_not_replaced(st)
         return Stat.of(st, self.node.ino, head.length)
 
     def stat_at_once(self) -> Stat | None:
@@ -361,8 +301,8 @@ class LogicalFile:
         if seen is None:
             return None
         st, head = seen
-        if self._handles == 0:
-            self._check_not_replaced(st)
+        if self._openings.handles == 0:
+            self.check_not_replaced(st)
         return Stat.of(st, self.node.ino, head.length)
 
     def _look_at_once(self) -> tuple[os.stat_result, Head] | None:
@@ -442,8 +382,8 @@ class LogicalFile:
             if offset < codec.HEAD_SIZE or size < codec.HEAD_SIZE:
                 content = self._guard_head(content, offset, buf, size)
             self.generation += 1
-            self._is_ending = False
-            self._drop_privileges(content.wfd, st)
+            self._openings.note_writing()
+            drop_privileges(content.wfd, st)
             return backing.pwrite(content.wfd, buf, offset + content.base)
 
     def truncate(self, size: int) -> None:
@@ -452,7 +392,7 @@ class LogicalFile:
             self._load()
             try:
                 self._truncate(size)
-                self._seen = self._view()
+                self._openings.saw(self._view())
             finally:
                 self._rest()
         if self.writers == 0:
@@ -476,7 +416,7 @@ class LogicalFile:
         if length < codec.HEAD_SIZE and length < size:
             content = self._guard_head(content, size, b"", size)
         self.generation += 1
-        self._drop_privileges(content.wfd, backing.fstat(content.wfd))
+        drop_privileges(content.wfd, backing.fstat(content.wfd))
         backing.ftruncate(content.wfd, size + content.base)
 
     def _empty(self) -> None:
@@ -487,32 +427,15 @@ class LogicalFile:
         with self.frozen():
             if isinstance(content, RawContent):
                 self._begin_writing(content)
-                self._drop_privileges(content.wfd, backing.fstat(content.wfd))
+                drop_privileges(content.wfd, backing.fstat(content.wfd))
                 # Another volume that has it open as a wrap could not tell that it is none now.
                 keeps_header = content.kind is Kind.WRAP and self._has_company()
                 backing.ftruncate(content.wfd, content.base if keeps_header else 0)
                 if not keeps_header:
                     content.become_raw()
             else:
-                self._empty_container()
+                rewrite.empty(self)
         self.fsync_failed = False
-
-    def _empty_container(self) -> None:
-        wfd = backing.reopen(self.node.fd, os.O_RDWR)
-        try:
-            lock_shared(wfd)
-            self._check_not_replaced(backing.fstat(wfd))
-            self._drop_privileges(wfd, backing.fstat(wfd))
-            rfd = backing.reopen(wfd, os.O_RDONLY)
-            try:
-                backing.ftruncate(wfd, 0)
-            except BaseException:
-                backing.close(rfd)
-                raise
-        except BaseException:
-            backing.close(wfd)
-            raise
-        self.install(RawContent(rfd, wrap=False, wfd=wfd))
 
     def _writable(self) -> RawContent:
         """The content as raw bytes, open for writing. Holding ``mutex``."""
@@ -542,21 +465,12 @@ class LogicalFile:
     def _has_company(self) -> bool:
         return self._core.area is not None and self._core.area.has_company()
 
-    def _drop_privileges(self, fd: int, st: os.stat_result) -> None:
-        """Clears suid and, where it means group execution, sgid, as a write does natively."""
-        mode = stat.S_IMODE(st.st_mode)
-        kept = mode & ~stat.S_ISUID
-        if mode & stat.S_IXGRP:
-            kept &= ~stat.S_ISGID
-        if kept != mode:
-            backing.chmod(fd, kept)
-
     # Durability and attributes
 
     def flush(self) -> None:
         """Reports what close(2) of the writing descriptor would."""
         with self.mutex:
-            self._is_ending = True
+            self._openings.note_flush()
             content = self._slot.current
             if isinstance(content, RawContent) and content.wfd >= 0:
                 backing.flush(content.wfd)
@@ -566,7 +480,7 @@ class LogicalFile:
         for; False if it takes `flush`."""
         if self.node.device != self._core.local_device or not self.mutex.acquire(blocking=False):
             return False
-        self._is_ending = True
+        self._openings.note_flush()
         self.mutex.release()
         return True
 
@@ -588,14 +502,5 @@ class LogicalFile:
         with self.mutex:
             self.generation += 1
             yield
-            self._seen = self._view() if self._seen is not None else None
-
-
-def is_for_writing(flags: int) -> bool:
-    """Whether a handle opened with these flags may write."""
-    return flags & os.O_ACCMODE != os.O_RDONLY
-
-
-def writes_directly(flags: int) -> bool:
-    """Whether a handle opened with these flags writes past the kernel's cache."""
-    return bool(flags & os.O_DIRECT) and is_for_writing(flags)
+            if self._openings.has_seen:
+                self._openings.saw(self._view())

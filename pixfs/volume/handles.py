@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from pixfs.volume import backing
 from pixfs.volume.errors import oserror
-from pixfs.volume.files import is_for_writing
 from pixfs.volume.listing import BATCH, Entry
+from pixfs.volume.openings import is_for_writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,6 +27,17 @@ def read_xattrs(fd: int) -> dict[bytes, bytes]:
     return {name: backing.get_xattr(fd, name) for name in names}
 
 
+def drop_privileges(fd: int, st: os.stat_result) -> None:
+    """Clears suid and, where it means group execution, sgid, as a write does natively; ``st`` are
+    the file's attributes. Raises OSError."""
+    mode = stat.S_IMODE(st.st_mode)
+    kept = mode & ~stat.S_ISUID
+    if mode & stat.S_IXGRP:
+        kept &= ~stat.S_ISGID
+    if kept != mode:
+        backing.chmod(fd, kept)
+
+
 def copy_metadata(source_fd: int, target_fd: int) -> None:
     """Owner, mode, all xattrs (ACLs, capabilities), project quota, inode flags and times.
 

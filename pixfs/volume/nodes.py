@@ -364,6 +364,11 @@ class NodeTable:
                 seen.add(node)
             return b"/".join(reversed(parts))
 
+    def describe(self, node: Node) -> str:
+        """The node's path, quoted, for the log."""
+        path = self.path(node)
+        return repr(os.fsdecode(path)) if path else f"a file without a name ({node!r})"
+
     def move(self, node: Node, fd: int, key: Key) -> None:
         """Puts another backing inode (O_PATH ``fd``, taken over) behind the node.
 

@@ -1,7 +1,8 @@
 """Making a file raw: a container that is to be written to, or raw bytes that need a wrap.
 
 The logical bytes are written beside, checked against the container's hash, fsynced and swapped
-in; until the swap the container stands. Called with the file's ``mutex`` held.
+in; until the swap the container stands. One that is to have no bytes is emptied where it is. Called
+with the file's ``mutex`` held.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pixfs.volume.contents import BadContent, ContainerContent, Content, RawCont
 from pixfs.volume.errors import RestoreConflictError, from_codec, oserror
 from pixfs.volume.heads import Head, Kind
 from pixfs.volume.locks import exclusive, lock_shared, unlock
-from pixfs.volume.metadata import copy_metadata
+from pixfs.volume.metadata import copy_metadata, drop_privileges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +58,26 @@ def wrap(core: Core, file: LogicalFile) -> RawContent:
     content = file.content
     assert isinstance(content, RawContent)
     return _rewrite(core, file, content, wrap_it=True)
+
+
+def empty(file: LogicalFile) -> None:
+    """Makes a container an empty raw file, in place: like the native call, old bytes or none.
+    Nothing is decoded, so it works on a damaged one, too. Raises OSError; the file stays."""
+    wfd = backing.reopen(file.node.fd, os.O_RDWR)
+    try:
+        lock_shared(wfd)
+        file.check_not_replaced(backing.fstat(wfd))
+        drop_privileges(wfd, backing.fstat(wfd))
+        rfd = backing.reopen(wfd, os.O_RDONLY)
+        try:
+            backing.ftruncate(wfd, 0)
+        except BaseException:
+            backing.close(rfd)
+            raise
+    except BaseException:
+        backing.close(wfd)
+        raise
+    file.install(RawContent(rfd, wrap=False, wfd=wfd))
 
 
 def _rewrite(core: Core, file: LogicalFile, old: Content, *, wrap_it: bool) -> RawContent:

@@ -279,13 +279,13 @@ def test_a_conversion_waits_for_a_close_on_its_way(
     file = handle.node.file
     assert file is not None
     waiting = threading.Event()
-    wait = file._writer_gone.wait
+    wait = file._openings._writer_gone.wait
 
     def waits(timeout: float | None = None) -> bool:
         waiting.set()
         return wait(timeout)
 
-    monkeypatch.setattr(file._writer_gone, "wait", waits)
+    monkeypatch.setattr(file._openings._writer_gone, "wait", waits)
     with ThreadPoolExecutor(1) as pool:
         converted = pool.submit(user.set_state, "a.dpx", "compressed")
         assert waiting.wait(WAIT_S)
@@ -308,7 +308,9 @@ def test_a_conversion_does_not_wait_for_a_writer_that_goes_on(
     handle.write(0, b"SDPX")
     # Not a wait of two seconds, but none at all.
     monkeypatch.setattr("pixfs.volume.convert._RELEASE_PATIENCE_S", WAIT_S)
-    monkeypatch.delattr(handle.node.file, "_writer_gone")
+    file = handle.node.file
+    assert file is not None
+    monkeypatch.delattr(file._openings, "_writer_gone")
     with pytest.raises(OSError, match="open for writing"):
         user.set_state("a.dpx", "compressed")
     monkeypatch.undo()
