@@ -216,16 +216,30 @@ class Reader:
         blocks = enumerate(self._directory.blocks)
         return [index for index, block in blocks if block.kind is not BlockKind.SHARED]
 
-    def decode_block(self, index: int) -> memoryview | bytes:
-        """All bytes of a block (bytes-like). Raises DamagedError that names it."""
+    def decode_block(self, index: int, out: NDArray[np.uint8] | None = None) -> memoryview | bytes:
+        """All bytes of a block (bytes-like). Raises DamagedError that names it.
+
+        It is decoded into ``out``, of the block's length, where that is given and `fills` says so.
+        """
         block = self._directory.blocks[index]
         try:
+            if self.fills(index):
+                return self._decode_tile(block, out)[0].data
             stored = self._stored(block)
             if block.kind in (BlockKind.TILE, BlockKind.SHARED):
                 return self._of_tile(block, stored, self._decode_tile(block))
             return self._side(block, stored)
         except DamagedError as error:
             raise DamagedError(self._name(index), error.detail, block.start) from error
+
+    def fills(self, index: int) -> bool:
+        """Whether a block is all that is coded in its tile, so that it can be decoded into a
+        buffer of the caller's."""
+        block = self._directory.blocks[index]
+        if block.kind is not BlockKind.TILE:
+            return False
+        element = self._directory.elements[block.element]
+        return not element.method and len(element.regions) == 1
 
     def decode_group(self, index: int) -> list[tuple[int, memoryview | bytes]]:
         """The bytes of a block, and of all blocks that share its tile, which is decoded once.
@@ -252,9 +266,7 @@ class Reader:
         Returns where the blocks that were written start and stop.
         """
         block = self._directory.blocks[index]
-        is_tile = block.kind is BlockKind.TILE
-        element = self._directory.elements[block.element] if is_tile else None
-        if element is None or element.method or len(element.regions) > 1:
+        if not self.fills(index):
             written = []
             for member, decoded in self.decode_group(index):
                 start, stop = self.block_range(member)

@@ -3,9 +3,9 @@
 The C library keeps what is freed, in an arena for nearly every thread: a daemon that has converted
 and decoded frames in many threads holds hundreds of MiB that nothing uses, and the amount creeps
 up for as long as threads come to arenas they have not used yet. Three things hold it where the use
-of it is: a few arenas; large buffers kept out of them, where decoded blocks that stay would pin
-the holes they leave; and the free pages of the arenas given back now and then. Elsewhere than with
-glibc nothing is done.
+of it is: a few arenas; large buffers kept out of them, as decoded blocks are, which stay and would
+pin the holes between them (`pixfs.volume.pages`); and the free pages of the arenas given back now
+and then. Elsewhere than with glibc nothing is done.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ARENAS = 4
 # From this size on a buffer has pages of its own, which are gone when it is freed. Left to itself
 # the C library raises the threshold to 32 MiB as soon as buffers of that size have been freed. It
 # is just above the most that a request carries (1 MiB and the object around it): to have pages for
-# every write cleared and taken away again costs as much as the write. Decoded blocks are larger.
+# every write cleared and taken away again costs as much as the write.
 _OWN_PAGES_FROM = MIB + 4096
 # Free memory at an arena's end that is not given back at once: the next buffers want it again.
 _KEPT_AT_END = 8 * MIB

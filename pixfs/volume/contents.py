@@ -17,6 +17,7 @@ from pixfs.volume import backing
 from pixfs.volume.attributes import Signature
 from pixfs.volume.errors import OvertakenError, from_codec, oserror
 from pixfs.volume.heads import Head, Kind, read_head
+from pixfs.volume.pages import own_pages
 
 if TYPE_CHECKING:
     import os
@@ -218,7 +219,9 @@ class ContainerContent(_FixedContent):
 
     def decode(self, index: int) -> Buffer:
         """Decodes one block past the cache, and counts it. Raises CodecError."""
-        block: Buffer = self.reader.decode_block(index)
+        start, stop = self.reader.block_range(index)
+        room = own_pages(stop - start) if self.reader.fills(index) else None
+        block: Buffer = self.reader.decode_block(index, room)
         if self.reader.is_tile(index):
             self._stats.add("tiles_decoded")
         return block

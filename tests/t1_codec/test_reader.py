@@ -7,6 +7,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +66,28 @@ def test_blocks_partition_the_original() -> None:
     assert reader.tiles == sum(reader.is_tile(i) for i in range(reader.blocks)) == 4
     with pytest.raises(IndexError):
         reader.block_at(len(FILE))
+
+
+@pytest.mark.parametrize("container", [CONTAINER, codec.compress(b"no frame" * 9000)])
+def test_a_block_is_decoded_into_a_buffer_of_the_callers(container: bytes) -> None:
+    reader = codec.Reader(container)
+    filled = 0
+    for index in range(reader.blocks):
+        start, stop = reader.block_range(index)
+        room = np.zeros(stop - start, np.uint8)
+        decoded = reader.decode_block(index, room)
+        assert bytes(decoded) == bytes(reader.decode_block(index))
+        assert reader.fills(index) == np.shares_memory(np.frombuffer(decoded, np.uint8), room)
+        filled += reader.fills(index)
+    assert filled == reader.tiles
+
+
+def test_a_buffer_of_another_length_is_not_decoded_into() -> None:
+    reader = codec.Reader(CONTAINER)
+    index = next(filter(reader.fills, range(reader.blocks)))
+    start, stop = reader.block_range(index)
+    with pytest.raises(codec.DamagedError, match="another length"):
+        reader.decode_block(index, np.zeros(stop - start - 1, np.uint8))
 
 
 def test_a_file_is_read_by_descriptor(tmp_path: Path) -> None:
