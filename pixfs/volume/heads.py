@@ -92,6 +92,23 @@ def begins_like_container(fd: int, size: int, offset: int, buf: Buffer) -> bool:
     return codec.is_container_head(bytes(head))
 
 
+class Remembered(NamedTuple):
+    """A head, and the state of the file that it was read in."""
+
+    signature: Signature
+    head: Head
+
+    def is_of(self, st: os.stat_result) -> bool:
+        """Whether a file with these attributes is in that state."""
+        return self.signature == (
+            st.st_dev,
+            st.st_ino,
+            st.st_size,
+            st.st_mtime_ns,
+            st.st_ctime_ns,
+        )
+
+
 class HeadCache:
     """Heads by signature, so that listing a directory of frames again reads no file; the ones
     remembered longest ago make room. Any thread may call anything."""
@@ -99,18 +116,18 @@ class HeadCache:
     def __init__(self, limit: int = _REMEMBERED) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._heads: dict[tuple[int, int], tuple[Signature, Head]] = {}
+        self._heads: dict[tuple[int, int], Remembered] = {}
 
-    def knows(self, dev: int, ino: int) -> bool:
-        """Whether the head of some state of this inode is remembered."""
-        return (dev, ino) in self._heads
+    def remembered(self, dev: int, ino: int) -> Remembered | None:
+        """What is remembered of an inode, perhaps in another state than it is in now."""
+        return self._heads.get((dev, ino))
 
     def get(self, signature: Signature) -> Head | None:
         """The head of the file with exactly this signature, if remembered."""
         remembered = self._heads.get(signature[:2])
-        if remembered is None or remembered[0] != signature:
+        if remembered is None or remembered.signature != signature:
             return None
-        return remembered[1]
+        return remembered.head
 
     def put(self, signature: Signature, head: Head) -> None:
         """Remembers a head, unless the file changed so lately that it could change again
@@ -119,7 +136,7 @@ class HeadCache:
         if age < (_SETTLED_FINE_NS if signature.ctime_ns % _COARSE_NS else _SETTLED_NS):
             return
         with self._lock:
-            self._heads[signature[:2]] = (signature, head)
+            self._heads[signature[:2]] = Remembered(signature, head)
             if len(self._heads) > self._limit:
                 # Many at once: a dict looks for its first entry past all that were deleted there.
                 for oldest in list(islice(self._heads, 1 + self._limit // _EVICTED_SHARE)):

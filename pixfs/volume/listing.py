@@ -75,15 +75,21 @@ class Lister:
         self, directory: Node, found: Sequence[backing.Found], first: int
     ) -> tuple[list[bytes], list[int], list[os.stat_result], list[int]]:
         """Names, cookies, attributes and logical sizes of those that are still there."""
-        fd, device, knows = directory.fd, directory.key.dev, self._core.heads.knows
+        fd, device, remembered = directory.fd, directory.key.dev, self._core.heads.remembered
         names, cookies, stats, lengths = [], [], [], []
         for cookie, (name, number, is_file) in enumerate(found, first + 1):
+            known = remembered(device, number) if is_file else None
             try:
                 # One of them, not both, for nearly every file.
-                if is_file and not knows(device, number):
+                if is_file and known is None:
                     st, length = self._open(fd, name)
                 else:
-                    st, length = self._stat(fd, name)
+                    st = backing.stat_at(fd, name)
+                    length = st.st_size
+                    if known is not None and known.is_of(st):
+                        length = known.head.length
+                    elif length >= MIN_SIZE and stat.S_ISREG(st.st_mode):
+                        st, length = self._open(fd, name)
             except FileNotFoundError:
                 continue
             names.append(name)
@@ -91,13 +97,6 @@ class Lister:
             stats.append(st)
             lengths.append(length)
         return names, cookies, stats, lengths
-
-    def _stat(self, fd: int, name: bytes) -> tuple[os.stat_result, int]:
-        st = backing.stat_at(fd, name)
-        if st.st_size < MIN_SIZE or not stat.S_ISREG(st.st_mode):
-            return st, st.st_size
-        head = self._core.heads.get(Signature.of(st))
-        return (st, head.length) if head is not None else self._open(fd, name)
 
     def _open(self, fd: int, name: bytes) -> tuple[os.stat_result, int]:
         try:
@@ -121,10 +120,8 @@ class Lister:
         """Sees to what takes more than a look: files that are open, numbers that have changed
         hands."""
         gone = []
-        for index, (name, cookie, node, _, _) in enumerate(entries):
-            file = node.known_file if node is not None else None
-            if node is not None and (file is None or not file.is_open):
-                continue
+        for index in [i for i, entry in enumerate(entries) if _may_change(entry.node)]:
+            name, cookie, node, _, _ = entries[index]
             try:
                 if node is None:
                     fd = backing.open_path(directory.fd, name)
@@ -143,3 +140,11 @@ class Lister:
             return st, st.st_size
         st, head = node.file.look()
         return st, head.length
+
+
+def _may_change(node: Node | None) -> bool:
+    """Whether more than a look is needed to tell what an entry's node shows."""
+    if node is None:
+        return True
+    file = node.known_file
+    return file is not None and file.is_open

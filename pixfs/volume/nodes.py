@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 # What going by a name raises when the name, or the directory it was in, is no longer there.
 LOST = (FileNotFoundError, NotADirectoryError, StaleNodeError)
 
+# Of a mode; a call for it would cost as much as the rest of looking at a node that is known.
+_KIND_BITS = 0o170000
+
 
 class Node:
     """A file, directory or special file of the volume; opaque to its users.
@@ -105,6 +108,10 @@ class Node:
         if parent is not None and self._parent is parent and self._name == name:
             return True
         return bool(self._other_names) and (parent, name) in self._other_names
+
+    def is_listed_as(self, parent: Node, name: bytes, mode: int) -> bool:
+        """Whether that is the first of its names, and it is of the kind that ``mode`` tells."""
+        return self._parent is parent and self._name == name and self.kind == mode & _KIND_BITS
 
     @property
     def fd(self) -> int:
@@ -186,10 +193,14 @@ class NodeTable:
         with self._lock:
             for name, st in zip(names, stats, strict=True):
                 node = self._nodes.get(self._place(st.st_dev, st.st_ino))
-                if node is None or _is_known_as(node, st, parent, name):
-                    nodes.append(self._count(node, st, parent, name))
+                if node is not None and node.is_listed_as(parent, name, st.st_mode):
+                    # As nearly all are that were listed before.
+                    node.lookups += 1
+                elif node is None or _is_known_as(node, st, parent, name):
+                    node = self._count(node, st, parent, name)
                 else:
-                    nodes.append(None)
+                    node = None
+                nodes.append(node)
         return nodes
 
     def _place(self, device: int, number: int) -> int | Key:
