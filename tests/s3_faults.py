@@ -157,6 +157,9 @@ class _Handler(BaseHTTPRequestHandler):
                 has_length |= name.lower() == "content-length"
         if not has_length:
             self.send_header("Content-Length", str(len(answer.body)))
+        if self.close_connection:
+            # A client that is not told may send its next request before it notices.
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer.body[:size])
