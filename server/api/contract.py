@@ -225,8 +225,8 @@ def _without_none(hint: Any) -> tuple[Any, bool]:  # noqa: ANN401
     return hint, False
 
 
-def read_fields(kind: type[F], pairs: Iterable[tuple[str, str]]) -> F:
-    """A dataclass from the names and values of a form or a query.
+def read_fields(kind: type[F], pairs: Iterable[tuple[str, str]], *, is_form: bool) -> F:
+    """A dataclass from the names and values of a form, or else of a query.
 
     Raises InvalidValue for a name that is unknown, missing, or given twice where one is meant,
     and for a value that is not of the field's type.
@@ -238,8 +238,9 @@ def read_fields(kind: type[F], pairs: Iterable[tuple[str, str]]) -> F:
     for facts in facts_of(kind):
         texts = given.pop(facts.name, [])
         if facts.many and (texts or not facts.optional):
-            # One empty text is the empty list: a form cannot say it in another way.
-            kept = [] if texts == [""] else texts
+            # One empty text is the empty list: a form cannot say it in another way. A query leaves
+            # a filter out that it does not want.
+            kept = [] if is_form and texts == [""] else texts
             read[facts.name] = tuple(_value(facts, text) for text in kept)
         elif len(texts) > 1:
             raise InvalidValue(facts.name, "given more than once")

@@ -75,6 +75,15 @@ async def test_only_forms_are_taken(as_admin: PixMover, kind: str | None) -> Non
     assert (status, problem["code"]) == (415, "unsupported-media-type")
 
 
+async def test_a_filter_is_left_out_not_left_empty(as_admin: PixMover) -> None:
+    """The document's list of kinds has no empty one; a form says the empty list so, a query not."""
+    answer = await as_admin.http.get("/jobs?kind=")
+    assert answer.status_code == 400
+    assert (answer.json()["code"], answer.json()["field"]) == ("invalid-value", "kind")
+    status, account = await send(as_admin, "/account", b"notify=", method="PUT")
+    assert (status, account["notify"]) == (200, [])
+
+
 async def test_a_form_may_name_its_character_set(as_admin: PixMover) -> None:
     kind = "Application/X-WWW-Form-Urlencoded; charset=UTF-8"
     status, user = await send(as_admin, "/account", b"full_name=Ad%C3%A0", kind, method="PUT")

@@ -151,7 +151,7 @@ async def _answer(
         if is_cross_site(request, dict(pairs), in_session=endpoint.needs is not None):
             return _problem(CROSS_SITE)
         pairs = [(name, text) for name, text in pairs if name != "csrf_token"]
-    taken = read_fields(endpoint.takes, pairs)
+    taken = read_fields(endpoint.takes, pairs, is_form=endpoint.changes)
     tokens: list[str] = []
     call = Call(core, files, actor, token_of(request), path, tokens.append)
     response = _json(200, render(await endpoint.handler(call, taken)))
