@@ -2,9 +2,9 @@
 
 Handing a call to a thread and coming back by way of the event loop costs more than most calls
 themselves. For a call that is short as a rule, the loop's thread waits a moment instead
-(`WorkerThreads.promptly`): a millisecond at most, however long the storage takes, and for a while
-not at all after a call that held up other requests for longer than handing it over would have
-cost. The call is then made by a thread that is kept on the processor of the loop's thread
+(`WorkerThreads.promptly`): ten milliseconds at most, however long the storage takes, and for a
+while not at all after a call that held up other requests for longer than handing it over would
+have cost. The call is then made by a thread that is kept on the processor of the loop's thread
 (`_Companion`).
 """
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_PATIENCE_MS = 1
+# Past the scheduler's next tick: a timer that comes before it would be set in the processor, and
+# taken back, for each call, which in a virtual machine costs as much as all else of handing over.
+_PATIENCE_MS = 10
 # What handing a call over and coming back costs all the requests together.
 _SHORT_S = 0.0002
 # How many calls are handed over without a wait after one that took too long or kept others waiting.
