@@ -170,7 +170,9 @@ def _measure(places: Sequence[Place], frames: Sequence[bytes], rounds: int) -> R
             workloads.write_frames(folder, frames, fsync=True)
             if isinstance(place, PixFSMount) and place.compresses:
                 _await_encoded(_paths(folder, frames))
-                _compress_backlog(place, folder, frames, results)
+                _compress_backlog(place, folder, frames, Metric.BACKLOG, results)
+                with place.on_one_core():
+                    _compress_backlog(place, folder, frames, Metric.BACKLOG_ON_ONE, results)
         for place in _rotated(places, number):
             _read(place, place.root / f"round{number}", frames, plan, results)
     return results
@@ -210,7 +212,7 @@ def _write(
 
 
 def _compress_backlog(
-    place: PixFSMount, folder: Path, frames: Sequence[bytes], results: Results
+    place: PixFSMount, folder: Path, frames: Sequence[bytes], metric: Metric, results: Results
 ) -> None:
     """Have the mount compress several sequences while nobody reads or writes."""
     place.limit_reading("0")
@@ -224,7 +226,7 @@ def _compress_backlog(
     place.limit_reading("unlimited")
     _await_encoded(paths)
     amount = _BACKLOG * sum(map(len, frames)) / 1e6
-    results.add(place.name, Metric.BACKLOG, amount / (time.perf_counter() - start))
+    results.add(place.name, metric, amount / (time.perf_counter() - start))
     for number in range(_BACKLOG):
         shutil.rmtree(folder / f"backlog{number}")
 

@@ -26,6 +26,7 @@ class Metric(Enum):
     HEAD = ("open, read 2 KiB, close, cold, us", True)
     ENCODE = ("written until compressed, MB/s", False)
     BACKLOG = ("a backlog compressed, MB/s", False)
+    BACKLOG_ON_ONE = ("a backlog compressed by one core, MB/s", False)
     LIST = ("ls -l, files/s", False)
     FIND = ("find, files/s", False)
     PEAK = ("largest resident memory, MB", True)

@@ -11,9 +11,14 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.errors import BenchError, MissingToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MOUNT_TIMEOUT_S = 120.0
 _ENDING_TIMEOUT_S = 600.0
@@ -110,6 +115,22 @@ class PixFSMount(Place):
     def limit_reading(self, rate: str) -> None:
         """Set the mount's limit on reading, which holds for conversions, too."""
         os.setxattr(self.root, "user.pixfs.throttle.read", rate.encode())
+
+    @contextmanager
+    def on_one_core(self) -> Iterator[None]:
+        """Its daemon does with one processor meanwhile."""
+        allowed = os.sched_getaffinity(0)
+        self._keep_to({min(allowed)})
+        try:
+            yield
+        finally:
+            self._keep_to(allowed)
+
+    def _keep_to(self, processors: set[int]) -> None:
+        for thread in os.listdir(f"/proc/{self.pid}/task"):
+            # One that has ended needs none.
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), processors)
 
     @property
     def compresses(self) -> bool:
