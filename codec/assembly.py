@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    Memory = Callable[[int], NDArray[np.uint8]]
+
+
+def fresh(size: int) -> NDArray[np.uint8]:
+    """So many bytes of new memory."""
+    return np.empty(size, np.uint8)
 
 
 class Assembly:
@@ -24,9 +33,12 @@ class Assembly:
     Memory: pages that are never written to are not taken from the system.
     """
 
-    def __init__(self, room: int, most: int) -> None:
-        """``room`` bytes before the blocks, and ``most`` for them, are never exceeded."""
-        self._whole = np.empty(room + most, np.uint8)
+    def __init__(self, room: int, most: int, memory: Memory = fresh) -> None:
+        """``room`` bytes before the blocks, and ``most`` for them, are never exceeded.
+
+        ``memory`` gives so many bytes to put them in, whatever is in those.
+        """
+        self._whole = memory(room + most)
         self._view = self._whole.data
         self._first = room
         self._stop = room

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -10,7 +11,7 @@ import numpy as np
 import xxhash
 
 from codec import redo
-from codec.assembly import Assembly
+from codec.assembly import Assembly, fresh
 from codec.container import (
     HEAD_SIZE,
     Directory,
@@ -30,7 +31,7 @@ from codec.parallel import spread
 from codec.pieces import SIDE_BLOCK, Extent, Piece, cut, side_pieces
 from codec.reader import Reader, as_array, redone_head
 from codec.running_hash import RunningHash
-from codec.tile import decode_tile, feature_of, tile_parts
+from codec.tile import decode_tile, feature_of, slack_bytes, tile_parts
 from codec.types import Block, BlockKind, Element, Encoded, Layout, Level, Probe
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def encode(
     verify: bool = True,
     encoded_at: str | None = None,
     before_piece: Callable[[], None] | None = None,
+    memory: Callable[[int], NDArray[np.uint8]] | None = None,
 ) -> Encoded:
     """Encode a whole file into a container.
 
@@ -108,7 +110,9 @@ def encode(
     file's bytes stand in it as they are and ``reason`` says why. ``encoded_at`` (ISO 8601) is
     recorded when given. With ``verify`` the container is decoded and compared before it is
     returned. ``before_piece`` is called before each tile and each run of other bytes, in the thread
-    that is to encode it; what it raises breaks the encoding off and is raised.
+    that is to encode it; what it raises breaks the encoding off and is raised. ``memory`` gives so
+    many bytes, whatever is in them, that the container is put into and shares: for who encodes
+    one file after another, and has no use for a container once the next is made.
 
     Any thread may call this; the work is done without the GIL on up to ``threads`` threads.
     Memory: the buffer, the container, and some 20 MB a thread.
@@ -125,7 +129,7 @@ def encode(
     info = {"codec": CODEC_NAME, "level": level}
     if encoded_at is not None:
         info["encoded_at"] = encoded_at
-    encoder = _Encoder(source, EFFORTS[level], threads, verify, before_piece)
+    encoder = _Encoder(source, EFFORTS[level], threads, verify, before_piece, memory)
     try:
         layout = find_layout(view)
         container = encoder.coded(info, layout)
@@ -147,6 +151,22 @@ class _Coded:
     feature: str | None = None
 
 
+class _Scratch(threading.local):
+    """Memory of each thread's own for what it decodes only to compare it."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def room(self, size: int) -> NDArray[np.uint8]:
+        """So many bytes, whatever is in them; until the thread asks again."""
+        if self._bytes.size < size:
+            self._bytes = np.empty(size, np.uint8)
+        return self._bytes[:size]
+
+
+_scratch = _Scratch()
+
+
 class _Encoder:
     """One file on its way into a container."""
 
@@ -157,6 +177,7 @@ class _Encoder:
         threads: int,
         verify: bool,
         before_piece: Callable[[], None] | None,
+        memory: Callable[[int], NDArray[np.uint8]] | None,
     ) -> None:
         self._source = source
         self._view = source.data
@@ -165,6 +186,7 @@ class _Encoder:
         self._verify = verify
         self._before_piece = before_piece
         self._refused: list[str] = []
+        self._memory = memory or fresh
         self._assembly = Assembly(0, 0)
         self.hash = b""
 
@@ -223,7 +245,7 @@ class _Encoder:
         """Make room for a container of ``pieces``: none takes more than its bytes of the file."""
         blocks = sum(len(piece.extents) for piece in pieces)
         most = self._source.size + blocks * len(redone_head(b""))
-        self._assembly = Assembly(HEAD_SIZE + directory_room(directory, blocks), most)
+        self._assembly = Assembly(HEAD_SIZE + directory_room(directory, blocks), most, self._memory)
 
     def _put(
         self, kind: BlockKind, extent: Extent, parts: _Parts, feature: str | None = None
@@ -259,7 +281,7 @@ class _Encoder:
             if length >= piece.length:
                 return [self._side(extent) for extent in piece.extents]
             if self._verify:
-                self._check(b"".join(parts), parameters, piece, element, originals)
+                self._check(parts, parameters, piece, element, originals)
             first = [redone_head(parameters[0]), *parts] if element.method else parts
             feature = feature_of(parts[0])
             blocks = [self._put(BlockKind.TILE, piece.extents[0], first, feature)]
@@ -282,14 +304,17 @@ class _Encoder:
 
     def _check(
         self,
-        tile: bytes,
+        parts: _Parts,
         parameters: list[bytes],
         piece: Piece,
         element: Element,
         originals: list[NDArray[np.uint8]],
     ) -> None:
-        """Raise VerifyError unless a tile decodes to the file's own bytes."""
-        decoded = decode_tile(tile, piece.rows, element)
+        """Raise VerifyError unless a tile, joined, decodes to the file's own bytes."""
+        slack = slack_bytes(element.width)
+        tile = b"".join((*parts, bytes(slack)))
+        room = None if element.method else _scratch.room(sum(rows.size for rows in originals))
+        decoded = decode_tile(tile, piece.rows, element, room, len(tile) - slack)
         for rows, more, original in zip(decoded, parameters, originals, strict=True):
             result = rows
             if element.method:

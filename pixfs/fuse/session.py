@@ -197,7 +197,11 @@ class Session:
     async def _give_memory_back(self) -> None:
         while True:
             await trio.sleep(memory.TRIM_EVERY_S)
-            await trio.to_thread.run_sync(memory.trim, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(self._trim, abandon_on_cancel=True)
+
+    def _trim(self) -> None:
+        self._volume.trim()
+        memory.trim()
 
     @property
     def _mountpoint(self) -> str:

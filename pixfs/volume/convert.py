@@ -9,10 +9,9 @@ from __future__ import annotations
 import enum
 import errno
 import logging
-import mmap
 import os
 import threading
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -34,6 +33,7 @@ from pixfs.volume.errors import (
 from pixfs.volume.heads import Kind, read_head
 from pixfs.volume.locks import exclusive
 from pixfs.volume.metadata import copy_metadata
+from pixfs.volume.pages import Lender, Loan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,16 +97,6 @@ class _Source:
         return self.signature.size - self.base
 
 
-def _pages(size: int) -> memoryview:
-    """Memory for a file's bytes: pages that the reading fills, few and large where the kernel has
-    them. A bytearray is cleared first, for milliseconds in which no other thread gets the
-    interpreter."""
-    pages = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):
-        pages.madvise(mmap.MADV_HUGEPAGE)
-    return memoryview(pages)[:size]
-
-
 class Converter:
     """Converts files of one volume; any number of threads may."""
 
@@ -114,6 +104,12 @@ class Converter:
         self._core = core
         self._budget = ByteBudget(core.policy.encode_bytes)
         self._encoders = threading.BoundedSemaphore(core.policy.encode_threads)
+        # The source and the container of each that is under way.
+        self._lender = Lender(2 * core.policy.encode_threads)
+
+    def trim(self) -> None:
+        """Gives memory back that no conversion has used since the last call."""
+        self._lender.trim()
 
     def convert(
         self, node: Node, *, threads: int = 1, priority: Priority = Priority.BACKGROUND
@@ -189,12 +185,18 @@ class Converter:
         elif source.length > core.policy.encode_bytes:
             return self._leave(file, source, "unsupported: too large to be compressed in memory")
         self._check_space(source)
-        with self._budget.reserved(source.length):
-            encoded = self._encode(source, threads, priority)
-            core.on_step("encoded")
-            if encoded.reason is not None and source.kind is Kind.RAW:
-                return self._leave(file, source, encoded.reason)
-            self._store(file, source, encoded, priority)
+        with self._budget.reserved(source.length), self._lender.lending() as loan:
+            return self._encode_and_store(file, source, loan, threads, priority)
+
+    def _encode_and_store(
+        self, file: LogicalFile, source: _Source, loan: Loan, threads: int, priority: Priority
+    ) -> Result:
+        core = self._core
+        encoded = self._encode(source, loan, threads, priority)
+        core.on_step("encoded")
+        if encoded.reason is not None and source.kind is Kind.RAW:
+            return self._leave(file, source, encoded.reason)
+        self._store(file, source, encoded, priority)
         core.stats.add("converted" if encoded.reason is None else "verbatim")
         core.stats.add("bytes_in", source.length)
         core.stats.add("bytes_out", len(encoded.container))
@@ -206,8 +208,10 @@ class Converter:
         if room.f_bavail * room.f_frsize < needed:
             raise NoSpaceError("waits for free space")
 
-    def _encode(self, source: _Source, threads: int, priority: Priority) -> codec.Encoded:
-        original = _pages(source.length)
+    def _encode(
+        self, source: _Source, loan: Loan, threads: int, priority: Priority
+    ) -> codec.Encoded:
+        original = loan.room(source.length).data
         for start, stop in self._paced(self._core.throttle.read, source, source.length, priority):
             piece = original[start:stop]
             if backing.pread_into(source.fd, piece, source.base + start) != stop - start:
@@ -223,6 +227,7 @@ class Converter:
                 threads=threads,
                 encoded_at=encoded_at,
                 before_piece=self._go_on,
+                memory=loan.room,
             )
 
     def _go_on(self) -> None:

@@ -112,6 +112,10 @@ class Scheduler:
         if not self.queue.put(node, delay_s):
             self._core.nodes.unpin(node)
 
+    def trim(self) -> None:
+        """Gives memory back that no conversion has used since the last call. Any thread."""
+        self._converter.trim()
+
     # On demand
 
     def convert_now(self, node: Node) -> Result:

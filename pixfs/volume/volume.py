@@ -204,6 +204,10 @@ class Volume:
         free space do not count."""
         return self._scheduler.queue.is_idle()
 
+    def trim(self) -> None:
+        """Gives memory back that no conversion has used since the last call."""
+        self._scheduler.trim()
+
     def wait_idle(self, timeout_s: float | None = None) -> bool:
         """Waits until idle; False if that takes longer than ``timeout_s`` (real time)."""
         return self._scheduler.queue.wait_idle(timeout_s)

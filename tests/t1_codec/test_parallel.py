@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import threading
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +15,9 @@ from codec import decompress, encode
 from codec.parallel import spread
 from codec.synthetic import dpx_frame
 from codec.workspace import workspace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @settings(max_examples=50)
@@ -38,6 +44,23 @@ def test_the_first_failure_is_raised_and_ends_the_work(threads: int) -> None:
     assert caught.value.args == (5,)
     assert len(begun) < 6 + threads
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("is_frame", [True, False], ids=["frame", "verbatim"])
+def test_a_container_is_put_into_the_memory_that_is_given(threads: int, is_frame: bool) -> None:
+    """Whatever is in it."""
+    data = dpx_frame(1024, 600) if is_frame else random.Random(1).randbytes(100_000)
+    given: list[NDArray[np.uint8]] = []
+
+    def memory(size: int) -> NDArray[np.uint8]:
+        given.append(np.full(size, 0xA5, np.uint8))
+        return given[-1]
+
+    encoded = encode(data, threads=threads, memory=memory)
+    assert bytes(encoded.container) == bytes(encode(data).container)
+    (room,) = given
+    assert np.shares_memory(room, np.frombuffer(encoded.container, np.uint8))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
