@@ -20,6 +20,7 @@ class Metric(Enum):
     READ_COLD = ("sequential read, cold, MB/s", False)
     AHEAD = ("frames decoded ahead of that, %", False)
     READ_WARM = ("sequential read, warm, MB/s", False)
+    READ_OPEN = ("the same, kept open, MB/s", False)
     RANDOM = ("random preads 4 KiB-1 MiB, cold, MB/s", False)
     FRAME = ("a whole frame at random, cold, ms", True)
     FIRST = ("first frame after mounting, cold, ms", True)
