@@ -34,8 +34,12 @@ R = TypeVar("R")
 _PATIENCE_MS = 10
 # What handing a call over and coming back costs all the requests together.
 _SHORT_S = 0.0002
-# How many calls are handed over without a wait after one that took too long or kept others waiting.
+# How many calls are handed over without a wait after one that took too long or kept others waiting;
+# several times as many, up to a limit, after each one that takes too long when it is tried again:
+# where the storage is slow, the loop's thread has no time to wait.
 _WARY_CALLS = 8
+_WARIER = 4
+_WARIEST_CALLS = 512
 _libc = ctypes.PyDLL(None)
 
 
@@ -60,6 +64,7 @@ class WorkerThreads:
         self.conversions = trio.CapacityLimiter(max(2, cpus))
         self.is_request_waiting: Callable[[], bool] = lambda: False
         self._wary = 0
+        self._wary_next = _WARY_CALLS
         self._companion: _Companion | None = None
 
     async def promptly(
@@ -76,11 +81,14 @@ class WorkerThreads:
             begun = time.monotonic()
             result = companion.make(handed, _PATIENCE_MS)
             took_s = time.monotonic() - begun
-            if result is None or (took_s > _SHORT_S and self.is_request_waiting()):
-                self._wary = _WARY_CALLS
             if result is None:
+                self._wary = self._wary_next
+                self._wary_next = min(self._wary_next * _WARIER, _WARIEST_CALLS)
                 companion.leave()
                 return cast("R", await handed.returned())
+            self._wary_next = _WARY_CALLS
+            if took_s > _SHORT_S and self.is_request_waiting():
+                self._wary = _WARY_CALLS
             # Only now: one that a signal's handler kept us from waiting for has a result left.
             self._companion = companion
             return cast("R", result.unwrap())

@@ -178,6 +178,40 @@ async def test_prompt_calls_share_a_thread_beside_the_loop_until_one_takes_long(
     await trio.to_thread.run_sync(first.join)
 
 
+async def test_a_storage_that_stays_slow_is_hardly_ever_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten milliseconds of the loop's thread for every nine calls would be most of its time."""
+    monkeypatch.setattr("pixfs.fuse.threads._PATIENCE_MS", 0)
+    threads = WorkerThreads()
+    may_end = threading.Event()
+    may_end.set()
+    waits: list[int] = []
+    make = fuse_threads._Companion.make
+
+    def slow(*given: Any) -> Any:  # noqa: ANN401
+        waits.append(number)
+        may_end.clear()
+        result = make(*given)
+        may_end.set()
+        return result
+
+    monkeypatch.setattr(fuse_threads._Companion, "make", slow)
+    for number in range(800):  # noqa: B007 - the closure's
+        await threads.promptly(threads.data, may_end.wait)
+    assert waits == [0, 9, 42, 171, 684]
+    # One that was short is the end of that.
+    monkeypatch.setattr("pixfs.fuse.threads._PATIENCE_MS", 60_000)
+    monkeypatch.setattr(fuse_threads._Companion, "make", make)
+    threads._wary = 0
+    await threads.promptly(threads.data, may_end.wait)
+    monkeypatch.setattr("pixfs.fuse.threads._PATIENCE_MS", 0)
+    monkeypatch.setattr(fuse_threads._Companion, "make", slow)
+    for number in range(1000, 1020):  # noqa: B007 - the closure's
+        await threads.promptly(threads.data, may_end.wait)
+    assert waits[5:] == [1000, 1009]
+
+
 async def test_the_thread_beside_the_loop_ends_with_its_owner() -> None:
     threads = WorkerThreads()
     with pytest.MonkeyPatch.context() as patched:
