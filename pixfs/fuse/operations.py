@@ -30,11 +30,10 @@ from pixfs.fuse.threads import Turn, WorkerThreads, in_thread
 from pixfs.volume import Caller, Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from pixfs.volume import DirHandle, Handle, Node, Volume
     from pixfs.volume.attributes import Buffer
-    from pixfs.volume.listing import Entry
 
 log = logging.getLogger(__name__)
 
@@ -395,24 +394,28 @@ class Operations(pyfuse3.Operations):
     def _fill(
         self, directory: DirHandle, inode: Inode, start: int, token: pyfuse3.ReaddirToken
     ) -> None:
-        attributes, entries, told = ListedAttributes(), directory.entries(start), 0
-        while (found := _next(entries, told)) is not None:
-            name, cookie, node, st, length = found
-            told += 1
-            if node is None or st is None:
-                number = inode.number if name == b"." else inode.parent
-                if not pyfuse3.readdir_reply(
-                    token, name, bare_attributes(number, modes.S_IFDIR), cookie
-                ):
-                    return
-                continue
-            # The kernel counts each entry that it is told of as looked up.
-            known = self.inodes.remember(node, node.ino, inode.number)
-            entry = attributes.of(known, st, length)
-            if not pyfuse3.readdir_reply(token, name, entry, cookie):
-                self.inodes.forget(known.number, 1)
-                self._volume.release_refs(node, 1)
-                return
+        attributes, told = ListedAttributes(), 0
+        try:
+            for name, cookie, node, st, length in directory.entries(start):
+                if node is None or st is None:
+                    number = inode.number if name == b"." else inode.parent
+                    bare = bare_attributes(number, modes.S_IFDIR)
+                    if not pyfuse3.readdir_reply(token, name, bare, cookie):
+                        return
+                else:
+                    # The kernel counts each entry that it is told of as looked up.
+                    known = self.inodes.remember(node, node.ino, inode.number)
+                    entry = attributes.of(known, st, length)
+                    if not pyfuse3.readdir_reply(token, name, entry, cookie):
+                        self.inodes.forget(known.number, 1)
+                        self._volume.release_refs(node, 1)
+                        return
+                told += 1
+        except OSError:
+            # What fails after the first one fails again, alone, at the beginning of the next reply:
+            # an error in place of a reply would leave its entries counted as looked up.
+            if not told:
+                raise
 
     @answered
     async def releasedir(self, fh: int) -> None:
@@ -468,20 +471,6 @@ def _owner(ctx: pyfuse3.RequestContext) -> Owner:
 
 def _caller(ctx: pyfuse3.RequestContext) -> Caller:
     return Caller(uid=ctx.uid, gid=ctx.gid)
-
-
-def _next(entries: Iterator[Entry], told: int) -> Entry | None:
-    """The next entry of a reply that holds so many already, None at the end.
-
-    What fails after the first one fails again, alone, at the beginning of the next reply: an
-    error in place of a reply would leave its entries counted as looked up.
-    """
-    try:
-        return next(entries, None)
-    except OSError:
-        if not told:
-            raise
-        return None
 
 
 def _close(inode: Inode, release: Callable[[], None]) -> None:
