@@ -29,10 +29,9 @@ def growth(samples: Sequence[Sample]) -> list[str]:
     cache of decoded blocks does not count, it has a budget; nor do samples from before it was
     full, since the gaps between its blocks come with them. Too few samples say nothing.
     """
-    full = FULL_SHARE * max(s.cache for s in samples)
-    full_at = next(s.at for s in samples if s.cache >= full)
-    begin = max(samples[0].at + WARM_UP_S, full_at)
-    samples = [s for s in samples if s.at >= begin]
+    full = FULL_SHARE * max((s.cache for s in samples), default=0)
+    full_at = min((s.at for s in samples if s.cache >= full), default=0.0)
+    samples = [s for s in samples if s.at >= max(samples[0].at + WARM_UP_S, full_at)]
     if len(samples) < _FEWEST:
         return []
     quarter = len(samples) // 4

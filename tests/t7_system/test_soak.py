@@ -28,6 +28,7 @@ def samples(memory: list[int], files: list[int] | None = None, cache: int = 0) -
 
 
 def test_what_grows_is_told() -> None:
+    assert growth([]) == []
     assert growth(samples([300] * 40)) == []
     # The first ninety seconds do not count.
     assert growth(samples([*range(0, 270, 30), *[300] * 31])) == []
