@@ -18,8 +18,6 @@ import struct
 import sys
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 if TYPE_CHECKING:
     from pixfs.volume.attributes import Buffer
 
@@ -153,24 +151,6 @@ def pread_into(fd: int, buf: memoryview, offset: int) -> int:
             break
         done += count
     return done
-
-
-def pread_nowait(fd: int, size: int, offset: int) -> memoryview | None:
-    """Reads from the page cache only; None when that would have to wait (or cannot be told)."""
-    # Not a bytearray: clearing that takes as long as copying the bytes does.
-    buf = np.empty(size, np.uint8).data
-    try:
-        count = os.preadv(fd, [buf], offset, os.RWF_NOWAIT)
-    except OSError:
-        return None
-    if count < size and offset + count < os.fstat(fd).st_size:
-        return None
-    return buf[:count]
-
-
-def will_read(fd: int) -> None:
-    """All of the file is going to be read soon: a hint, which starts the reading."""
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def pwrite(fd: int, buf: Buffer, offset: int) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import codec
 from codec import CodecError
-from pixfs.volume import backing
+from pixfs.volume import backing, pagecache
 from pixfs.volume.attributes import Signature
 from pixfs.volume.errors import OvertakenError, from_codec, oserror
 from pixfs.volume.heads import Head, Kind, read_head
@@ -152,7 +152,7 @@ class RawContent(Content):
         return backing.pread(self.fd, size, offset + self.base)
 
     def read_cached(self, offset: int, size: int) -> Buffer | None:
-        return backing.pread_nowait(self.fd, size, offset + self.base)
+        return pagecache.pread_nowait(self.fd, size, offset + self.base)
 
 
 class _FixedContent(Content):

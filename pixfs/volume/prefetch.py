@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec
 
 from codec import CodecError
-from pixfs.volume import backing
+from pixfs.volume import backing, pagecache
 from pixfs.volume.contents import ContainerContent, RawContent
 from pixfs.volume.playback import Playback
 
@@ -221,4 +221,4 @@ class Prefetcher:
 
 def _hint(content: Content) -> None:
     if isinstance(content, RawContent):
-        backing.will_read(content.fd)
+        pagecache.will_read(content.fd)
