@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -33,6 +32,7 @@ from codec.reader import Reader, as_array, redone_head
 from codec.running_hash import RunningHash
 from codec.tile import decode_tile, feature_of, slack_bytes, tile_parts
 from codec.types import Block, BlockKind, Element, Encoded, Layout, Level, Probe
+from codec.workspace import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,9 +40,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
+    from codec.assembly import Memory
     from codec.formats.base import Format
 
 _Parts: TypeAlias = "Sequence[memoryview | bytes]"
+
+# Tiles that are decoded only to be compared.
+_decoded = Scratch()
 
 CODEC_NAME = "pxf-1"
 TOO_SMALL = 4096
@@ -102,7 +106,7 @@ def encode(
     verify: bool = True,
     encoded_at: str | None = None,
     before_piece: Callable[[], None] | None = None,
-    memory: Callable[[int], NDArray[np.uint8]] | None = None,
+    memory: Memory = fresh,
 ) -> Encoded:
     """Encode a whole file into a container.
 
@@ -151,22 +155,6 @@ class _Coded:
     feature: str | None = None
 
 
-class _Scratch(threading.local):
-    """Memory of each thread's own for what it decodes only to compare it."""
-
-    def __init__(self) -> None:
-        self._bytes = np.empty(0, np.uint8)
-
-    def room(self, size: int) -> NDArray[np.uint8]:
-        """So many bytes, whatever is in them; until the thread asks again."""
-        if self._bytes.size < size:
-            self._bytes = np.empty(size, np.uint8)
-        return self._bytes[:size]
-
-
-_scratch = _Scratch()
-
-
 class _Encoder:
     """One file on its way into a container."""
 
@@ -177,7 +165,7 @@ class _Encoder:
         threads: int,
         verify: bool,
         before_piece: Callable[[], None] | None,
-        memory: Callable[[int], NDArray[np.uint8]] | None,
+        memory: Memory,
     ) -> None:
         self._source = source
         self._view = source.data
@@ -186,7 +174,7 @@ class _Encoder:
         self._verify = verify
         self._before_piece = before_piece
         self._refused: list[str] = []
-        self._memory = memory or fresh
+        self._memory = memory
         self._assembly = Assembly(0, 0)
         self.hash = b""
 
@@ -313,7 +301,7 @@ class _Encoder:
         """Raise VerifyError unless a tile, joined, decodes to the file's own bytes."""
         slack = slack_bytes(element.width)
         tile = b"".join((*parts, bytes(slack)))
-        room = None if element.method else _scratch.room(sum(rows.size for rows in originals))
+        room = None if element.method else _decoded.room(sum(rows.size for rows in originals))
         decoded = decode_tile(tile, piece.rows, element, room, len(tile) - slack)
         for rows, more, original in zip(decoded, parameters, originals, strict=True):
             result = rows

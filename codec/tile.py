@@ -6,7 +6,6 @@ The payload's layout is in docs/format/container-v1.md, "Tiles".
 from __future__ import annotations
 
 import struct
-import threading
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ from codec.rows import (
     unpack_segment,
 )
 from codec.values import parse_values, reduce_values
-from codec.workspace import workspace
+from codec.workspace import Scratch, workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,8 +66,8 @@ _FEATURES = {
 _FIXED = struct.Struct("<BBHIII")
 _MAX_HEAD = 1 << 24
 _LARGE = 1 << 16
-_KEPT_BUFFER = 1 << 23
-_local = threading.local()
+# Payloads that had to be copied.
+_payloads = Scratch()
 _TINY = 1 / 32
 """Bytes a sample below which the heads of mode 6 cost more than it can gain."""
 _CLEAN = 1 / 4
@@ -332,13 +331,8 @@ def _with_slack(payload: memoryview, start: int, stop: int, slack: int) -> NDArr
     size = stop - start
     if stop + slack <= len(payload):
         return np.frombuffer(payload, np.uint8, size + slack, start)
-    buffer: NDArray[np.uint8] | None = getattr(_local, "buffer", None)
-    if buffer is None or buffer.size < size + slack:
-        buffer = np.empty(size + slack, np.uint8)
-        if buffer.size <= _KEPT_BUFFER:
-            _local.buffer = buffer
-    buffer[:size] = np.frombuffer(payload[start:stop], np.uint8)
-    buffer[size : size + slack] = 0
-    data = buffer[: size + slack]
+    data = _payloads.room(size + slack)
+    data[:size] = np.frombuffer(payload[start:stop], np.uint8)
+    data[size:] = 0
     data.setflags(write=False)
     return data

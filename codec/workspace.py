@@ -26,6 +26,9 @@ _MOST_KEPT = 2 * (os.cpu_count() or 1) + 4
 """Each core works on one; a frame's tiles have one shape, but for the first and the last of them,
 and levels cut frames into tiles of their own shapes."""
 
+_KEPT_SCRATCH = 1 << 23
+"""Bytes of a thread's scratch memory that are kept at most."""
+
 
 @dataclass(slots=True, eq=False)
 class Workspace:
@@ -48,6 +51,21 @@ class Workspace:
     table: NDArray[np.uint32]
     deep: DeepArrays | None = None
     halves: HalfArrays | None = None
+
+
+class Scratch(threading.local):
+    """Memory of each thread's own that holds something for as long as one tile is worked on."""
+
+    def __init__(self) -> None:
+        self._kept = np.empty(0, np.uint8)
+
+    def room(self, size: int) -> NDArray[np.uint8]:
+        """So many bytes, whatever is in them; the thread's until it asks again."""
+        if size > _KEPT_SCRATCH:
+            return np.empty(size, np.uint8)
+        if self._kept.size < size:
+            self._kept = np.empty(size, np.uint8)
+        return self._kept[:size]
 
 
 _lock = threading.Lock()

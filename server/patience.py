@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import random
 
-__all__ = ["LONGEST", "patience_s"]
+__all__ = ["patience_s"]
 
 # A wait at most, as a multiple of what is owed.
-LONGEST = 1.5
+_LONGEST = 1.5
 
 
 def patience_s(owed_s: float) -> float:
-    """Seconds from ``owed_s`` to `LONGEST` times as many, all equally likely."""
-    return owed_s * random.uniform(1.0, LONGEST)
+    """Seconds from ``owed_s`` to half as many more, all equally likely."""
+    return owed_s * random.uniform(1.0, _LONGEST)

@@ -88,7 +88,7 @@ def measured(data: Path, *, tells: bool = True) -> Iterator[Serve]:
         running.process.terminate()
         _, errors = running.process.communicate(timeout=WAIT_S)
         if errors and tells:
-            pass
+            sys.stderr.write(f"the server said:\n{errors}\n")
 
 
 def pixfs_user(data: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:

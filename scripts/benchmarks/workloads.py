@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 MIB = 1 << 20
@@ -66,13 +67,20 @@ def read_open_frames(folder: Path, count: int) -> float:
     Of frames that are in memory, no daemon takes part in that.
     """
     buffer = bytearray(MIB)
-    descriptors = [os.open(frame_path(folder, number), os.O_RDONLY) for number in range(count)]
-    try:
+    with _opened(folder, count) as descriptors:
         start = time.perf_counter()
         for descriptor in descriptors:
             while os.readv(descriptor, [buffer]):
                 pass
         return time.perf_counter() - start
+
+
+@contextmanager
+def _opened(folder: Path, count: int) -> Iterator[list[int]]:
+    """Descriptors of the frames."""
+    descriptors = [os.open(frame_path(folder, number), os.O_RDONLY) for number in range(count)]
+    try:
+        yield descriptors
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -98,15 +106,11 @@ def plan_accesses(count: int, frame_bytes: int, accesses: int) -> list[Access]:
 
 def random_preads(folder: Path, count: int, plan: Sequence[Access]) -> float:
     """Do the accesses on files that are all open, as a server or a viewer does: seconds."""
-    descriptors = [os.open(frame_path(folder, number), os.O_RDONLY) for number in range(count)]
-    try:
+    with _opened(folder, count) as descriptors:
         start = time.perf_counter()
         for access in plan:
             os.pread(descriptors[access.frame], access.size, access.offset)
         return time.perf_counter() - start
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
 
 
 def read_whole(path: Path) -> float:
