@@ -114,9 +114,14 @@ def _sparse(used: NDArray[np.uint8], looked_at: int) -> bool:
     """Whether the values ``used`` by so many samples are few."""
     occurring = np.flatnonzero(used)
     count, top = occurring.size, int(occurring[-1]) + 1
+    share = _most_share(used)
+    # What is missing below the least value, or among a few far above the others, makes no sample
+    # cheaper to foretell: the next value has to be missing after as many of those that occur.
+    if np.count_nonzero(np.diff(occurring) > 1) < (1.0 - share) * (count - 1):
+        return False
     # Of as many random values, some would be missing by chance.
     expected = top * (1.0 - np.exp(-looked_at / top))
-    return bool(count <= _most_share(used) * expected)
+    return bool(count <= share * expected)
 
 
 def _rank_bits(count: int) -> int:

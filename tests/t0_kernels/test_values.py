@@ -149,3 +149,18 @@ def test_values_that_come_late_count_too(count: int, mapped: bool, everywhere: b
         assert left.tolist() == [10, 10]
         planes = values.maps[np.arange(2)[:, None, None], planes]
     assert planes[:, :, PAD:-PAD].tolist() == inside.tolist()
+
+
+@pytest.mark.parametrize(("least", "most"), [(300, 700), (95, 200)])
+@pytest.mark.parametrize("step", [1, 2])
+def test_values_that_follow_one_another_are_not_mapped(least: int, most: int, step: int) -> None:
+    """A scene without black, and a few lights in it: nothing would be cheaper to foretell."""
+    random = np.random.default_rng(least)
+    rows, width = 48, 400
+    inside = random.integers(least // step, most // step, (1, rows, width)) * step
+    inside[0, :, 7] = np.linspace(700, 1023, rows).astype(np.int64) // step * step
+    inside[0, :3, 8] = least | 1  # not every low bit is zero
+    planes = padded(inside.astype(np.uint16))
+    raw, _ = reduce_values(planes, rows, width, np.array([10], np.int64))
+    values, _ = parse_values(memoryview(raw), np.array([10], np.int64))
+    assert values.mapped.tolist() == [int(step == 2)]
