@@ -18,6 +18,8 @@ __all__ = ["Child", "describe_exit", "first_of"]
 
 T = TypeVar("T")
 
+_ENDING_WITH_US = ("setpriv", "--pdeathsig", "TERM")
+
 
 class Child:
     """One ``pixfs`` verb running as a process of its own.
@@ -35,7 +37,7 @@ class Child:
         self._socket.bind("")  # the kernel chooses an abstract name
         address = "@" + self._socket.getsockname()[1:].decode("ascii")
         self._process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "pixfs.cli", *arguments],
+            [*_ENDING_WITH_US, sys.executable, "-P", "-m", "pixfs.cli", *arguments],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             env={**os.environ, "NOTIFY_SOCKET": address},

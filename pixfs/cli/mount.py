@@ -144,7 +144,8 @@ def _start_daemon(args: argparse.Namespace) -> int:
     _tell_of_former(mountpoint)
     log_path = os.path.abspath(args.log or paths.get("log") or default_log_path(mountpoint))
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "pixfs.cli", *args.argv]
+    # Nothing is imported from the folder the command was given in.
+    command = [sys.executable, "-P", "-m", "pixfs.cli", *args.argv]
     command += ["--foreground", "--log", log_path, "--ready-fd", str(writing)]
     with open(reading, encoding="utf-8", errors="replace") as report:
         try:

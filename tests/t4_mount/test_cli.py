@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.frames import frame
+from tests.fuse_session import TIMEOUT_S
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.fuse_session import Mounted
 
 pytestmark = pytest.mark.fuse
@@ -75,3 +80,34 @@ def test_paths_that_are_no_business_of_ours(mount: Mounted) -> None:
     for arguments in (["status", outside], ["verify", outside / "none"], ["wait", outside]):
         result = mount.pixfs(*arguments, status=2)
         assert result.stderr.startswith(f"pixfs {arguments[0]}: ")
+
+
+def test_a_mount_imports_nothing_from_the_folder_it_is_given_in(tmp_path: Path) -> None:
+    """Which may be anybody's, and the mount root's."""
+    folder, backing, target = (tmp_path / name for name in ("folder", "backing", "mnt"))
+    for path in (folder, backing, target):
+        path.mkdir()
+    for name in ("pixfs", "codec", "trio", "random"):
+        (folder / f"{name}.py").write_text("raise SystemExit('imported from here')\n")
+    pixfs = [sys.executable, "-P", "-m", "pixfs.cli"]
+    environment = os.environ | {"PIXFS_RUN_DIR": str(tmp_path / "run")}
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*pixfs, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=folder,
+            timeout=TIMEOUT_S,
+        )
+
+    done = run("mount", "--manual", "--log", tmp_path / "log", backing, target)
+    try:
+        assert done.returncode == 0, done.stderr
+        (target / "shot.0001.dpx").write_bytes(b"frame")
+        assert (backing / "shot.0001.dpx").read_bytes() == b"frame"
+    finally:
+        ended = run("umount", target)
+    assert ended.returncode == 0, ended.stderr
