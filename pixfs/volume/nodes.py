@@ -70,17 +70,26 @@ class Node:
         "pins",
     )
 
-    def __init__(self, table: NodeTable, device: int, number: int, kind: int) -> None:
+    def __init__(
+        self,
+        table: NodeTable,
+        device: int,
+        number: int,
+        kind: int,
+        parent: Node | None,
+        name: bytes,
+    ) -> None:
+        """With one lookup; known as ``name`` in ``parent``, or by no name where that is None."""
         self._table = table
         self.kind = kind
         self.ino = number
         self.device = device
         self.number = number
-        self.lookups = 0
+        self.lookups = 1
         self.pins = 0
         self.holds = 0
-        self._parent: Node | None = None
-        self._name = b""
+        self._parent = parent
+        self._name = name
         self._other_names: tuple[Name, ...] = ()
         self.known_file: LogicalFile | None = None
         self.descriptor: Descriptor | None = None
@@ -176,8 +185,12 @@ class NodeTable:
             while True:
                 with self._lock:
                     node = self._nodes.get(self._place(st.st_dev, st.st_ino))
-                    if node is None or _is_known_as(node, st, parent, name):
-                        node = self._count(node, st, parent, name)
+                    if node is None:
+                        node = self._make(st, parent, name)
+                        self._keep(node, found)
+                        return node
+                    if _is_known_as(node, st, parent, name):
+                        self._count(node, parent, name)
                         if node.descriptor is None:
                             self._keep(node, found)
                         return node
@@ -192,12 +205,16 @@ class NodeTable:
         nodes: list[Node | None] = []
         with self._lock:
             for name, st in zip(names, stats, strict=True):
-                node = self._nodes.get(self._place(st.st_dev, st.st_ino))
-                if node is not None and node.is_listed_as(parent, name, st.st_mode):
+                number = st.st_ino
+                place = number if st.st_dev == self._device else Key(st.st_dev, number)
+                node = self._nodes.get(place)
+                if node is None:
+                    node = self._make(st, parent, name)
+                elif node.is_listed_as(parent, name, st.st_mode):
                     # As nearly all are that were listed before.
                     node.lookups += 1
-                elif node is None or _is_known_as(node, st, parent, name):
-                    node = self._count(node, st, parent, name)
+                elif _is_known_as(node, st, parent, name):
+                    self._count(node, parent, name)
                 else:
                     node = None
                 nodes.append(node)
@@ -213,21 +230,28 @@ class NodeTable:
         if self._nodes.get(place) is node:
             del self._nodes[place]
 
-    def _count(
-        self, node: Node | None, st: os.stat_result, parent: Node | None, name: bytes
-    ) -> Node:
-        if node is None:
-            if self._device is None:
-                self._device = st.st_dev
-            device, number = st.st_dev, st.st_ino
+    def _make(self, st: os.stat_result, parent: Node | None, name: bytes) -> Node:
+        """A node of a backing inode that has none yet, with one lookup."""
+        device, number = st.st_dev, st.st_ino
+        if self._device is None:
+            self._device = device
+        place: int | Key = number
+        if device == self._device:
             # One object for all of them, not one each.
-            device = self._device if device == self._device else device
-            node = Node(self, device, number, stat.S_IFMT(st.st_mode))
-            self._nodes[self._place(device, number)] = node
+            device = self._device
+        else:
+            place = Key(device, number)
+        node = Node(self, device, number, st.st_mode & _KIND_BITS, parent, name)
+        if parent is not None:
+            parent.pins += 1
+        self._nodes[place] = node
+        return node
+
+    def _count(self, node: Node, parent: Node | None, name: bytes) -> None:
+        """One lookup more of a node, by a name that it may not be known by yet."""
         node.lookups += 1
         if parent is not None:
             self._add_name(node, parent, name)
-        return node
 
     def _identify(self, node: Node) -> None:
         """Makes a node without a descriptor have one, or takes it out of the table: it bears the
