@@ -41,6 +41,8 @@ R = TypeVar("R")
 
 # How long what the kernel has forgotten is gathered before it is let go of.
 _FORGETTING_S = 0.01
+# From this size on the kernel reads ahead, or makes several requests of one read.
+_LARGE_READ = 128 << 10
 
 
 class Operations(pyfuse3.Operations):
@@ -86,17 +88,18 @@ class Operations(pyfuse3.Operations):
         self._release_refs(self.inodes.drain())
 
     async def _metadata(self, call: Callable[..., R], *args: object) -> R:
-        return await self.threads.promptly(self.threads.metadata, call, *args)
+        return await self.threads.promptly(self.threads.lookups, call, *args)
 
     async def _read(self, file: OpenFile, off: int, size: int) -> Buffer:
         async with Turn(file.turns):
             if file.file.reads_are_short:
-                return await self.threads.promptly(self.threads.data, file.file.read, off, size)
+                kind = self.threads.small_reads if size < _LARGE_READ else self.threads.large_reads
+                return await self.threads.promptly(kind, file.file.read, off, size)
             return await in_thread(self.threads.data, file.file.read, off, size)
 
     async def _change(self, file: OpenFile, call: Callable[..., R], *args: object) -> R:
         async with Turn(file.turns):
-            return await self.threads.promptly(self.threads.data, call, *args)
+            return await self.threads.promptly(self.threads.changes, call, *args)
 
     def _enter(self, node: Node, parent: int | None) -> tuple[Inode, pyfuse3.EntryAttributes]:
         """Take over one reference of node for the kernel; worker thread."""
@@ -306,7 +309,7 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         known = self.inodes.get(inode)
         handle = await self.threads.promptly(
-            self.threads.data, self._volume.open, known.node, flags
+            self.threads.changes, self._volume.open, known.node, flags
         )
         return self._opened(handle, known, ctx)
 
@@ -361,7 +364,7 @@ class Operations(pyfuse3.Operations):
         # No await before this: see _closed.
         file.inode.closing += 1
         try:
-            await self.threads.promptly(self.threads.data, _close, file.inode, file.file.release)
+            await self.threads.promptly(self.threads.changes, _close, file.inode, file.file.release)
         finally:
             file.inode.closing -= 1
             self._released.unpark_all()

@@ -3,9 +3,9 @@
 Handing a call to a thread and coming back by way of the event loop costs more than most calls
 themselves. For a call that is short as a rule, the loop's thread waits a moment instead
 (`WorkerThreads.promptly`): ten milliseconds at most, however long the storage takes, and for a
-while not at all after a call that held up other requests for longer than handing it over would
-have cost. The call is then made by a thread that is kept on the processor of the loop's thread
-(`_Companion`).
+while not at all after a call of its kind that held up other requests for longer than handing it
+over would have cost. The call is then made by a thread that is kept on the processor of the loop's
+thread (`_Companion`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import outcome
 import trio
 
+from pixfs.fuse.caution import Kind
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,12 +36,6 @@ R = TypeVar("R")
 _PATIENCE_MS = 10
 # What handing a call over and coming back costs all the requests together.
 _SHORT_S = 0.0002
-# How many calls are handed over without a wait after one that took too long or kept others waiting;
-# several times as many, up to a limit, after each one that takes too long when it is tried again:
-# where the storage is slow, the loop's thread has no time to wait.
-_WARY_CALLS = 8
-_WARIER = 4
-_WARIEST_CALLS = 512
 _libc = ctypes.PyDLL(None)
 
 
@@ -51,6 +47,10 @@ class WorkerThreads:
         data: reads, writes and closes of open files.
         syncs: fsync and fsyncdir; may take seconds each on a busy disk.
         conversions: conversions and verifications asked for by extended attribute; seconds.
+        lookups: short calls by name or inode.
+        changes: short calls of open files, other than reads.
+        small_reads, large_reads: reads of raw bytes that wait for one turn of the storage, and
+            those that may be one of several requests which a program's one read became.
         turns_per_file: threads of ``data`` that one file handle may hold at once.
         is_request_waiting: whether the kernel has a request for us; never blocks.
     """
@@ -62,19 +62,18 @@ class WorkerThreads:
         self.data = trio.CapacityLimiter(8 * self.turns_per_file)
         self.syncs = trio.CapacityLimiter(16)
         self.conversions = trio.CapacityLimiter(max(2, cpus))
+        self.lookups = Kind(self.metadata)
+        self.changes = Kind(self.data)
+        self.small_reads = Kind(self.data)
+        self.large_reads = Kind(self.data)
         self.is_request_waiting: Callable[[], bool] = lambda: False
-        self._wary = 0
-        self._wary_next = _WARY_CALLS
         self._companion: _Companion | None = None
 
-    async def promptly(
-        self, limiter: trio.CapacityLimiter, call: Callable[..., R], *args: object
-    ) -> R:
+    async def promptly(self, kind: Kind, call: Callable[..., R], *args: object) -> R:
         """`in_thread` for a call that is expected to be short; a checkpoint only if it is not."""
-        if self._wary:
-            self._wary -= 1
-            return await in_thread(limiter, call, *args)
-        async with Turn(limiter):
+        if kind.hands_over():
+            return await in_thread(kind.limiter, call, *args)
+        async with Turn(kind.limiter):
             companion, self._companion = self._companion or _Companion(), None
             companion.come_near()
             handed = _Call(call, args)
@@ -82,13 +81,13 @@ class WorkerThreads:
             result = companion.make(handed, _PATIENCE_MS)
             took_s = time.monotonic() - begun
             if result is None:
-                self._wary = self._wary_next
-                self._wary_next = min(self._wary_next * _WARIER, _WARIEST_CALLS)
+                kind.was_long()
                 companion.leave()
                 return cast("R", await handed.returned())
-            self._wary_next = _WARY_CALLS
             if took_s > _SHORT_S and self.is_request_waiting():
-                self._wary = _WARY_CALLS
+                kind.was_long()
+            else:
+                kind.was_short()
             # Only now: one that a signal's handler kept us from waiting for has a result left.
             self._companion = companion
             return cast("R", result.unwrap())

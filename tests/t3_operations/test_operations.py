@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
+    from pixfs.fuse.caution import Kind
     from pixfs.fuse.operations import Operations
     from pixfs.volume import Node
     from pixfs.volume.backing import Found
@@ -332,9 +333,9 @@ async def test_only_what_a_local_file_system_has_in_memory_is_answered_without_a
     handed_over: list[object] = []
     promptly = operations.threads.promptly
 
-    async def counted(limiter: trio.CapacityLimiter, call: Any, *args: object) -> object:  # noqa: ANN401
+    async def counted(kind: Kind, call: Any, *args: object) -> object:  # noqa: ANN401
         handed_over.append(call)
-        return await promptly(limiter, call, *args)
+        return await promptly(kind, call, *args)
 
     with monkeypatch.context() as patched:
         patched.setattr(operations.threads, "promptly", counted)
@@ -393,11 +394,9 @@ async def test_the_loop_waits_only_for_reads_that_decode_nothing(
     waited_for = []
     promptly = operations.threads.promptly
 
-    async def noted(
-        limiter: trio.CapacityLimiter, call: Callable[..., object], *args: object
-    ) -> object:
+    async def noted(kind: Kind, call: Callable[..., object], *args: object) -> object:
         waited_for.append(call)
-        return await promptly(limiter, call, *args)
+        return await promptly(kind, call, *args)
 
     monkeypatch.setattr(operations.threads, "promptly", noted)
     assert bytes(await operations.read(info.fh, 0, 10)) == b"f" * 10

@@ -85,7 +85,7 @@ async def test_a_call_under_way_is_waited_for_when_the_request_is_withdrawn() ->
 
 async def test_a_prompt_call_runs_in_another_thread_and_yields_what_it_returns() -> None:
     threads = WorkerThreads()
-    assert await threads.promptly(threads.metadata, threading.get_ident) != threading.get_ident()
+    assert await threads.promptly(threads.lookups, threading.get_ident) != threading.get_ident()
     assert threads.metadata.borrowed_tokens == 0
 
 
@@ -96,7 +96,7 @@ async def test_what_a_prompt_call_raises_is_raised_here() -> None:
         raise OSError(5, "planted")
 
     with pytest.raises(OSError, match="planted"):
-        await threads.promptly(threads.metadata, fail)
+        await threads.promptly(threads.lookups, fail)
     assert threads.metadata.borrowed_tokens == 0
 
 
@@ -110,14 +110,14 @@ async def test_a_prompt_call_that_takes_long_lets_others_run() -> None:
         return "late"
 
     async def request() -> None:
-        others.append(await threads.promptly(threads.data, work))
+        others.append(await threads.promptly(threads.changes, work))
 
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(request)
         await trio.testing.wait_all_tasks_blocked()
         assert threads.data.borrowed_tokens == 3
-        assert await threads.promptly(threads.metadata, lambda: "soon") == "soon"
+        assert await threads.promptly(threads.lookups, lambda: "soon") == "soon"
         assert others == []
         may_end.set()
     assert others == ["late"] * 3
@@ -138,10 +138,10 @@ async def test_others_get_their_turn_first_only_after_one_that_kept_requests_wai
     async def other() -> None:
         order.append("other")
 
-    await threads.promptly(threads.data, lambda: None)
+    await threads.promptly(threads.changes, lambda: None)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other)
-        await threads.promptly(threads.data, lambda: None)
+        await threads.promptly(threads.changes, lambda: None)
         order.append("call")
     assert order == (["other", "call"] if is_waiting and took_long else ["call", "other"])
 
@@ -160,15 +160,15 @@ async def test_prompt_calls_share_a_thread_beside_the_loop_until_one_takes_long(
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("pixfs.fuse.threads._PATIENCE_MS", 60_000)
-        first, processors = await threads.promptly(threads.data, place)
-        again, _ = await threads.promptly(threads.data, place)
+        first, processors = await threads.promptly(threads.changes, place)
+        again, _ = await threads.promptly(threads.changes, place)
     assert again is first
     assert len(processors) == 1
 
     late: list[tuple[threading.Thread, set[int]]] = []
 
     async def request() -> None:
-        late.append(await threads.promptly(threads.data, place_late))
+        late.append(await threads.promptly(threads.changes, place_late))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(request)
@@ -181,7 +181,7 @@ async def test_prompt_calls_share_a_thread_beside_the_loop_until_one_takes_long(
 async def test_a_storage_that_stays_slow_is_hardly_ever_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Ten milliseconds of the loop's thread for every nine calls would be most of its time."""
+    """Ten milliseconds of the loop's thread for every three calls would be most of its time."""
     monkeypatch.setattr("pixfs.fuse.threads._PATIENCE_MS", 0)
     threads = WorkerThreads()
     may_end = threading.Event()
@@ -198,18 +198,33 @@ async def test_a_storage_that_stays_slow_is_hardly_ever_waited_for(
 
     monkeypatch.setattr(fuse_threads._Companion, "make", slow)
     for number in range(800):  # noqa: B007 - the closure's
-        await threads.promptly(threads.data, may_end.wait)
-    assert waits == [0, 9, 42, 171, 684]
+        await threads.promptly(threads.changes, may_end.wait)
+    assert waits == [0, 3, 12, 45, 174, 687]
     # One that was short is the end of that.
     monkeypatch.setattr("pixfs.fuse.threads._PATIENCE_MS", 60_000)
     monkeypatch.setattr(fuse_threads._Companion, "make", make)
-    threads._wary = 0
-    await threads.promptly(threads.data, may_end.wait)
+    threads.changes._left = 0
+    await threads.promptly(threads.changes, may_end.wait)
     monkeypatch.setattr("pixfs.fuse.threads._PATIENCE_MS", 0)
     monkeypatch.setattr(fuse_threads._Companion, "make", slow)
     for number in range(1000, 1020):  # noqa: B007 - the closure's
-        await threads.promptly(threads.data, may_end.wait)
-    assert waits[5:] == [1000, 1009]
+        await threads.promptly(threads.changes, may_end.wait)
+    assert waits[6:] == [1000, 1003, 1012]
+
+
+async def test_one_kind_of_calls_that_takes_long_is_no_reason_to_hand_over_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a large read that was two requests, a small one need not change threads twice."""
+    monkeypatch.setattr("pixfs.fuse.threads._PATIENCE_MS", 60_000)
+    monkeypatch.setattr("pixfs.fuse.threads._SHORT_S", -1.0)
+    threads = WorkerThreads()
+    threads.is_request_waiting = lambda: True
+    large = await threads.promptly(threads.large_reads, threading.current_thread)
+    small = await threads.promptly(threads.small_reads, threading.current_thread)
+    assert small is large
+    for kind in (threads.large_reads, threads.small_reads):
+        assert await threads.promptly(kind, threading.current_thread) is not large
 
 
 async def test_the_thread_beside_the_loop_ends_with_its_owner() -> None:
@@ -217,7 +232,7 @@ async def test_the_thread_beside_the_loop_ends_with_its_owner() -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("pixfs.fuse.threads._PATIENCE_MS", 60_000)
         before = set(os.listdir("/proc/self/fd"))
-        thread = await threads.promptly(threads.data, threading.current_thread)
+        thread = await threads.promptly(threads.changes, threading.current_thread)
     assert set(os.listdir("/proc/self/fd")) - before
     del threads
     await trio.to_thread.run_sync(thread.join)
@@ -235,7 +250,7 @@ async def test_a_call_is_made_that_no_thread_had_received_when_patience_ended() 
         serve(*given)
 
     async def request() -> None:
-        results.append(await threads.promptly(threads.data, lambda: "made"))
+        results.append(await threads.promptly(threads.changes, lambda: "made"))
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(fuse_threads, "_serve", serve_late)
