@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 PACKAGES = ("numpy", "numba", "pyfuse3", "trio")
 _ACCESSES = 400
 _LONE = "lone"  # folder of the frame that is read first after a mount
-_TURNS = 3  # in which a sequence is written in each way, a round
+_TURNS = 3  # in which a sequence is written, and read cold, in each way, a round
 _WRITES = ((Metric.WRITE, False), (Metric.WRITE_SYNC, True))
 _WARM_READS = 3
 _BACKLOG = 4  # sequences that wait when the compression of a backlog is timed
 _ENCODE_TIMEOUT_S = 900.0
+_ASKED_EVERY_S = 0.05  # asking takes a part of the daemon's time
 _WARMUP_TIMEOUT_S = 900.0
 
 
@@ -174,8 +175,11 @@ def _measure(places: Sequence[Place], frames: Sequence[bytes], rounds: int) -> R
                 _compress_backlog(place, folder, frames, Metric.BACKLOG, results)
                 with place.on_one_core():
                     _compress_backlog(place, folder, frames, Metric.BACKLOG_ON_ONE, results)
+        for turn in range(_TURNS):
+            for place in _rotated(places, turn):
+                _read_cold(place, place.root / f"round{number}", frames, plan, results)
         for place in _rotated(places, number):
-            _read(place, place.root / f"round{number}", frames, plan, results)
+            _read_warm(place, place.root / f"round{number}", frames, results)
     return results
 
 
@@ -232,20 +236,15 @@ def _compress_backlog(
         shutil.rmtree(folder / f"backlog{number}")
 
 
-def _read(
+def _read_cold(
     place: Place,
     target: Path,
     frames: Sequence[bytes],
     plan: Sequence[workloads.Access],
     results: Results,
 ) -> None:
-    """Read the sequence in every way, and check at last that it holds what was written.
-
-    Raises:
-        NotLosslessError: it does not.
-    """
+    """Read from the sequence in every way, each time with nothing of it in memory."""
     count = len(frames)
-    amount = sum(map(len, frames)) / 1e6
     _cool(place, results)
     heads = workloads.read_heads(target, count)
     results.add(place.name, Metric.HEAD, median(heads) * 1e6)
@@ -258,9 +257,21 @@ def _read(
         frame_s = workloads.read_whole(workloads.frame_path(target, number))
         results.add(place.name, Metric.FRAME, frame_s * 1e3)
     _cool(place, results)
+    amount = sum(map(len, frames)) / 1e6
     results.add(place.name, Metric.READ_COLD, amount / workloads.read_frames(target, count))
     if isinstance(place, PixFSMount) and place.compresses:
         results.add(place.name, Metric.AHEAD, 100 * place.frames_prefetched() / count)
+
+
+def _read_warm(place: Place, target: Path, frames: Sequence[bytes], results: Results) -> None:
+    """Read the sequence again and again, and check at last that it holds what was written.
+
+    Raises:
+        NotLosslessError: it does not.
+    """
+    count = len(frames)
+    amount = sum(map(len, frames)) / 1e6
+    workloads.read_frames(target, count)
     for _ in range(_WARM_READS):
         results.add(place.name, Metric.READ_WARM, amount / workloads.read_frames(target, count))
         results.add(
@@ -335,7 +346,7 @@ def _await_encoded(paths: Sequence[Path]) -> None:
         while (state := os.getxattr(path, "user.pixfs.state")) in (b"raw", b"queued"):
             if time.monotonic() > deadline:
                 raise BenchError(f"{path.name} is still {state.decode()}")
-            time.sleep(0.01)
+            time.sleep(_ASKED_EVERY_S)
         if state != b"compressed":
             reason = os.getxattr(path, "user.pixfs.reason").decode()
             raise BenchError(f"{path.name} is {state.decode()}: {reason}")
