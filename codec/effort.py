@@ -50,6 +50,6 @@ class Effort:
 
 EFFORTS: dict[Level, Effort] = {
     "fast": Effort(2048, 2, 8, 64, 1 << 19, 2, 6, 0, quick_width=64),
-    "balanced": Effort(4096, 3, 6, 64, 1 << 18, 4, 6, 1, deep="promising"),
+    "balanced": Effort(4096, 3, 8, 64, 1 << 18, 4, 6, 1, deep="promising"),
     "max": Effort(8192, 4, 1, 8, 3 << 16, 9, 9, 6, deep="always", deep_rounds=8, deep_rows=8),
 }

@@ -33,7 +33,7 @@ _LONE = "lone"  # folder of the frame that is read first after a mount
 _TURNS = 3  # in which a sequence is written, and read cold, in each way, a round
 _WRITES = ((Metric.WRITE, False), (Metric.WRITE_SYNC, True))
 _WARM_READS = 3
-_BACKLOG = 4  # sequences that wait when the compression of a backlog is timed
+_BACKLOG = 2  # sequences that wait when the compression of a backlog is timed
 _ENCODE_TIMEOUT_S = 900.0
 _ASKED_EVERY_S = 0.05  # asking takes a part of the daemon's time
 _WARMUP_TIMEOUT_S = 900.0
@@ -201,6 +201,7 @@ def _write(
     Where it is compressed afterwards, wait for that, and note how long it took.
     """
     os.sync()
+    machine.ready_memory()
     target = place.root / "written"
     amount = sum(map(len, frames)) / 1e6
     start = time.perf_counter()
@@ -227,6 +228,7 @@ def _compress_backlog(
         workloads.write_frames(target, frames, fsync=False)
         paths += _paths(target, frames)
     os.sync()
+    machine.ready_memory()
     start = time.perf_counter()
     place.limit_reading("unlimited")
     _await_encoded(paths)
@@ -364,6 +366,7 @@ def _cool(place: Place, results: Results) -> None:
     first = workloads.read_frames(place.root / _LONE, 1)
     results.add(place.name, Metric.FIRST, first * 1e3)
     _drop_caches(place)
+    machine.ready_memory()
 
 
 def _drop_caches(place: Place) -> None:
