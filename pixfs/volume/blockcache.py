@@ -6,10 +6,18 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from pixfs.volume.pages import BlockMemory
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from pixfs.volume.attributes import Buffer
+
+# What was read through in sequence is in the kernel's memory as well.
+_MOST_PASSED = 64 << 20
 
 
 class _Flight:
@@ -25,13 +33,17 @@ class BlockCache:
 
     A key names a container's identity (inode, size, times, hash of the original) and a block
     in it, so that a block can never be served for other bytes than it was decoded from; a
-    container that is gone simply ages out.
+    container that is gone simply ages out. Of blocks that a reader has passed by few are kept.
     """
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
+        self._most_passed = min(_MOST_PASSED, budget_bytes // 2)
+        self._memory = BlockMemory()
         self._lock = threading.Lock()
         self._blocks: OrderedDict[Hashable, Buffer] = OrderedDict()
+        self._passed: OrderedDict[Hashable, None] = OrderedDict()
+        self._passed_bytes = 0
         self._flights: dict[Hashable, _Flight] = {}
         self._bytes = 0
         self._hits = 0
@@ -40,11 +52,26 @@ class BlockCache:
     def get_cached(self, key: Hashable) -> Buffer | None:
         """The block if it is there; never waits."""
         with self._lock:
-            block = self._blocks.get(key)
-            if block is not None:
-                self._blocks.move_to_end(key)
-                self._hits += 1
-            return block
+            return self._found(key)
+
+    def room(self, size: int) -> NDArray[np.uint8] | None:
+        """Memory for a block of that size, whatever is in it; None: any will do."""
+        return self._memory.room(size)
+
+    def pass_by(self, keys: Iterable[Hashable]) -> None:
+        """A reader has come past these blocks in sequence: they go before all others, the ones
+        passed longest ago first."""
+        with self._lock:
+            for key in keys:
+                if key in self._blocks and key not in self._passed:
+                    self._passed[key] = None
+                    self._passed_bytes += len(self._blocks[key])
+            dropped = self._drop()
+        self._memory.recycle(dropped)
+
+    def trim(self) -> None:
+        """Gives memory back that no block has used since the last call."""
+        self._memory.trim()
 
     def is_missing(self, key: Hashable) -> bool:
         """Whether the block is neither cached nor being decoded."""
@@ -59,10 +86,8 @@ class BlockCache:
         """
         while True:
             with self._lock:
-                block = self._blocks.get(key)
+                block = self._found(key)
                 if block is not None:
-                    self._blocks.move_to_end(key)
-                    self._hits += 1
                     return block
                 flight = self._flights.get(key)
                 if flight is None:
@@ -85,19 +110,47 @@ class BlockCache:
         with self._lock:
             del self._flights[key]
             flight.block = block
-            self._keep(key, block)
+            dropped = self._keep(key, block)
         flight.landed.set()
+        self._memory.recycle(dropped)
         return block
 
-    def _keep(self, key: Hashable, block: Buffer) -> None:
+    def _found(self, key: Hashable) -> Buffer | None:
+        block = self._blocks.get(key)
+        if block is not None:
+            self._blocks.move_to_end(key)
+            self._hits += 1
+            if key in self._passed:
+                # Wanted again, after all.
+                del self._passed[key]
+                self._passed_bytes -= len(block)
+        return block
+
+    def _keep(self, key: Hashable, block: Buffer) -> list[Buffer]:
+        """Takes a block in; returns those that have to go for it."""
         size = len(block)
         if size > self._budget_bytes:
-            return
+            return []
         self._blocks[key] = block
         self._bytes += size
+        return self._drop()
+
+    def _drop(self) -> list[Buffer]:
+        """Takes out what there is too much of."""
+        dropped = []
+        while self._passed and (
+            self._passed_bytes > self._most_passed or self._bytes > self._budget_bytes
+        ):
+            key, _ = self._passed.popitem(last=False)
+            block = self._blocks.pop(key)
+            self._passed_bytes -= len(block)
+            self._bytes -= len(block)
+            dropped.append(block)
         while self._bytes > self._budget_bytes:
-            _, oldest = self._blocks.popitem(last=False)
-            self._bytes -= len(oldest)
+            _, block = self._blocks.popitem(last=False)
+            self._bytes -= len(block)
+            dropped.append(block)
+        return dropped
 
     def snapshot(self) -> dict[str, int]:
         """Budget, bytes held, hits and misses."""
@@ -115,3 +168,5 @@ class BlockCache:
         with self._lock:
             self._blocks.clear()
             self._bytes = 0
+            self._passed.clear()
+            self._passed_bytes = 0

@@ -17,7 +17,6 @@ from pixfs.volume import backing, pagecache
 from pixfs.volume.attributes import Signature
 from pixfs.volume.errors import OvertakenError, from_codec, oserror
 from pixfs.volume.heads import Head, Kind, read_head
-from pixfs.volume.pages import own_pages
 
 if TYPE_CHECKING:
     import os
@@ -212,6 +211,7 @@ class ContainerContent(_FixedContent):
         self._readahead = readahead
         self._reported = False
         self._ahead: set[int] = set()
+        self._passed = 0
 
     def block(self, index: int) -> Buffer:
         """One decoded block. Raises CodecError."""
@@ -220,7 +220,7 @@ class ContainerContent(_FixedContent):
     def decode(self, index: int) -> Buffer:
         """Decodes one block past the cache, and counts it. Raises CodecError."""
         start, stop = self.reader.block_range(index)
-        room = own_pages(stop - start) if self.reader.fills(index) else None
+        room = self._cache.room(stop - start) if self.reader.fills(index) else None
         block: Buffer = self.reader.decode_block(index, room)
         if self.reader.is_tile(index):
             self._stats.add("tiles_decoded")
@@ -277,12 +277,21 @@ class ContainerContent(_FixedContent):
 
         For a reader that has come to ``offset`` in sequence; returns at once.
         """
+        self._pass_by(offset)
         if self._readahead is None or offset >= self.length:
             return
         first = self.reader.block_at(max(0, offset - 1)) + 1
         for index in range(first, min(first + blocks, self.reader.blocks)):
             if self._cache.is_missing((self.identity, index)):
                 self._decode_ahead(self._readahead, index)
+
+    def _pass_by(self, offset: int) -> None:
+        """Lets the cache know which blocks lie behind a reader."""
+        # Not locked: a race between two readers passes some twice, or not at all.
+        reached = self.reader.blocks if offset >= self.length else self.reader.block_at(offset)
+        first, self._passed = self._passed, reached
+        if first < reached:
+            self._cache.pass_by([(self.identity, index) for index in range(first, reached)])
 
     def _decode_ahead(self, executor: Executor, index: int) -> None:
         with self._gate:

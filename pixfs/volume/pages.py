@@ -14,23 +14,83 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pixfs.volume.attributes import Buffer
+
 # Below, the rest of the last page and the call would cost more than they save; and a process may
 # have some 65,000 mappings.
 _FROM = 64 << 10
+# Of blocks that had to go and of whose memory none has been made yet.
+_MOST_KEPT = 16 << 20
 _HUGE = 2 << 20
 
 
-def own_pages(size: int) -> NDArray[np.uint8] | None:
-    """``size`` bytes with pages of their own, taken from the system at once and given back to it as
-    soon as nobody refers to them; None where that is not worth it. Any thread.
+class BlockMemory:
+    """Where decoded blocks stand: pages of their own, which the next ones get when these must go.
 
     A decoded block may stay in the cache for hours. In the C library's heap it would stand between
-    buffers that live for a request, and each one that is freed would leave a hole of its own.
+    buffers that live for a request, and each one that is freed would leave a hole of its own. And
+    to take pages from the system for each block takes as much as a tenth of decoding it. Any
+    thread may call anything.
     """
-    if size < _FROM:
-        return None
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-    return np.frombuffer(mmap.mmap(-1, size, flags=flags), np.uint8)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[int, list[mmap.mmap]] = {}
+        self._kept_bytes = 0
+        self._is_used = False
+
+    def room(self, size: int) -> NDArray[np.uint8] | None:
+        """``size`` bytes, whatever is in them; None where pages of their own are not worth it."""
+        if size < _FROM:
+            return None
+        length = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        with self._lock:
+            self._is_used = True
+            fitting = self._kept.get(length)
+            pages = fitting.pop() if fitting else None
+            if pages is not None:
+                self._kept_bytes -= length
+        if pages is None:
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+            pages = mmap.mmap(-1, length, flags=flags)
+        return np.frombuffer(pages, np.uint8)[:size]
+
+    def recycle(self, blocks: list[Buffer]) -> None:
+        """Takes the memory of blocks that nobody else refers to any more; empties the list. What
+        somebody still reads goes back to the system with the last who does."""
+        while blocks:
+            pages = _mapping_of(blocks.pop())
+            if pages is None or _is_referred_to(pages):
+                continue
+            with self._lock:
+                if self._kept_bytes + len(pages) <= _MOST_KEPT:
+                    self._kept.setdefault(len(pages), []).append(pages)
+                    self._kept_bytes += len(pages)
+
+    def trim(self) -> None:
+        """Gives everything back to the system if no block was made since the last call."""
+        with self._lock:
+            if not self._is_used:
+                self._kept.clear()
+                self._kept_bytes = 0
+            self._is_used = False
+
+
+def _mapping_of(block: object) -> mmap.mmap | None:
+    """The mapping that a block stands in."""
+    while isinstance(block, memoryview | np.ndarray):
+        block = block.obj if isinstance(block, memoryview) else block.base
+    return block if isinstance(block, mmap.mmap) else None
+
+
+def _is_referred_to(pages: mmap.mmap) -> bool:
+    """Whether anything shows what is in a mapping."""
+    try:
+        # Refused then.
+        pages.resize(len(pages))
+    except BufferError:
+        return True
+    return False
 
 
 class Lender:
@@ -77,10 +137,7 @@ class Lender:
 
     def give_back(self, pages: mmap.mmap) -> None:
         """Keeps a mapping, in place of a smaller one if there are too many."""
-        try:
-            # Refused while anything refers to it.
-            pages.resize(len(pages))
-        except BufferError:
+        if _is_referred_to(pages):
             return
         with self._lock:
             self._is_used = True

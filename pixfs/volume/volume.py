@@ -205,8 +205,9 @@ class Volume:
         return self._scheduler.queue.is_idle()
 
     def trim(self) -> None:
-        """Gives memory back that no conversion has used since the last call."""
+        """Gives memory back that no conversion or decoded block has used since the last call."""
         self._scheduler.trim()
+        self._core.cache.trim()
 
     def wait_idle(self, timeout_s: float | None = None) -> bool:
         """Waits until idle; False if that takes longer than ``timeout_s`` (real time)."""

@@ -23,6 +23,28 @@ def test_budget_drops_the_least_recently_used() -> None:
     assert cache.snapshot()["blocks"] == 3
 
 
+def test_blocks_that_a_reader_has_passed_go_first() -> None:
+    cache = BlockCache(40)
+    for key in "abcd":
+        cache.get(key, lambda: bytes(10))
+    cache.pass_by("dcx")
+    cache.get("e", lambda: bytes(10))
+    assert [not cache.is_missing(key) for key in "abcde"] == [True, True, True, False, True]
+    # Read again, it is one of the others.
+    assert cache.get_cached("c") is not None
+    cache.get("f", lambda: bytes(10))
+    assert [not cache.is_missing(key) for key in "abcef"] == [False, True, True, True, True]
+
+
+def test_few_blocks_are_kept_that_a_reader_has_passed() -> None:
+    cache = BlockCache(100)
+    for key in range(10):
+        cache.get(key, lambda: bytes(10))
+        cache.pass_by([key])
+    assert [not cache.is_missing(key) for key in range(10)] == [False] * 5 + [True] * 5
+    assert cache.snapshot()["bytes"] == 50
+
+
 def test_block_is_decoded_once_for_all_who_wait() -> None:
     cache = BlockCache(100)
     calls: list[int] = []

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from pixfs.volume.contents import ContainerContent
-from pixfs.volume.pages import Lender, own_pages
+from pixfs.volume.pages import BlockMemory, Lender
 from tests.t2_volume.frames import dpx
+from tests.t2_volume.user import read_all
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tests.t2_volume.conftest import Volumes
     from tests.t2_volume.user import User
 
 
@@ -30,7 +32,7 @@ def mapping_of(room: NDArray[np.uint8]) -> mmap.mmap:
 
 @pytest.mark.parametrize("size", [64 << 10, (1 << 20) + 5])
 def test_pages_go_with_the_last_who_refers_to_them(size: int) -> None:
-    room = own_pages(size)
+    room = BlockMemory().room(size)
     assert room is not None
     room[:] = 7
     assert bytes(room) == b"\x07" * size
@@ -43,7 +45,43 @@ def test_pages_go_with_the_last_who_refers_to_them(size: int) -> None:
 
 
 def test_what_is_small_stays_in_the_heap() -> None:
-    assert own_pages((64 << 10) - 1) is None
+    assert BlockMemory().room((64 << 10) - 1) is None
+
+
+def test_the_memory_of_blocks_that_had_to_go_is_used_again_unless_somebody_reads_it() -> None:
+    memory = BlockMemory()
+    sizes = (1 << 20, 1 << 20, 2 << 20)
+    rooms = [room for size in sizes if (room := memory.room(size)) is not None]
+    addresses = [made.ctypes.data for made in rooms]
+    read = rooms[0].data[5:9]
+    read[:] = b"read"
+    blocks = [made.data for made in rooms]
+    del rooms, room
+    blocks.append(memoryview(b"in the heap"))
+    memory.recycle(blocks)
+    assert blocks == []
+    found = [room for size in sizes if (room := memory.room(size)) is not None]
+    assert [room.ctypes.data in addresses for room in found] == [True, False, True]
+    for room in found:
+        room[:] = 0
+    assert bytes(read) == b"read"
+
+
+def test_what_was_recycled_is_given_back_when_no_block_wants_it() -> None:
+    memory = BlockMemory()
+    blocks, pages = [], []
+    for _ in range(20):
+        room = memory.room(1 << 20)
+        assert room is not None
+        pages.append(weakref.ref(mapping_of(room)))
+        blocks.append(room.data)
+    del room
+    memory.recycle(blocks)
+    assert sum(page() is not None for page in pages) == 16
+    memory.trim()
+    assert sum(page() is not None for page in pages) == 16
+    memory.trim()
+    assert sum(page() is not None for page in pages) == 0
 
 
 def test_a_decoded_block_has_pages_of_its_own(user: User) -> None:
@@ -100,3 +138,25 @@ def test_conversions_use_the_memory_of_those_before(user: User) -> None:
         user.write(f"{number}.dpx", frame)
         user.set_state(f"{number}.dpx", "compressed")
     assert [user.read(f"{number}.dpx") for number in range(4)] == frames
+
+
+def test_frames_read_in_order_use_the_memory_of_those_before(volumes: Volumes) -> None:
+    """And each has its own bytes, also for who still holds some of an earlier one."""
+    frames = [dpx(seed, width=256, height=128) for seed in range(12)]
+    user = volumes.make(cache_bytes=3 * len(frames[0]))
+    for number, frame in enumerate(frames):
+        user.write(f"shot.{number:04d}.dpx", frame)
+        user.compress(f"shot.{number:04d}.dpx")
+    held, addresses = [], set()
+    for number, frame in enumerate(frames):
+        handle = user.open(f"shot.{number:04d}.dpx")
+        assert read_all(handle, 16_000) == frame
+        piece = np.frombuffer(handle.read(60_000, 100), np.uint8)
+        addresses.add(piece.ctypes.data)
+        if number % 5 == 0:
+            held.append((piece, frame[60_000:60_100]))
+        del piece
+        handle.release()
+    assert len(addresses) < len(frames)
+    for piece, expected in held:
+        assert piece.tobytes() == expected
