@@ -26,6 +26,8 @@ _SPARSE_SHALLOW = 0.7
 """Ranks are used where at most this share of the values up to the largest occurs; of up to
 `_SHALLOW` bits, where they save little and slow the decoder, only where it is smaller still."""
 _SHALLOW = 10
+_GAPLESS = 12
+"""Values of up to so many bits that follow one another stay what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,10 @@ def _sparse(used: NDArray[np.uint8], looked_at: int) -> bool:
     count, top = occurring.size, int(occurring[-1]) + 1
     share = _most_share(used)
     # What is missing below the least value, or among a few far above the others, makes no sample
-    # cheaper to foretell: the next value has to be missing after as many of those that occur.
-    if np.count_nonzero(np.diff(occurring) > 1) < (1.0 - share) * (count - 1):
+    # cheaper to foretell: the next value has to be missing after as many of those that occur. Of
+    # deep samples ranks alone make smaller numbers, which modes of few raw bits gain by.
+    gaps = np.count_nonzero(np.diff(occurring) > 1)
+    if used.size <= 1 << _GAPLESS and gaps < (1.0 - share) * (count - 1):
         return False
     # Of as many random values, some would be missing by chance.
     expected = top * (1.0 - np.exp(-looked_at / top))

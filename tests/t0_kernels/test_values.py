@@ -164,3 +164,12 @@ def test_values_that_follow_one_another_are_not_mapped(least: int, most: int, st
     raw, _ = reduce_values(planes, rows, width, np.array([10], np.int64))
     values, _ = parse_values(memoryview(raw), np.array([10], np.int64))
     assert values.mapped.tolist() == [int(step == 2)]
+
+
+def test_deep_values_that_follow_one_another_are_mapped() -> None:
+    """They leave smaller numbers, and fewer raw bits."""
+    random = np.random.default_rng(3)
+    inside = random.integers(40_000, 41_000, (1, 48, 400))
+    planes = padded(inside.astype(np.uint16))
+    _, left = reduce_values(planes, 48, 400, np.array([16], np.int64))
+    assert left.tolist() == [10]
