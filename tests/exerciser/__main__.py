@@ -92,12 +92,12 @@ def _fork_seeds(options: argparse.Namespace, seeds: range) -> int:
 def exercise_seeds(options: argparse.Namespace, seeds: range) -> int:
     """One seed after the other, told of as they go; 0 when nothing differed."""
     began, total = time.monotonic(), 0
+    parent = Path(options.directory or "/var/tmp")
+    parent.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         if options.seconds is not None and time.monotonic() - began > options.seconds:
             break
-        directory = Path(
-            tempfile.mkdtemp(prefix="pixfs-exerciser-", dir=options.directory or "/var/tmp")
-        )
+        directory = Path(tempfile.mkdtemp(prefix="pixfs-exerciser-", dir=parent))
         try:
             exercise = exercise_volume if options.volume else exercise_mount
             total += exercise(directory, seed, options.operations, options.pause)
