@@ -120,9 +120,10 @@ def _sparse(used: NDArray[np.uint8], looked_at: int) -> bool:
     # What is missing below the least value, or among a few far above the others, makes no sample
     # cheaper to foretell: the next value has to be missing after as many of those that occur. Of
     # deep samples ranks alone make smaller numbers, which modes of few raw bits gain by.
-    gaps = np.count_nonzero(np.diff(occurring) > 1)
-    if used.size <= 1 << _GAPLESS and gaps < (1.0 - share) * (count - 1):
-        return False
+    if used.size <= 1 << _GAPLESS:
+        gaps = np.count_nonzero(np.diff(occurring) > 1)
+        if gaps < (1.0 - share) * (count - 1):
+            return False
     # Of as many random values, some would be missing by chance.
     expected = top * (1.0 - np.exp(-looked_at / top))
     return bool(count <= share * expected)

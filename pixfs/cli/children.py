@@ -6,10 +6,11 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
+
+from pixfs.cli.program import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Child", "describe_exit", "first_of"]
 
 T = TypeVar("T")
-
-_ENDING_WITH_US = ("setpriv", "--pdeathsig", "TERM")
 
 
 class Child:
@@ -37,7 +36,7 @@ class Child:
         self._socket.bind("")  # the kernel chooses an abstract name
         address = "@" + self._socket.getsockname()[1:].decode("ascii")
         self._process = subprocess.Popen(
-            [*_ENDING_WITH_US, sys.executable, "-P", "-m", "pixfs.cli", *arguments],
+            ["setpriv", "--pdeathsig", "TERM", *PROGRAM, *arguments],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             env={**os.environ, "NOTIFY_SOCKET": address},

@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pixfs.cli.exits import EXIT_USAGE
+from pixfs.cli.program import PROGRAM
 from pixfs.configfile import default_log_path, paths_in
 from pixfs.errors import ConfigError, MountError, PixfsError
 
@@ -144,8 +145,7 @@ def _start_daemon(args: argparse.Namespace) -> int:
     _tell_of_former(mountpoint)
     log_path = os.path.abspath(args.log or paths.get("log") or default_log_path(mountpoint))
     reading, writing = os.pipe()
-    # Nothing is imported from the folder the command was given in.
-    command = [sys.executable, "-P", "-m", "pixfs.cli", *args.argv]
+    command = [*PROGRAM, *args.argv]
     command += ["--foreground", "--log", log_path, "--ready-fd", str(writing)]
     with open(reading, encoding="utf-8", errors="replace") as report:
         try:

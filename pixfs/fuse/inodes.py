@@ -85,7 +85,7 @@ class InodeTable:
                 number = backing_number
                 if number <= ROOT_NUMBER or number in self._by_number:
                     number = next(self._spare_numbers)
-                inode = Inode(number, next(self._generations), node, 1)
+                inode = Inode(number, next(self._generations), node, nlookup=1)
                 self._by_number[number] = inode
                 self._by_node[node] = inode
             else:

@@ -120,11 +120,15 @@ class BlockCache:
         if block is not None:
             self._blocks.move_to_end(key)
             self._hits += 1
-            if key in self._passed:
-                # Wanted again, after all.
-                del self._passed[key]
-                self._passed_bytes -= len(block)
+            # Wanted again, after all.
+            self._unpass(key, block)
         return block
+
+    def _unpass(self, key: Hashable, block: Buffer) -> None:
+        """The block is none of those passed, if it was."""
+        if key in self._passed:
+            del self._passed[key]
+            self._passed_bytes -= len(block)
 
     def _keep(self, key: Hashable, block: Buffer) -> list[Buffer]:
         """Takes a block in; returns those that have to go for it."""
@@ -138,16 +142,10 @@ class BlockCache:
     def _drop(self) -> list[Buffer]:
         """Takes out what there is too much of."""
         dropped = []
-        while self._passed and (
-            self._passed_bytes > self._most_passed or self._bytes > self._budget_bytes
-        ):
-            key, _ = self._passed.popitem(last=False)
+        while self._passed_bytes > self._most_passed or self._bytes > self._budget_bytes:
+            key = next(iter(self._passed or self._blocks))
             block = self._blocks.pop(key)
-            self._passed_bytes -= len(block)
-            self._bytes -= len(block)
-            dropped.append(block)
-        while self._bytes > self._budget_bytes:
-            _, block = self._blocks.popitem(last=False)
+            self._unpass(key, block)
             self._bytes -= len(block)
             dropped.append(block)
         return dropped

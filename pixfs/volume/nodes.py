@@ -205,9 +205,7 @@ class NodeTable:
         nodes: list[Node | None] = []
         with self._lock:
             for name, st in zip(names, stats, strict=True):
-                number = st.st_ino
-                place = number if st.st_dev == self._device else Key(st.st_dev, number)
-                node = self._nodes.get(place)
+                node = self._nodes.get(self._place(st.st_dev, st.st_ino))
                 if node is None:
                     node = self._make(st, parent, name)
                 elif node.is_listed_as(parent, name, st.st_mode):
@@ -232,19 +230,14 @@ class NodeTable:
 
     def _make(self, st: os.stat_result, parent: Node | None, name: bytes) -> Node:
         """A node of a backing inode that has none yet, with one lookup."""
-        device, number = st.st_dev, st.st_ino
         if self._device is None:
-            self._device = device
-        place: int | Key = number
-        if device == self._device:
-            # One object for all of them, not one each.
-            device = self._device
-        else:
-            place = Key(device, number)
-        node = Node(self, device, number, st.st_mode & _KIND_BITS, parent, name)
+            self._device = st.st_dev
+        # One object for all of them, not one each.
+        device = self._device if st.st_dev == self._device else st.st_dev
+        node = Node(self, device, st.st_ino, st.st_mode & _KIND_BITS, parent, name)
         if parent is not None:
             parent.pins += 1
-        self._nodes[place] = node
+        self._nodes[self._place(device, st.st_ino)] = node
         return node
 
     def _count(self, node: Node, parent: Node | None, name: bytes) -> None:
