@@ -20,7 +20,7 @@ from pixfs.volume.heads import Head, Kind, read_head
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Executor
 
     from pixfs.volume.attributes import Buffer
@@ -241,18 +241,10 @@ class ContainerContent(_FixedContent):
             raise self._report(error) from error
 
     def _gather(self, offset: int, end: int) -> Buffer:
-        index = self.reader.block_at(offset)
-        start, stop = self.reader.block_range(index)
-        if end <= stop:
-            return memoryview(self.block(index))[offset - start : end - start]
-        parts = []
-        while offset < end:
-            start, stop = self.reader.block_range(index)
-            piece = memoryview(self.block(index))[offset - start : min(stop, end) - start]
-            parts.append(piece)
-            offset = stop
-            index += 1
-        return b"".join(parts)
+        pieces = []
+        for index, part in self._parts(offset, end):
+            pieces.append(memoryview(self.block(index))[part])
+        return self._cache.joiner.join(pieces)
 
     def read_cached(self, offset: int, size: int) -> Buffer | None:
         if self.is_overtaken():
@@ -260,17 +252,22 @@ class ContainerContent(_FixedContent):
         end = min(offset + size, self.length)
         if offset >= end:
             return b""
-        parts = []
-        index = self.reader.block_at(offset)
-        while offset < end:
+        pieces = []
+        for index, part in self._parts(offset, end):
             block = self._cache.get_cached((self.identity, index))
             if block is None:
                 return None
+            pieces.append(memoryview(block)[part])
+        return self._cache.joiner.join(pieces)
+
+    def _parts(self, offset: int, end: int) -> Iterator[tuple[int, slice]]:
+        """The blocks that bytes ``offset`` to ``end`` stand in, and where in each of them."""
+        index = self.reader.block_at(offset)
+        while offset < end:
             start, stop = self.reader.block_range(index)
-            parts.append(memoryview(block)[offset - start : min(stop, end) - start])
+            yield index, slice(offset - start, min(stop, end) - start)
             offset = stop
             index += 1
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def read_ahead(self, offset: int, blocks: int) -> None:
         """Starts decoding the ``blocks`` blocks after the one that holds ``offset - 1``.

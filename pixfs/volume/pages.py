@@ -22,6 +22,8 @@ _FROM = 64 << 10
 # Of blocks that had to go and of whose memory none has been made yet.
 _MOST_KEPT = 16 << 20
 _HUGE = 2 << 20
+# Reads that are being answered at once.
+_MOST_JOINED = 4
 
 
 class BlockMemory:
@@ -91,6 +93,56 @@ def _is_referred_to(pages: mmap.mmap) -> bool:
     except BufferError:
         return True
     return False
+
+
+class Joiner:
+    """Puts pieces of neighbouring blocks together, in memory that is used again as soon as nobody
+    refers to what it holds; any thread.
+
+    Nearly every read of a frame that is read through touches two blocks. Fresh memory for each
+    would have to be cleared first, which takes longer than the copying.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: list[mmap.mmap] = []
+        self._is_used = False
+
+    def join(self, pieces: list[memoryview]) -> Buffer:
+        """The pieces, one after the other."""
+        if len(pieces) == 1:
+            return pieces[0]
+        size = sum(map(len, pieces))
+        if size < _FROM:
+            return b"".join(pieces)
+        pages = self._take(size)
+        room = np.frombuffer(pages, np.uint8)[:size]
+        at = 0
+        for piece in pieces:
+            # numpy lets the interpreter go meanwhile.
+            room[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+            at += len(piece)
+        with self._lock:
+            self._kept.append(pages)
+            # What somebody refers to is his from here on.
+            del self._kept[:-_MOST_JOINED]
+        return room.data
+
+    def trim(self) -> None:
+        """Gives everything back to the system if nothing was joined since the last call."""
+        with self._lock:
+            if not self._is_used:
+                self._kept.clear()
+            self._is_used = False
+
+    def _take(self, size: int) -> mmap.mmap:
+        with self._lock:
+            self._is_used = True
+            for pages in self._kept:
+                if len(pages) >= size and not _is_referred_to(pages):
+                    self._kept.remove(pages)
+                    return pages
+        return _huge_pages(size)
 
 
 class Lender:

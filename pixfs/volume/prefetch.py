@@ -6,7 +6,8 @@ block cache on as many threads as encode, nearest first and block by block. What
 takes half of the cache's budget at most. A block is decoded only if its frame is still expected
 when its turn comes, so that a player that jumps is not kept waiting by what it left.
 
-Raw frames are asked of the storage early, which costs nothing but a hint.
+What is stored of them is asked of the storage at once, so that no thread that decodes waits for
+it; of raw frames that is all there is to do.
 """
 
 from __future__ import annotations
@@ -20,13 +21,12 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec
 
 from codec import CodecError
 from pixfs.volume import backing, pagecache
-from pixfs.volume.contents import ContainerContent, RawContent
+from pixfs.volume.contents import ContainerContent
 from pixfs.volume.playback import Playback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pixfs.volume.contents import Content
     from pixfs.volume.core import Core
     from pixfs.volume.namespace import Namespace
     from pixfs.volume.nodes import Node
@@ -174,6 +174,8 @@ class Prefetcher:
             fresh = [number for number in ahead if number not in sequence.under_way]
             sequence.under_way.update(fresh)
         for number in fresh:
+            self._ask_storage(pattern, number)
+        for number in fresh:
             self._start(pattern, sequence, number)
 
     def _exists(self, pattern: Pattern, frame: int) -> bool:
@@ -182,6 +184,17 @@ class Prefetcher:
         except OSError:
             return False
         return True
+
+    def _ask_storage(self, pattern: Pattern, frame: int) -> None:
+        try:
+            fd = backing.open_listed(pattern.directory.fd, pattern.name(frame))
+        except OSError as error:
+            log.debug("frame %d is not read ahead: %s", frame, error)
+            return
+        try:
+            pagecache.will_read(fd)
+        finally:
+            backing.close(fd)
 
     def _start(self, pattern: Pattern, sequence: _Sequence, frame: int) -> None:
         if not self._submit(self._decoders, self._fetch, pattern, sequence, frame):
@@ -209,16 +222,10 @@ class Prefetcher:
         if node.file is None:
             return
         with node.file.opened() as content:
-            if isinstance(content, ContainerContent):
-                for index in range(content.reader.blocks):
-                    if frame not in sequence.wanted:
-                        return
-                    content.block(index)
-                self._core.stats.add("frames_prefetched")
-            else:
-                _hint(content)
-
-
-def _hint(content: Content) -> None:
-    if isinstance(content, RawContent):
-        pagecache.will_read(content.fd)
+            if not isinstance(content, ContainerContent):
+                return
+            for index in range(content.reader.blocks):
+                if frame not in sequence.wanted:
+                    return
+                content.block(index)
+            self._core.stats.add("frames_prefetched")
