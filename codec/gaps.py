@@ -6,6 +6,7 @@ first the headers of all bands, then the gaps of all rows, of one region after a
 
 from __future__ import annotations
 
+import functools
 import zlib
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
-    from codec.types import Element, Region
+    from codec.types import Element, Region, Segment
+
+# Rows that come again and again.
+_REMEMBERED = 64
 
 
 def take_gaps(regions: Sequence[NDArray[np.uint8]], rows: int, element: Element) -> bytes:
@@ -74,29 +78,36 @@ def _fill(views: list[list[NDArray[np.uint8]]], values: NDArray[np.uint8]) -> No
         row += view[0].shape[0]
 
 
-def _gap_runs(element: Element, index: int) -> list[tuple[int, int]]:
+def _gap_runs(element: Element, index: int) -> Sequence[tuple[int, int]]:
     """Runs of bytes in a row of a region that are in no segment, as (start, stop)."""
+    return _runs_between(element.width, element.segments, index, element.regions[index].row_bytes)
+
+
+@functools.lru_cache(_REMEMBERED)
+def _runs_between(
+    width: int, segments: tuple[Segment, ...], index: int, row_bytes: int
+) -> Sequence[tuple[int, int]]:
     covered = sorted(
-        (segment.start, segment.start + segment.row_bytes(element.width))
-        for segment in element.segments
+        (segment.start, segment.start + segment.row_bytes(width))
+        for segment in segments
         if segment.region == index
     )
     runs = []
     at = 0
-    for start, stop in [*covered, (element.regions[index].row_bytes,) * 2]:
+    for start, stop in [*covered, (row_bytes, row_bytes)]:
         if start > at:
             runs.append((at, start))
         at = max(at, stop)
-    return runs
+    return tuple(runs)
 
 
-def _gap_length(region: Region, rows: int, runs: list[tuple[int, int]]) -> int:
+def _gap_length(region: Region, rows: int, runs: Sequence[tuple[int, int]]) -> int:
     headers = -(-rows // region.band_rows) * region.band_header if region.band_rows else 0
     return headers + rows * sum(stop - start for start, stop in runs)
 
 
 def _gap_views(
-    source: NDArray[np.uint8], region: Region, rows: int, runs: list[tuple[int, int]]
+    source: NDArray[np.uint8], region: Region, rows: int, runs: Sequence[tuple[int, int]]
 ) -> Iterator[list[list[NDArray[np.uint8]]]]:
     """Views of a region's headers, then of its rows' gaps.
 

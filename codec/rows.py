@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
-    from codec.types import Element
+    from codec.types import Element, Region, Segment
+
+# Elements and heights of tiles that come again and again.
+_REMEMBERED = 64
 
 
 def component_bits(e: Element) -> NDArray[np.int64]:
@@ -33,15 +37,27 @@ def region_starts(e: Element, rows: int) -> list[int]:
 
 
 def segment_table(e: Element, rows: int) -> NDArray[np.int64]:
-    """The element's segments as the kernels take them: int64[segments, SEGMENT_FIELDS]."""
-    table = np.zeros((len(e.segments), fields.SEGMENT_FIELDS), np.int64)
-    starts = region_starts(e, rows)
+    """The element's segments as the kernels take them: int64[segments, SEGMENT_FIELDS].
+
+    Each caller gets the same one, and only reads it.
+    """
+    return _segment_table(e.width, e.regions, e.segments, tuple(region_starts(e, rows)))
+
+
+@functools.lru_cache(_REMEMBERED)
+def _segment_table(
+    width: int,
+    regions: tuple[Region, ...],
+    segments: tuple[Segment, ...],
+    starts: tuple[int, ...],
+) -> NDArray[np.int64]:
+    table = np.zeros((len(segments), fields.SEGMENT_FIELDS), np.int64)
     component = 0
-    for held, s in zip(table, e.segments, strict=True):
-        region = e.regions[s.region]
+    for held, s in zip(table, segments, strict=True):
+        region = regions[s.region]
         held[fields.OFFSET] = starts[s.region] + region.band_header + s.start
         held[fields.STRIDE] = region.row_bytes
-        held[fields.ROW_BYTES] = s.row_bytes(e.width)
+        held[fields.ROW_BYTES] = s.row_bytes(width)
         held[fields.BAND_ROWS] = region.band_rows
         held[fields.BAND_HEADER] = region.band_header
         held[fields.FIRST_COMPONENT] = component

@@ -5,6 +5,7 @@ The payload's layout is in docs/format/container-v1.md, "Tiles".
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 from contextlib import contextmanager
@@ -66,6 +67,8 @@ _FEATURES = {
 _FIXED = struct.Struct("<BBHIII")
 _MAX_HEAD = 1 << 24
 _LARGE = 1 << 16
+# Of elements that come again and again.
+_WIDTHS = 64
 # Payloads that had to be copied.
 _payloads = Scratch()
 _TINY = 1 / 32
@@ -192,6 +195,7 @@ def feature_of(tile: memoryview | bytes) -> str | None:
     return _FEATURES.get(tile[0])
 
 
+@functools.lru_cache(_WIDTHS)
 def slack_bytes(width: int) -> int:
     """How far after a tile's streams the decoder may look, if only to see that they are damaged."""
     predicted = drivers.row_slack_bits(width) // 8 + 16
