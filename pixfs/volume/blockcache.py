@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from pixfs.volume.pages import BlockMemory, Joiner
+from pixfs.volume.pages import BlockMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -34,16 +34,12 @@ class BlockCache:
     A key names a container's identity (inode, size, times, hash of the original) and a block
     in it, so that a block can never be served for other bytes than it was decoded from; a
     container that is gone simply ages out. Of blocks that a reader has passed by few are kept.
-
-    Attributes:
-        joiner: puts pieces of blocks together.
     """
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
         self._most_passed = min(_MOST_PASSED, budget_bytes // 2)
         self._memory = BlockMemory()
-        self.joiner = Joiner()
         self._lock = threading.Lock()
         self._blocks: OrderedDict[Hashable, Buffer] = OrderedDict()
         self._passed: OrderedDict[Hashable, None] = OrderedDict()
@@ -62,6 +58,10 @@ class BlockCache:
         """Memory for a block of that size, whatever is in it; None: any will do."""
         return self._memory.room(size)
 
+    def join(self, pieces: list[memoryview]) -> Buffer:
+        """Pieces of blocks, one after the other."""
+        return self._memory.join(pieces)
+
     def pass_by(self, keys: Iterable[Hashable]) -> None:
         """A reader has come past these blocks in sequence: they go before all others, the ones
         passed longest ago first."""
@@ -76,7 +76,6 @@ class BlockCache:
     def trim(self) -> None:
         """Gives memory back that no block has used since the last call."""
         self._memory.trim()
-        self.joiner.trim()
 
     def is_missing(self, key: Hashable) -> bool:
         """Whether the block is neither cached nor being decoded."""

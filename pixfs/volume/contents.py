@@ -244,7 +244,7 @@ class ContainerContent(_FixedContent):
         pieces = []
         for index, part in self._parts(offset, end):
             pieces.append(memoryview(self.block(index))[part])
-        return self._cache.joiner.join(pieces)
+        return self._cache.join(pieces)
 
     def read_cached(self, offset: int, size: int) -> Buffer | None:
         if self.is_overtaken():
@@ -258,7 +258,7 @@ class ContainerContent(_FixedContent):
             if block is None:
                 return None
             pieces.append(memoryview(block)[part])
-        return self._cache.joiner.join(pieces)
+        return self._cache.join(pieces)
 
     def _parts(self, offset: int, end: int) -> Iterator[tuple[int, slice]]:
         """The blocks that bytes ``offset`` to ``end`` stand in, and where in each of them."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PACKAGES = ("numpy", "numba", "pyfuse3", "trio")
 _ACCESSES = 400
 _LONE = "lone"  # folder of the frame that is read first after a mount
-_TURNS = 3  # in which a sequence is written, and read cold, in each way, a round
+_TURNS = 3  # in which a sequence is written, read cold, and found through, in each way, a round
 _WRITES = ((Metric.WRITE, False), (Metric.WRITE_SYNC, True))
 _WARM_READS = 3
 _BACKLOG = 2  # sequences that wait when the compression of a backlog is timed
@@ -289,16 +289,19 @@ def _scattered(count: int) -> list[int]:
 
 
 def _list(places: Sequence[Place], files: int, rounds: int, results: Results) -> None:
-    """List folders that nobody has listed before."""
+    """List folders that nobody has listed before, and find through them in turns."""
     count = listings.most_files(files)
     for number in range(rounds):
         _progress(f"listing, round {number + 1} of {rounds}")
-        for place in places:
-            folder = listings.fill(place, f"listed{number}", count)
+        folders = {}
+        for place in _rotated(places, number):
+            folders[place.name] = folder = listings.fill(place, f"listed{number}", count)
             _forget(place)
             results.add(place.name, Metric.LIST, count / listings.list_long(folder))
-            _forget(place)
-            results.add(place.name, Metric.FIND, count / listings.find(folder))
+        for turn in range(_TURNS):
+            for place in _rotated(places, turn):
+                _forget(place)
+                results.add(place.name, Metric.FIND, count / listings.find(folders[place.name]))
     for place in places:
         if place.pid is not None:
             results.add(place.name, Metric.PEAK, listings.memory(place.pid, "VmHWM") / 1e6)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pixfs.volume import pagecache
+from pixfs.volume.contents import ContainerContent
 from pixfs.volume.playback import Playback
 from pixfs.volume.prefetch import parse
 from tests.t2_volume.frames import dpx
@@ -14,6 +17,7 @@ from tests.t2_volume.frames import dpx
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pixfs.volume.attributes import Buffer
     from tests.t2_volume.conftest import Volumes
     from tests.t2_volume.user import User
 
@@ -161,6 +165,36 @@ def test_raw_frames_and_missing_ones_are_no_trouble(volumes: Volumes) -> None:
     play(user, 1002)
     play(user, 1003)
     assert prefetched(user) == 0
+
+
+@pytest.mark.parametrize("state", ["compressed", "raw"])
+def test_what_is_stored_of_the_next_frames_is_asked_of_the_storage(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """All of them, before the first is decoded."""
+    user = shot(volumes)
+    for number in range(1003, 1009):
+        user.set_state(f"a.{number}.dpx", state)
+    names = {path.stat().st_ino: path.name for path in user.backing.glob("a.*")}
+    asked: list[str] = []
+    asked_before: dict[str, int] = {}
+    whole = ContainerContent.decode
+
+    def name_of(fd: int) -> str:
+        return names[os.fstat(fd).st_ino]
+
+    def decode(content: ContainerContent, index: int) -> Buffer:
+        asked_before.setdefault(name_of(content.fd), len(asked))
+        return whole(content, index)
+
+    monkeypatch.setattr(pagecache, "will_read", lambda fd: asked.append(name_of(fd)))
+    monkeypatch.setattr(ContainerContent, "decode", decode)
+    play(user, 1001)
+    play(user, 1002)
+    following = [f"a.{number}.dpx" for number in range(1003, 1009)]
+    assert asked == following
+    ahead = following if state == "compressed" else []
+    assert [asked_before.get(name) for name in ahead] == [6] * len(ahead)
 
 
 def test_a_closing_volume_decodes_nothing_more(volumes: Volumes) -> None:
