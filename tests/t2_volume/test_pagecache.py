@@ -19,8 +19,8 @@ DATA = os.urandom(SIZE + 5000)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[int]:
-    path.write_bytes(DATA)
+def opened(path: Path, data: bytes = DATA) -> Iterator[int]:
+    path.write_bytes(data)
     fd = os.open(path, os.O_RDONLY)
     try:
         yield fd
@@ -74,3 +74,14 @@ def test_a_kernel_that_does_not_tell_is_asked_by_reading(
         assert pagecache.pread_nowait(fd, SIZE, 0) is None
         assert os.pread(fd, SIZE, 0) == DATA[:SIZE]
         assert pagecache.pread_nowait(fd, SIZE, 0) == DATA[:SIZE]
+
+
+def test_a_hint_has_all_of_a_file_read_however_little_the_kernel_reads_ahead(
+    tmp_path: Path,
+) -> None:
+    """What one hint was taken for was 8 MiB here, and 128 KiB on many machines."""
+    size = (12 << 20) + 100
+    with opened(tmp_path / "file", bytes(size)) as fd:
+        forget(fd)
+        pagecache.will_read(fd)
+        assert pagecache.missing_pages(fd, size, 0) == 0
