@@ -171,7 +171,7 @@ def test_systemd_is_told_when_it_answers_and_when_it_stops(
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        monkeypatch.setenv("WATCHDOG_USEC", "2000000")
         with mounted(tmp_path) as mount:
             assert "READY=1" in manager.recv(4096).decode().splitlines()
             assert manager.recv(4096) == b"WATCHDOG=1"
