@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import re
+import stat as modes
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -180,10 +181,11 @@ class Prefetcher:
 
     def _exists(self, pattern: Pattern, frame: int) -> bool:
         try:
-            backing.stat_at(pattern.directory.fd, pattern.name(frame))
+            st = backing.stat_at(pattern.directory.fd, pattern.name(frame))
         except OSError:
             return False
-        return True
+        # A fifo or a device would notice being opened.
+        return modes.S_ISREG(st.st_mode)
 
     def _ask_storage(self, pattern: Pattern, frame: int) -> None:
         try:

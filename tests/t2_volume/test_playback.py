@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pixfs.volume import pagecache
+from pixfs.volume import backing, pagecache
 from pixfs.volume.contents import ContainerContent
 from pixfs.volume.playback import Playback
 from pixfs.volume.prefetch import parse
@@ -195,6 +195,26 @@ def test_what_is_stored_of_the_next_frames_is_asked_of_the_storage(
     assert asked == following
     ahead = following if state == "compressed" else []
     assert [asked_before.get(name) for name in ahead] == [6] * len(ahead)
+
+
+def test_what_is_no_file_is_not_opened_ahead(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a reader of a fifo would be told that there is one."""
+    user = shot(volumes)
+    user.unlink("a.1003.dpx")
+    os.mkfifo(user.backing / "a.1003.dpx")
+    opened: list[bytes] = []
+    whole = backing.open_listed
+
+    def open_listed(dir_fd: int, name: bytes) -> int:
+        opened.append(name)
+        return whole(dir_fd, name)
+
+    monkeypatch.setattr(backing, "open_listed", open_listed)
+    play(user, 1001)
+    play(user, 1002)
+    assert opened == []
 
 
 def test_a_closing_volume_decodes_nothing_more(volumes: Volumes) -> None:
