@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from codec.rows import inflate
+from codec.rows import REMEMBERED, inflate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from codec.types import Element, Region, Segment
-
-# Rows that come again and again.
-_REMEMBERED = 64
 
 
 def take_gaps(regions: Sequence[NDArray[np.uint8]], rows: int, element: Element) -> bytes:
@@ -83,7 +80,7 @@ def _gap_runs(element: Element, index: int) -> Sequence[tuple[int, int]]:
     return _runs_between(element.width, element.segments, index, element.regions[index].row_bytes)
 
 
-@functools.lru_cache(_REMEMBERED)
+@functools.lru_cache(REMEMBERED)
 def _runs_between(
     width: int, segments: tuple[Segment, ...], index: int, row_bytes: int
 ) -> Sequence[tuple[int, int]]:

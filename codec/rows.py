@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from codec.types import Element, Region, Segment
 
-# Elements and heights of tiles that come again and again.
-_REMEMBERED = 64
+REMEMBERED = 64
+"""Of how many elements, which come again and again, what is made for a tile is remembered."""
 
 
 def component_bits(e: Element) -> NDArray[np.int64]:
@@ -44,7 +44,7 @@ def segment_table(e: Element, rows: int) -> NDArray[np.int64]:
     return _segment_table(e.width, e.regions, e.segments, tuple(region_starts(e, rows)))
 
 
-@functools.lru_cache(_REMEMBERED)
+@functools.lru_cache(REMEMBERED)
 def _segment_table(
     width: int,
     regions: tuple[Region, ...],

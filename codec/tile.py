@@ -29,6 +29,7 @@ from codec.planes import PlaneHeads, encode_planes
 from codec.quick import QuickHeads, decode_quick
 from codec.quick import slack_bytes as quick_slack_bytes
 from codec.rows import (
+    REMEMBERED,
     add_residue,
     component_bits,
     inflate,
@@ -67,8 +68,6 @@ _FEATURES = {
 _FIXED = struct.Struct("<BBHIII")
 _MAX_HEAD = 1 << 24
 _LARGE = 1 << 16
-# Of elements that come again and again.
-_WIDTHS = 64
 # Payloads that had to be copied.
 _payloads = Scratch()
 _TINY = 1 / 32
@@ -195,7 +194,7 @@ def feature_of(tile: memoryview | bytes) -> str | None:
     return _FEATURES.get(tile[0])
 
 
-@functools.lru_cache(_WIDTHS)
+@functools.lru_cache(REMEMBERED)
 def slack_bytes(width: int) -> int:
     """How far after a tile's streams the decoder may look, if only to see that they are damaged."""
     predicted = drivers.row_slack_bits(width) // 8 + 16

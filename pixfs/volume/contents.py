@@ -241,10 +241,8 @@ class ContainerContent(_FixedContent):
             raise self._report(error) from error
 
     def _gather(self, offset: int, end: int) -> Buffer:
-        pieces = []
-        for index, part in self._parts(offset, end):
-            pieces.append(memoryview(self.block(index))[part])
-        return self._cache.join(pieces)
+        parts = self._parts(offset, end)
+        return self._cache.join([memoryview(self.block(index))[part] for index, part in parts])
 
     def read_cached(self, offset: int, size: int) -> Buffer | None:
         if self.is_overtaken():

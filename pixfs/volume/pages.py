@@ -9,8 +9,8 @@ would leave a hole of its own.
 from __future__ import annotations
 
 import mmap
+import sys
 import threading
-from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -26,30 +26,62 @@ if TYPE_CHECKING:
 # Below, the rest of the last page and the call would cost more than they save; and a process may
 # have some 65,000 mappings.
 _FROM = 64 << 10
-# Of blocks, 1 MiB as a rule, that had to go and of whose memory none has been made yet.
-_MOST_BLOCKS = 16
+# Of blocks that had to go and of whose memory none has been made yet.
+_MOST_BLOCK_BYTES = 16 << 20
 # Reads that are being answered at once.
 _MOST_JOINED = 4
 _HUGE = 2 << 20
 
 
 class Pool:
-    """Mappings that are taken again when nobody refers to what is in them; any thread."""
+    """Memory that is taken again when nobody refers to what is in it; any thread."""
 
     def __init__(
-        self, most: int, made: Callable[[int], mmap.mmap], *, is_tight: bool = False
+        self,
+        made: Callable[[int], mmap.mmap],
+        *,
+        most: int = sys.maxsize,
+        most_bytes: int = sys.maxsize,
+        is_tight: bool = False,
     ) -> None:
-        """``most`` are kept while nobody has taken them, the latest; ``made`` makes one of at
-        least so many bytes. With ``is_tight`` one is taken for as many bytes only as it has, to the
-        page."""
+        """``made`` makes a mapping of at least so many bytes; ``most`` of them, and ``most_bytes``,
+        are kept while nobody has them. With ``is_tight`` one is taken for as many bytes only as it
+        has, to the page."""
         self._made = made
+        self._most = most
+        self._most_bytes = most_bytes
         self._is_tight = is_tight
         self._lock = threading.Lock()
-        self._kept: deque[mmap.mmap] = deque(maxlen=most)
+        self._kept: list[mmap.mmap] = []
         self._is_used = False
 
-    def take(self, size: int) -> mmap.mmap:
-        """A mapping of at least ``size`` bytes, whatever is in them."""
+    def room(self, size: int) -> NDArray[np.uint8]:
+        """So many bytes, whatever is in them."""
+        return np.frombuffer(self._taken(max(1, size)), np.uint8)[:size]
+
+    def keep(self, room: Buffer | NDArray[np.uint8]) -> None:
+        """Takes back what `room` gave, or a part of it; somebody may refer to it still. Anything
+        else is left alone."""
+        pages = _mapping_of(room)
+        if pages is None:
+            return
+        with self._lock:
+            self._is_used = True
+            self._kept.append(pages)
+            while len(self._kept) > self._most or sum(map(len, self._kept)) > self._most_bytes:
+                # A large one does for little as well, unless it has to be tight: then what was
+                # taken back first is of frames gone by.
+                surplus = self._kept[0] if self._is_tight else min(self._kept, key=len)
+                self._kept.remove(surplus)
+
+    def trim(self) -> None:
+        """Gives everything back to the system if nothing was taken or kept since the last call."""
+        with self._lock:
+            if not self._is_used:
+                self._kept.clear()
+            self._is_used = False
+
+    def _taken(self, size: int) -> mmap.mmap:
         with self._lock:
             self._is_used = True
             fitting = [pages for pages in self._kept if self._fits(len(pages), size)]
@@ -58,19 +90,6 @@ class Pool:
                     self._kept.remove(pages)
                     return pages
         return self._made(size)
-
-    def keep(self, pages: mmap.mmap) -> None:
-        """Takes back a mapping that was taken. Somebody may refer to it still."""
-        with self._lock:
-            self._is_used = True
-            self._kept.append(pages)
-
-    def trim(self) -> None:
-        """Gives everything back to the system if nothing was taken or kept since the last call."""
-        with self._lock:
-            if not self._is_used:
-                self._kept.clear()
-            self._is_used = False
 
     def _fits(self, length: int, size: int) -> bool:
         return length >= size and not (self._is_tight and length - size >= mmap.PAGESIZE)
@@ -81,21 +100,17 @@ class BlockMemory:
     Any thread may call anything."""
 
     def __init__(self) -> None:
-        self._blocks = Pool(_MOST_BLOCKS, _present_pages, is_tight=True)
-        self._joined = Pool(_MOST_JOINED, _huge_pages)
+        self._blocks = Pool(_present_pages, most_bytes=_MOST_BLOCK_BYTES, is_tight=True)
+        self._joined = Pool(_huge_pages, most=_MOST_JOINED)
 
     def room(self, size: int) -> NDArray[np.uint8] | None:
         """``size`` bytes, whatever is in them; None where pages of their own are not worth it."""
-        if size < _FROM:
-            return None
-        return np.frombuffer(self._blocks.take(size), np.uint8)[:size]
+        return self._blocks.room(size) if size >= _FROM else None
 
     def recycle(self, blocks: Iterable[Buffer]) -> None:
         """Takes the memory of blocks that had to go, for when nobody refers to them any more."""
         for block in blocks:
-            pages = _mapping_of(block)
-            if pages is not None:
-                self._blocks.keep(pages)
+            self._blocks.keep(block)
 
     def join(self, pieces: list[memoryview]) -> Buffer:
         """Pieces of neighbouring blocks, one after the other: nearly every read of a frame that is
@@ -105,14 +120,13 @@ class BlockMemory:
         size = sum(map(len, pieces))
         if size < _FROM:
             return b"".join(pieces)
-        pages = self._joined.take(size)
-        room = np.frombuffer(pages, np.uint8)[:size]
+        room = self._joined.room(size)
         at = 0
         for piece in pieces:
             # numpy lets the interpreter go meanwhile.
             room[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
             at += len(piece)
-        self._joined.keep(pages)
+        self._joined.keep(room)
         return room.data
 
     def trim(self) -> None:
@@ -126,7 +140,7 @@ class Lender:
 
     def __init__(self, most: int) -> None:
         """``most`` buffers are kept while nobody has them."""
-        self._pool = Pool(most, _huge_pages)
+        self._pool = Pool(_huge_pages, most=most)
 
     @contextmanager
     def lending(self) -> Iterator[Loan]:
@@ -148,18 +162,18 @@ class Loan:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._taken: list[mmap.mmap] = []
+        self._lent: list[NDArray[np.uint8]] = []
 
     def room(self, size: int) -> NDArray[np.uint8]:
         """So many bytes, whatever is in them."""
-        pages = self._pool.take(max(1, size))
-        self._taken.append(pages)
-        return np.frombuffer(pages, np.uint8)[:size]
+        room = self._pool.room(size)
+        self._lent.append(room)
+        return room
 
     def end(self) -> None:
         """Gives all of them back."""
-        while self._taken:
-            self._pool.keep(self._taken.pop())
+        while self._lent:
+            self._pool.keep(self._lent.pop())
 
 
 def _mapping_of(block: object) -> mmap.mmap | None:

@@ -14,6 +14,7 @@ import pytest
 from pixfs.volume import backing, descriptors, heads, listing
 from pixfs.volume.attributes import Signature
 from tests.t2_volume.frames import dpx
+from tests.t2_volume.openings import noted
 from tests.t2_volume.user import read_all
 
 if TYPE_CHECKING:
@@ -225,14 +226,7 @@ def test_a_file_seen_before_is_not_opened_again(
     for number in range(20):
         user.write(f"{number}.dpx", dpx(number % 3))
     user.compress("7.dpx")
-    opened: list[bytes] = []
-    really_open = backing.open_listed
-
-    def open_listed(dir_fd: int, name: bytes) -> int:
-        opened.append(name)
-        return really_open(dir_fd, name)
-
-    monkeypatch.setattr(backing, "open_listed", open_listed)
+    opened = noted(monkeypatch)
     for _ in range(3):
         with listed(user) as entries:
             assert {entry.length for entry in entries.values() if entry.node} == {len(dpx())}

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pixfs.volume import backing, pagecache
+from pixfs.volume import pagecache
 from pixfs.volume.contents import ContainerContent
 from pixfs.volume.playback import Playback
 from pixfs.volume.prefetch import parse
 from tests.t2_volume.frames import dpx
+from tests.t2_volume.openings import noted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -204,14 +205,7 @@ def test_what_is_no_file_is_not_opened_ahead(
     user = shot(volumes)
     user.unlink("a.1003.dpx")
     os.mkfifo(user.backing / "a.1003.dpx")
-    opened: list[bytes] = []
-    whole = backing.open_listed
-
-    def open_listed(dir_fd: int, name: bytes) -> int:
-        opened.append(name)
-        return whole(dir_fd, name)
-
-    monkeypatch.setattr(backing, "open_listed", open_listed)
+    opened = noted(monkeypatch)
     play(user, 1001)
     play(user, 1002)
     assert opened == []

@@ -111,7 +111,7 @@ class FileHandlers(Handlers):
     @answered
     async def release(self, fh: int) -> None:
         file = self._files.remove(fh)
-        # No await before this: see _closed.
+        # No await before this: see XattrHandlers._closed.
         file.inode.closing += 1
         try:
             await self.threads.promptly(
